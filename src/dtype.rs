@@ -1,0 +1,105 @@
+//! Element types.
+
+use std::fmt;
+
+use half::{bf16, f16};
+
+/// The type of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// 32-bit float, the default.
+    F32,
+    /// 64-bit float, for checks.
+    F64,
+    /// bfloat16: storage and matmul inputs; sums are made in f32.
+    BF16,
+    /// IEEE half: storage and matmul inputs; sums are made in f32.
+    F16,
+    /// 64-bit signed integer: labels and indices.
+    I64,
+    /// Byte: images.
+    U8,
+}
+
+impl DType {
+    /// Every dtype, in declaration order.
+    pub const ALL: [DType; 6] = [DType::F32, DType::F64, DType::BF16, DType::F16, DType::I64, DType::U8];
+
+    /// Bytes per element.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::U8 => 1,
+            DType::BF16 | DType::F16 => 2,
+            DType::F32 => 4,
+            DType::F64 | DType::I64 => 8,
+        }
+    }
+
+    /// Whether gradients can flow through tensors of this dtype.
+    pub const fn is_float(self) -> bool {
+        !matches!(self, DType::I64 | DType::U8)
+    }
+
+    /// Whether this is a 16-bit float, which the CPU computes in f32.
+    pub const fn is_half(self) -> bool {
+        matches!(self, DType::BF16 | DType::F16)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DType::F32 => "f32",
+            DType::F64 => "f64",
+            DType::BF16 => "bf16",
+            DType::F16 => "f16",
+            DType::I64 => "i64",
+            DType::U8 => "u8",
+        })
+    }
+}
+
+/// A Rust type that can be an element of a tensor.
+pub trait Element: bytemuck::Pod + Send + Sync + fmt::Debug + PartialEq + 'static {
+    /// Its dtype.
+    const DTYPE: DType;
+    /// The value as f64 (exact but for large i64).
+    fn to_f64(self) -> f64;
+    /// The nearest value of this type; integers truncate and saturate.
+    fn from_f64(value: f64) -> Self;
+}
+
+macro_rules! element {
+    ($type:ty, $dtype:ident, $to:expr, $from:expr) => {
+        impl Element for $type {
+            const DTYPE: DType = DType::$dtype;
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                $to(self)
+            }
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                $from(value)
+            }
+        }
+    };
+}
+
+element!(f32, F32, |v| v as f64, |v| v as f32);
+element!(f64, F64, |v| v, |v| v);
+element!(bf16, BF16, bf16::to_f64, bf16::from_f64);
+element!(f16, F16, f16::to_f64, f16::from_f64);
+element!(i64, I64, |v| v as f64, |v| v as i64);
+element!(u8, U8, |v| v as f64, |v| v as u8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_match_the_rust_types() {
+        assert_eq!(DType::ALL.map(DType::size), [4, 8, 2, 2, 8, 1]);
+        assert_eq!(DType::BF16.to_string(), "bf16");
+        assert!(DType::F16.is_half() && DType::F16.is_float() && !DType::U8.is_float());
+    }
+}

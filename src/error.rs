@@ -1,0 +1,130 @@
+//! The one error type of the library: a variant for each way of being wrong, with fields rather than text.
+//!
+//! Sentences have the form `op: what is wrong, with the shapes: what would be right`.
+
+use std::path::PathBuf;
+
+use crate::dtype::DType;
+use crate::shape::Shape;
+
+/// Shorthand for results of this library.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong in `strait`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The shapes of the inputs do not fit each other.
+    ShapeMismatch { op: &'static str, shapes: Vec<Shape>, rule: &'static str },
+    /// One input has a shape the op cannot take.
+    BadShape { op: &'static str, shape: Shape, expected: &'static str },
+    /// An axis that the shape does not have.
+    AxisOutOfRange { op: &'static str, axis: usize, shape: Shape },
+    /// A shape with more axes than [`crate::shape::MAX_RANK`].
+    TooManyAxes { rank: usize },
+    /// A dtype the op cannot take.
+    BadDType { op: &'static str, found: DType, expected: &'static str },
+    /// Two inputs whose dtypes should be equal.
+    MixedDTypes { op: &'static str, left: DType, right: DType },
+    /// Inputs on different devices; nothing is moved silently.
+    MixedDevices { op: &'static str, left: String, right: String },
+    /// An index outside the axis it points into.
+    IndexOutOfRange { op: &'static str, index: i64, length: usize },
+    /// A number of elements that does not fit the shape.
+    WrongLength { op: &'static str, found: usize, shape: Shape },
+    /// A setting outside its range.
+    OutOfRange { op: &'static str, name: &'static str, value: f64, expected: &'static str },
+    /// A gradient was asked for something that is not a scalar, without a cotangent.
+    NotScalar { shape: Shape },
+    /// The output does not depend on this input, or the input is not tracked.
+    NotConnected { input: usize, shape: Shape, tracked: bool },
+    /// A NaN or an infinity, and the op that made it first.
+    NonFinite { op: &'static str, shapes: Vec<Shape>, backward: bool },
+    /// A gradient that differs from its finite difference.
+    GradCheck { order: usize, input: usize, element: usize, analytic: f64, numeric: f64, tolerance: f64 },
+    /// A device name that cannot be parsed.
+    UnknownDevice { name: String },
+    /// CUDA was asked for in a build without it.
+    CudaNotBuilt { index: usize },
+    /// The operating system refused to read or write.
+    Io { path: PathBuf, action: &'static str, source: std::io::Error },
+    /// A file whose contents are not what they should be.
+    BadFile { path: PathBuf, found: String, expected: String },
+    /// A tensor that a file or a module should have, or should not have.
+    BadTensor { name: String, found: String, expected: String },
+    /// A setting that is unknown, of the wrong type or out of range.
+    BadConfig { key: String, found: String, expected: String },
+    /// Training was asked to stop (Ctrl-C) and has written its checkpoint.
+    Interrupted { step: u64 },
+}
+
+fn join(shapes: &[Shape]) -> String {
+    shapes.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(" and ")
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Error::ShapeMismatch { op, shapes, rule } => write!(f, "{op}: shapes {} do not fit: {rule}", join(shapes)),
+            Error::BadShape { op, shape, expected } => write!(f, "{op}: shape {shape} does not fit: {expected}"),
+            Error::AxisOutOfRange { op, axis, shape } => {
+                write!(f, "{op}: axis {axis} is out of range for shape {shape}: axes count from 0 to {}", shape.rank().saturating_sub(1))
+            }
+            Error::TooManyAxes { rank } => {
+                write!(f, "shape: {rank} axes are too many: at most {} are supported", crate::shape::MAX_RANK)
+            }
+            Error::BadDType { op, found, expected } => write!(f, "{op}: dtype {found} is not supported: {expected}"),
+            Error::MixedDTypes { op, left, right } => {
+                write!(f, "{op}: dtypes {left} and {right} are mixed: convert one with to_dtype")
+            }
+            Error::MixedDevices { op, left, right } => {
+                write!(f, "{op}: tensors on {left} and {right} are mixed: move one with to_device")
+            }
+            Error::IndexOutOfRange { op, index, length } => {
+                write!(f, "{op}: index {index} is out of range: the axis has {length} entries, counted from 0")
+            }
+            Error::WrongLength { op, found, shape } => {
+                write!(f, "{op}: {found} elements do not fit shape {shape}: it holds {}", shape.len())
+            }
+            Error::OutOfRange { op, name, value, expected } => write!(f, "{op}: {name} = {value} is out of range: {expected}"),
+            Error::NotScalar { shape } => {
+                write!(f, "grad: the output has shape {shape}: it must be a scalar, or a cotangent of that shape must be given")
+            }
+            Error::NotConnected { input, shape, tracked: false } => {
+                write!(f, "grad: input {input} of shape {shape} is not tracked: make it with requires_grad() before using it")
+            }
+            Error::NotConnected { input, shape, tracked: true } => {
+                write!(
+                    f,
+                    "grad: the output does not depend on input {input} of shape {shape}: remove it, or ask for zeros with unused_as_zero()"
+                )
+            }
+            Error::NonFinite { op, shapes, backward } => {
+                let pass = if *backward { "its gradient has" } else { "its result has" };
+                write!(f, "{op}: {pass} a NaN or an infinity, first made here, from inputs of shapes {}", join(shapes))
+            }
+            Error::GradCheck { order, input, element, analytic, numeric, tolerance } => write!(
+                f,
+                "gradcheck: order {order}, input {input}, element {element}: derivative {analytic:e}, finite difference {numeric:e}: they must agree to {tolerance:e}"
+            ),
+            Error::UnknownDevice { name } => write!(f, "device: '{name}' is unknown: write cpu or cuda:0"),
+            Error::CudaNotBuilt { index } => {
+                write!(f, "device: cuda:{index} is not available: this build has no CUDA support")
+            }
+            Error::Io { path, action, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
+            Error::BadFile { path, found, expected } => write!(f, "{}: found {found}: expected {expected}", path.display()),
+            Error::BadTensor { name, found, expected } => write!(f, "tensor '{name}': found {found}: expected {expected}"),
+            Error::BadConfig { key, found, expected } => write!(f, "config: {key} = {found} does not fit: {expected}"),
+            Error::Interrupted { step } => write!(f, "interrupted after step {step}: a checkpoint was written"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
