@@ -159,7 +159,7 @@ impl Layout {
         let mut step = 1;
         for i in (0..self.shape.rank()).rev() {
             if self.shape[i] != 1 && self.strides[i] != step {
-                return self.shape.len() == 0;
+                return self.shape.contains(&0);
             }
             step *= self.shape[i];
         }

@@ -2,4 +2,16 @@
 //!
 //! Every kernel splits its work by size alone, never by the number of threads, so results do not depend on it.
 
+pub mod buffer;
+pub mod conv;
+pub mod elementwise;
+pub mod math;
+pub mod matmul;
+pub mod matrix;
+pub mod pairwise;
 pub mod parallel;
+pub mod philox;
+pub mod pool;
+pub mod reduce;
+mod scratch;
+mod transpose;

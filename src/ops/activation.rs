@@ -1,0 +1,139 @@
+//! The activations that [`Tensor::linear`] fuses, and their derivatives from the output alone.
+
+use std::fmt;
+
+use crate::device::cpu::elementwise;
+use crate::device::cpu::math::Real;
+use crate::dispatch_float;
+use crate::error::Result;
+use crate::op::{Few, Kernel, Meta, Output, launch};
+use crate::ops::unary::same;
+use crate::tensor::Tensor;
+
+/// An elementwise function after a layer, whose derivative can be had from its output.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Activation {
+    /// None.
+    #[default]
+    Identity,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x` where positive, slope times `x` elsewhere; the slope is positive.
+    LeakyRelu(f64),
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// `log(1 + e^x)`.
+    Softplus,
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Activation::Identity => f.write_str("identity"),
+            Activation::Relu => f.write_str("relu"),
+            Activation::LeakyRelu(slope) => write!(f, "leaky_relu({slope})"),
+            Activation::Tanh => f.write_str("tanh"),
+            Activation::Sigmoid => f.write_str("sigmoid"),
+            Activation::Softplus => f.write_str("softplus"),
+        }
+    }
+}
+
+impl Activation {
+    /// The activation of each element.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn apply(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Activation::Identity => Ok(x.clone()),
+            Activation::Relu => x.relu(),
+            Activation::LeakyRelu(slope) => x.leaky_relu(slope),
+            Activation::Tanh => x.tanh(),
+            Activation::Sigmoid => x.sigmoid(),
+            Activation::Softplus => x.softplus(),
+        }
+    }
+
+    /// The activation of one value.
+    #[inline(always)]
+    pub(crate) fn value<T: Real>(self, x: T) -> T {
+        match self {
+            Activation::Identity => x,
+            Activation::Relu => {
+                if x > T::ZERO {
+                    x
+                } else {
+                    x * T::ZERO
+                }
+            }
+            Activation::LeakyRelu(slope) => {
+                if x > T::ZERO {
+                    x
+                } else {
+                    x * T::from_f64(slope)
+                }
+            }
+            Activation::Tanh => Real::tanh(x),
+            Activation::Sigmoid => Real::sigmoid(x),
+            Activation::Softplus => Real::softplus(x),
+        }
+    }
+
+    /// `cotangent * f'(x)` where `y = f(x)`, in ops that can be differentiated again.
+    pub(crate) fn pull_graph(self, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let positive = || y.positive();
+        match self {
+            Activation::Identity => Ok(cotangent.clone()),
+            Activation::Relu => cotangent.mul(&positive()?),
+            Activation::LeakyRelu(slope) => cotangent.mul(&positive()?.affine(1.0 - slope, slope)?),
+            Activation::Tanh => cotangent.mul(&y.square()?.affine(-1.0, 1.0)?),
+            Activation::Sigmoid => cotangent.mul(&y.mul(&y.affine(-1.0, 1.0)?)?),
+            // sigmoid(x) = 1 - e^-y
+            Activation::Softplus => cotangent.mul(&y.neg()?.exp()?.affine(-1.0, 1.0)?),
+        }
+    }
+
+    /// The same in one pass, without history.
+    pub(crate) fn pull(self, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
+        if self == Activation::Identity {
+            return Ok(cotangent.clone());
+        }
+        Ok(launch(&ActivationGrad(self), &[cotangent, y])?.swap_remove(0))
+    }
+}
+
+#[derive(Debug)]
+struct ActivationGrad(Activation);
+
+impl Kernel for ActivationGrad {
+    fn name(&self) -> &'static str {
+        "activation_grad"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        same("activation_grad", inputs)
+    }
+    fn takes_strides(&self) -> bool {
+        true
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (g, y) = (inputs[0].view::<T>(), inputs[1].view::<T>());
+            let out = outputs[0].slice::<T>();
+            match self.0 {
+                Activation::Identity => elementwise::unary(g, out, #[inline(always)] |g| g),
+                Activation::Relu => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| if y > 0.0 { g } else { 0.0 }),
+                Activation::LeakyRelu(slope) => {
+                    let slope = slope as T;
+                    elementwise::binary(g, y, out, #[inline(always)] move |g: T, y: T| if y > 0.0 { g } else { g * slope })
+                }
+                Activation::Tanh => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * (1.0 - y * y)),
+                Activation::Sigmoid => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * y * (1.0 - y)),
+                Activation::Softplus => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * -Real::exp_m1(-y)),
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! Elementwise functions of two tensors, with broadcasting, and the operators `+ - * /`.
+
+use crate::device::cpu::elementwise;
+use crate::device::cpu::math::Real;
+use crate::dispatch_float;
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::spec::{Domain, Spec};
+use crate::shape::Layout;
+use crate::tensor::Tensor;
+
+fn infer(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {
+    let (a, b) = (inputs[0], inputs[1]);
+    if a.dtype != b.dtype {
+        return Err(Error::MixedDTypes { op: name, left: a.dtype, right: b.dtype });
+    }
+    if !a.dtype.is_float() {
+        return Err(Error::BadDType { op: name, found: a.dtype, expected: "floats; convert with to_dtype" });
+    }
+    match a.shape.broadcast(&b.shape) {
+        Some(shape) => Ok([Meta { shape, dtype: a.dtype }].into_iter().collect()),
+        None => Err(Error::ShapeMismatch {
+            op: name,
+            shapes: vec![a.shape, b.shape],
+            rule: "aligned at the last axis, lengths must be equal or 1",
+        }),
+    }
+}
+
+macro_rules! binary {
+    ($($type:ident = $name:literal, |$x:ident, $y:ident| $eval:expr, |$v:ident, $a:ident, $b:ident| [$da:expr, $db:expr];)*) => {$(
+        #[derive(Debug)]
+        struct $type;
+
+        impl Kernel for $type {
+            fn name(&self) -> &'static str {
+                $name
+            }
+            fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+                infer($name, inputs)
+            }
+            fn takes_strides(&self) -> bool {
+                true
+            }
+            fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+                let shape = outputs[0].meta.shape;
+                let layouts: [Layout; 2] = [inputs[0].layout().broadcast_to(shape), inputs[1].layout().broadcast_to(shape)];
+                dispatch_float!(inputs[0].dtype(), T => {
+                    let (a, b) = ((inputs[0].view::<T>().0, &layouts[0]), (inputs[1].view::<T>().0, &layouts[1]));
+                    elementwise::binary(a, b, outputs[0].slice::<T>(), #[inline(always)] |$x: T, $y: T| $eval)
+                });
+                Ok(())
+            }
+        }
+
+        impl Op for $type {
+            fn vjp(&self, $v: &Vjp) -> Result<Cotangents> {
+                let ($a, $b) = (&$v.inputs[0], &$v.inputs[1]);
+                let da = $v.when(0, || $da?.sum_to($a.shape()))?;
+                let db = $v.when(1, || $db?.sum_to($b.shape()))?;
+                Ok([da, db].into_iter().collect())
+            }
+        }
+    )*};
+}
+
+binary! {
+    Add = "add", |x, y| x + y, |v, a, b| [Ok::<_, Error>(v.cotangent().clone()), Ok::<_, Error>(v.cotangent().clone())];
+    Sub = "sub", |x, y| x - y, |v, a, b| [Ok::<_, Error>(v.cotangent().clone()), v.cotangent().neg()];
+    Mul = "mul", |x, y| x * y, |v, a, b| [v.cotangent().mul(b), v.cotangent().mul(a)];
+    Div = "div", |x, y| x / y, |v, a, b| [v.cotangent().div(b), v.cotangent().mul(v.output()).and_then(|t| t.div(b)?.neg())];
+    // Where the two are equal the whole derivative goes to the first.
+    Maximum = "maximum", |x, y| Real::max_(x, y), |v, a, b| [
+        v.cotangent().mul(&a.greater_equal(b)?),
+        v.cotangent().mul(&a.greater_equal(b)?.affine(-1.0, 1.0)?)
+    ];
+    // 1 where a >= b, else 0. Only called with constants: it has no derivative.
+    GreaterEqual = "greater_equal", |x, y| if x >= y { T::ONE } else { T::ZERO }, |v, a, b| [v.cotangent().affine(0.0, 0.0), v.cotangent().affine(0.0, 0.0)];
+}
+
+impl Tensor {
+    /// `a + b`, broadcast.
+    ///
+    /// # Errors
+    /// The shapes do not broadcast, or dtypes or devices are mixed (as in every function of this family).
+    pub fn add(&self, other: &Tensor) -> Result<Tensor> {
+        apply(Add, &[self, other])
+    }
+
+    /// `a - b`, broadcast.
+    ///
+    /// # Errors
+    /// As for [`Tensor::add`].
+    pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
+        apply(Sub, &[self, other])
+    }
+
+    /// `a * b` element by element, broadcast.
+    ///
+    /// # Errors
+    /// As for [`Tensor::add`].
+    pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
+        apply(Mul, &[self, other])
+    }
+
+    /// `a / b` element by element, broadcast.
+    ///
+    /// # Errors
+    /// As for [`Tensor::add`].
+    pub fn div(&self, other: &Tensor) -> Result<Tensor> {
+        apply(Div, &[self, other])
+    }
+
+    /// The larger of the two, element by element, broadcast; NaN if either is.
+    ///
+    /// # Errors
+    /// As for [`Tensor::add`].
+    pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
+        apply(Maximum, &[self, other])
+    }
+
+    /// The smaller of the two, element by element, broadcast; NaN if either is.
+    ///
+    /// # Errors
+    /// As for [`Tensor::add`].
+    pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
+        self.neg()?.maximum(&other.neg()?)?.neg()
+    }
+
+    /// 1 where `a >= b`, else 0, broadcast. No gradient flows through it.
+    ///
+    /// # Errors
+    /// As for [`Tensor::add`].
+    pub fn greater_equal(&self, other: &Tensor) -> Result<Tensor> {
+        apply(GreaterEqual, &[&self.detach(), &other.detach()])
+    }
+}
+
+macro_rules! operator {
+    ($trait:ident, $method:ident, $scalar:expr) => {
+        impl std::ops::$trait<&Tensor> for &Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: &Tensor) -> Tensor {
+                Tensor::$method(self, other).unwrap_or_else(|e| panic!("{e}"))
+            }
+        }
+        impl std::ops::$trait<f64> for &Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: f64) -> Tensor {
+                let f: fn(&Tensor, f64) -> Result<Tensor> = $scalar;
+                f(self, other).unwrap_or_else(|e| panic!("{e}"))
+            }
+        }
+        impl std::ops::$trait<Tensor> for Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: Tensor) -> Tensor {
+                std::ops::$trait::$method(&self, &other)
+            }
+        }
+        impl std::ops::$trait<&Tensor> for Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: &Tensor) -> Tensor {
+                std::ops::$trait::$method(&self, other)
+            }
+        }
+        impl std::ops::$trait<Tensor> for &Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: Tensor) -> Tensor {
+                std::ops::$trait::$method(self, &other)
+            }
+        }
+        impl std::ops::$trait<f64> for Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: f64) -> Tensor {
+                std::ops::$trait::$method(&self, other)
+            }
+        }
+    };
+}
+
+operator!(Add, add, |x, c| x.affine(1.0, c));
+operator!(Sub, sub, |x, c| x.affine(1.0, -c));
+operator!(Mul, mul, |x, c| x.affine(c, 0.0));
+operator!(Div, div, |x, c| x.affine(1.0 / c, 0.0));
+
+impl std::ops::Neg for &Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        Tensor::neg(self).unwrap_or_else(|e| panic!("{e}"))
+    }
+}
+
+const PAIR: &[Domain] = &[Domain::any(&[3, 1, 4]), Domain::any(&[2, 1])];
+const EMPTY: &[&[usize]] = &[&[2, 0], &[1, 1]];
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("add", PAIR, |x| x[0].add(&x[1])).empty(EMPTY).scalar(),
+    Spec::new("sub", PAIR, |x| x[0].sub(&x[1])).empty(EMPTY).scalar(),
+    Spec::new("mul", PAIR, |x| x[0].mul(&x[1])).empty(EMPTY).scalar(),
+    Spec::new("div", &[Domain::any(&[3, 1, 4]), Domain::positive(&[2, 1])], |x| x[0].div(&x[1])).empty(EMPTY).scalar(),
+    Spec::new("maximum", &[Domain::any(&[3, 4]), Domain { shape: &[3, 4], low: 3.0, high: 4.0 }], |x| {
+        x[0].affine(2.0, 1.7)?.maximum(&x[1])
+    })
+    .empty(&[&[0, 2], &[0, 2]]),
+    Spec::new("minimum", &[Domain::any(&[3, 4]), Domain { shape: &[4], low: 3.0, high: 4.0 }], |x| x[0].minimum(&x[1]))
+        .empty(&[&[0, 2], &[2]])
+        .scalar(),
+];

@@ -1,0 +1,250 @@
+//! Reading by index, and its adjoint: adding into a tensor of zeros by index, in a fixed order.
+
+use crate::dispatch_float;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::spec::{Domain, Spec};
+use crate::ops::unary::same;
+use crate::tensor::Tensor;
+
+fn check_index(op: &'static str, x: &Meta, index: &Meta) -> Result<()> {
+    same(op, std::slice::from_ref(x))?;
+    if index.dtype != DType::I64 {
+        return Err(Error::BadDType { op, found: index.dtype, expected: "an i64 index" });
+    }
+    Ok(())
+}
+
+fn bounded(op: &'static str, index: i64, length: usize) -> Result<usize> {
+    if index >= 0 && (index as usize) < length { Ok(index as usize) } else { Err(Error::IndexOutOfRange { op, index, length }) }
+}
+
+/// `y[.., i, ..] = x[.., index[i], ..]`.
+#[derive(Debug)]
+struct IndexSelect {
+    axis: usize,
+}
+
+impl Kernel for IndexSelect {
+    fn name(&self) -> &'static str {
+        "index_select"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        check_index("index_select", &inputs[0], &inputs[1])?;
+        if inputs[1].shape.rank() != 1 {
+            return Err(Error::BadShape { op: "index_select", shape: inputs[1].shape, expected: "an index with one axis" });
+        }
+        Ok([Meta { shape: inputs[0].shape.with(self.axis, inputs[1].shape.len()), ..inputs[0] }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (outer, length, inner) = inputs[0].shape().around(self.axis);
+        let index = inputs[1].slice::<i64>();
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
+            for (k, &i) in index.iter().enumerate() {
+                let i = bounded("index_select", i, length)?;
+                for o in 0..outer {
+                    out[(o * index.len() + k) * inner..][..inner].copy_from_slice(&x[(o * length + i) * inner..][..inner]);
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Op for IndexSelect {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let length = v.inputs[0].dims()[self.axis];
+        Ok([Some(v.cotangent().index_add(self.axis, &v.inputs[1], length)?), None].into_iter().collect())
+    }
+}
+
+/// `y[.., index[i], ..] += x[.., i, ..]` on zeros.
+#[derive(Debug)]
+struct IndexAdd {
+    axis: usize,
+    length: usize,
+}
+
+impl Kernel for IndexAdd {
+    fn name(&self) -> &'static str {
+        "index_add"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        check_index("index_add", &inputs[0], &inputs[1])?;
+        if inputs[1].shape.dims() != [inputs[0].shape[self.axis]] {
+            return Err(Error::ShapeMismatch {
+                op: "index_add",
+                shapes: vec![inputs[0].shape, inputs[1].shape],
+                rule: "the index must have one entry per entry along the axis",
+            });
+        }
+        Ok([Meta { shape: inputs[0].shape.with(self.axis, self.length), ..inputs[0] }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (outer, count, inner) = inputs[0].shape().around(self.axis);
+        let index = inputs[1].slice::<i64>();
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
+            out.fill(0.0);
+            for (k, &i) in index.iter().enumerate() {
+                let i = bounded("index_add", i, self.length)?;
+                for o in 0..outer {
+                    let row = &x[(o * count + k) * inner..][..inner];
+                    out[(o * self.length + i) * inner..][..inner].iter_mut().zip(row).for_each(|(o, v)| *o += v);
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Op for IndexAdd {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().index_select(self.axis, &v.inputs[1])?), None].into_iter().collect())
+    }
+}
+
+/// `y[a, i, b] = x[a, index[a, i, b], b]`.
+#[derive(Debug)]
+struct Gather {
+    axis: usize,
+}
+
+impl Kernel for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        check_index("gather", &inputs[0], &inputs[1])?;
+        let (x, index) = (inputs[0].shape, inputs[1].shape);
+        if x.rank() != index.rank() || x.with(self.axis, 0) != index.with(self.axis, 0) {
+            return Err(Error::ShapeMismatch {
+                op: "gather",
+                shapes: vec![x, index],
+                rule: "all axes but the one read along must have equal lengths",
+            });
+        }
+        Ok([Meta { shape: index, ..inputs[0] }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (_, length, inner) = inputs[0].shape().around(self.axis);
+        let count = inputs[1].dims()[self.axis];
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
+            for (at, (o, &i)) in out.iter_mut().zip(inputs[1].slice::<i64>()).enumerate() {
+                let i = bounded("gather", i, length)?;
+                *o = x[(at / (count * inner) * length + i) * inner + at % inner];
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Op for Gather {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let length = v.inputs[0].dims()[self.axis];
+        Ok([Some(v.cotangent().scatter_add(self.axis, &v.inputs[1], length)?), None].into_iter().collect())
+    }
+}
+
+/// `y[a, index[a, i, b], b] += x[a, i, b]` on zeros.
+#[derive(Debug)]
+struct ScatterAdd {
+    axis: usize,
+    length: usize,
+}
+
+impl Kernel for ScatterAdd {
+    fn name(&self) -> &'static str {
+        "scatter_add"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        check_index("scatter_add", &inputs[0], &inputs[1])?;
+        if inputs[0].shape != inputs[1].shape {
+            return Err(Error::ShapeMismatch {
+                op: "scatter_add",
+                shapes: vec![inputs[0].shape, inputs[1].shape],
+                rule: "values and index must have equal shapes",
+            });
+        }
+        Ok([Meta { shape: inputs[0].shape.with(self.axis, self.length), ..inputs[0] }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (_, count, inner) = inputs[0].shape().around(self.axis);
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
+            out.fill(0.0);
+            for (at, (&v, &i)) in x.iter().zip(inputs[1].slice::<i64>()).enumerate() {
+                let i = bounded("scatter_add", i, self.length)?;
+                out[(at / (count * inner) * self.length + i) * inner + at % inner] += v;
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Op for ScatterAdd {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().gather(self.axis, &v.inputs[1])?), None].into_iter().collect())
+    }
+}
+
+impl Tensor {
+    fn indexed(&self, op: &'static str, axis: usize) -> Result<()> {
+        if axis < self.rank() { Ok(()) } else { Err(Error::AxisOutOfRange { op, axis, shape: self.shape() }) }
+    }
+
+    /// The entries of `axis` that `index` [n] (i64) names, in its order.
+    ///
+    /// # Errors
+    /// Axis or index out of range; a wrong dtype.
+    pub fn index_select(&self, axis: usize, index: &Tensor) -> Result<Tensor> {
+        self.indexed("index_select", axis)?;
+        apply(IndexSelect { axis }, &[self, index])
+    }
+
+    /// Zeros of length `length` along `axis`, with this tensor's entry `i` added at `index[i]`: the adjoint of [`Tensor::index_select`].
+    ///
+    /// # Errors
+    /// Axis or index out of range; a wrong dtype or shape.
+    pub fn index_add(&self, axis: usize, index: &Tensor, length: usize) -> Result<Tensor> {
+        self.indexed("index_add", axis)?;
+        apply(IndexAdd { axis, length }, &[self, index])
+    }
+
+    /// Reads along `axis` at `index`, which has this tensor's shape but for that axis.
+    ///
+    /// # Errors
+    /// Axis or index out of range; a wrong dtype or shape.
+    pub fn gather(&self, axis: usize, index: &Tensor) -> Result<Tensor> {
+        self.indexed("gather", axis)?;
+        apply(Gather { axis }, &[self, index])
+    }
+
+    /// Zeros of length `length` along `axis`, with these values added where `index` says: the adjoint of [`Tensor::gather`].
+    ///
+    /// # Errors
+    /// Axis or index out of range; a wrong dtype or shape.
+    pub fn scatter_add(&self, axis: usize, index: &Tensor, length: usize) -> Result<Tensor> {
+        self.indexed("scatter_add", axis)?;
+        apply(ScatterAdd { axis, length }, &[self, index])
+    }
+}
+
+fn index(values: &[i64], x: &Tensor) -> Result<Tensor> {
+    Tensor::from_slice(values, [values.len()], &x.device())
+}
+
+const X: &[Domain] = &[Domain::any(&[3, 4])];
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("index_select", X, |x| x[0].index_select(1, &index(&[2, 0, 2, 3, 1], &x[0])?)?.sin()),
+    Spec::new("index_add", X, |x| x[0].index_add(0, &index(&[4, 1, 4], &x[0])?, 5)?.sin()),
+    Spec::new("gather", X, |x| x[0].gather(1, &index(&[0, 3, 1, 1, 2, 2], &x[0])?.reshape([3, 2])?)?.sin()),
+    Spec::new("scatter_add", X, |x| {
+        let i = index(&[0, 1, 0, 1, 2, 2, 2, 2, 0, 0, 1, 2], &x[0])?.reshape([3, 4])?;
+        x[0].scatter_add(1, &i, 4)?.sin()
+    }),
+];

@@ -1,0 +1,97 @@
+//! Matrix products.
+
+use crate::device::cpu::matmul::{MatRef, matmul};
+use crate::dispatch_float;
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::spec::{Domain, Spec};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Products of matrices, batched over leading axes, which broadcast.
+#[derive(Debug)]
+struct MatMul;
+
+impl Kernel for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let (a, b) = (inputs[0], inputs[1]);
+        if a.dtype != b.dtype {
+            return Err(Error::MixedDTypes { op: "matmul", left: a.dtype, right: b.dtype });
+        }
+        if !a.dtype.is_float() {
+            return Err(Error::BadDType { op: "matmul", found: a.dtype, expected: "floats; convert with to_dtype" });
+        }
+        let wrong = |rule| Error::ShapeMismatch { op: "matmul", shapes: vec![a.shape, b.shape], rule };
+        if a.shape.rank() < 2 || b.shape.rank() < 2 {
+            return Err(wrong("both must be matrices, or batches of matrices"));
+        }
+        let (ar, br) = (a.shape.rank(), b.shape.rank());
+        if a.shape[ar - 1] != b.shape[br - 2] {
+            return Err(wrong("columns of the left must equal rows of the right"));
+        }
+        let batch = |s: &Shape| Shape::new(&s[..s.rank() - 2]);
+        let lead = batch(&a.shape)?.broadcast(&batch(&b.shape)?).ok_or_else(|| wrong("the leading axes must broadcast"))?;
+        let mut dims: Few<usize> = lead.iter().copied().collect();
+        dims.extend([a.shape[ar - 2], b.shape[br - 1]]);
+        Ok([Meta { shape: Shape::new(&dims)?, dtype: a.dtype }].into_iter().collect())
+    }
+    fn takes_strides(&self) -> bool {
+        true
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let shape = outputs[0].meta.shape;
+        let lead = shape.rank() - 2;
+        let (m, n) = (shape[lead], shape[lead + 1]);
+        let k = inputs[0].dims()[inputs[0].rank() - 1];
+        let layouts = [inputs[0].layout().broadcast_to(shape.with(lead + 1, k)), inputs[1].layout().broadcast_to(shape.with(lead, k))];
+        dispatch_float!(inputs[0].dtype(), T => {
+            let data = [inputs[0].view::<T>().0, inputs[1].view::<T>().0];
+            for (batch, out) in outputs[0].slice::<T>().chunks_mut((m * n).max(1)).enumerate() {
+                let mut at = [layouts[0].offset, layouts[1].offset];
+                let mut rest = batch;
+                for axis in (0..lead).rev() {
+                    let i = rest % shape[axis];
+                    rest /= shape[axis];
+                    at[0] += i * layouts[0].strides[axis];
+                    at[1] += i * layouts[1].strides[axis];
+                }
+                let operand = |i: usize, rows: usize, cols: usize| {
+                    let data: &[T] = if rows * cols == 0 { &[] } else { &data[i][at[i]..] };
+                    MatRef::strided(data, rows, cols, layouts[i].strides[lead], layouts[i].strides[lead + 1])
+                };
+                matmul(out, operand(0, m, k), operand(1, k, n), false);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Op for MatMul {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let (a, b, g) = (&v.inputs[0], &v.inputs[1], v.cotangent());
+        let da = v.when(0, || g.matmul(&b.t()?)?.sum_to(a.shape()))?;
+        let db = v.when(1, || a.t()?.matmul(g)?.sum_to(b.shape()))?;
+        Ok([da, db].into_iter().collect())
+    }
+}
+
+impl Tensor {
+    /// The matrix product of the last two axes; leading axes are batches and broadcast.
+    ///
+    /// 16-bit floats are multiplied and added up in f32.
+    ///
+    /// # Errors
+    /// The shapes do not fit, or dtypes or devices are mixed.
+    pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
+        apply(MatMul, &[self, other])
+    }
+}
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("matmul", &[Domain::any(&[3, 5]), Domain::any(&[5, 2])], |x| x[0].matmul(&x[1])).empty(&[&[3, 0], &[0, 2]]),
+    Spec::new("matmul (batched)", &[Domain::any(&[2, 1, 3, 4]), Domain::any(&[3, 4, 2])], |x| x[0].matmul(&x[1]))
+        .empty(&[&[2, 1, 0, 4], &[3, 4, 2]]),
+];

@@ -1,0 +1,23 @@
+//! The ops, one file per op or family. Each file holds the documentation, the shape rule, the CPU code, the derivative,
+//! and the specs that its gradient checks are made from. [`all`] lists the specs.
+
+mod activation;
+mod binary;
+mod index;
+mod linear;
+mod matmul;
+mod reduce;
+mod shape;
+mod softmax;
+pub mod spec;
+mod unary;
+
+pub use activation::Activation;
+pub use spec::{Domain, Spec};
+
+/// The specs of every op.
+pub fn all() -> impl Iterator<Item = &'static Spec> {
+    [unary::SPECS, binary::SPECS, reduce::SPECS, shape::SPECS, index::SPECS, matmul::SPECS, linear::SPECS, softmax::SPECS]
+        .into_iter()
+        .flatten()
+}

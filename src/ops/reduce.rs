@@ -1,0 +1,307 @@
+//! Sums, means, maxima and log-sum-exp along axes.
+
+use crate::device::cpu::math::Real;
+use crate::device::cpu::parallel::{self, CHUNK};
+use crate::device::cpu::reduce as cpu;
+use crate::dispatch_float;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::spec::{Domain, Spec};
+use crate::ops::unary::same;
+use crate::shape::{MAX_RANK, Shape};
+use crate::tensor::Tensor;
+
+/// Which axes are summed away; they stay with length 1.
+#[derive(Debug, Clone, Copy)]
+struct Sum {
+    axes: [bool; MAX_RANK],
+}
+
+impl Sum {
+    fn result(&self, mut shape: Shape) -> Shape {
+        for axis in 0..shape.rank() {
+            if self.axes[axis] {
+                shape = shape.with(axis, 1);
+            }
+        }
+        shape
+    }
+}
+
+/// Sums the middle of `[outer, middle, inner]`; the order of additions depends on the sizes alone.
+fn sum_middle<T: Real>(x: &[T], out: &mut [T], outer: usize, middle: usize, inner: usize) {
+    if middle == 0 || out.is_empty() {
+        return out.fill(T::ZERO);
+    }
+    if inner == 1 {
+        let rows = (CHUNK / middle).max(1);
+        return parallel::chunks_mut(out, rows, |chunk, out| {
+            for (i, o) in out.iter_mut().enumerate() {
+                *o = cpu::sum(&x[(chunk * rows + i) * middle..][..middle]);
+            }
+        });
+    }
+    // Columns: long sums are made of blocks of rows, whose partial sums are then added in order.
+    const BLOCK: usize = 256;
+    let blocks = middle.div_ceil(BLOCK);
+    if blocks > 1 {
+        let mut partial = vec![T::ZERO; outer * blocks * inner];
+        parallel::chunks_mut(&mut partial, inner, |i, out| {
+            let (o, b) = (i / blocks, i % blocks);
+            let rows = BLOCK.min(middle - b * BLOCK);
+            add_rows(&x[(o * middle + b * BLOCK) * inner..][..rows * inner], out);
+        });
+        return sum_middle(&partial, out, outer, blocks, inner);
+    }
+    // Split over columns too when there is a single long row of them.
+    let width = (CHUNK / middle).clamp(16, inner.max(16)).min(inner);
+    if outer == 1 && inner > width {
+        return parallel::chunks_mut(out, width, |chunk, out| {
+            out.fill(T::ZERO);
+            for row in x.chunks(inner) {
+                add_row(&row[chunk * width..][..out.len()], out);
+            }
+        });
+    }
+    let groups = (CHUNK / (middle * inner)).max(1);
+    parallel::chunks_mut(out, groups * inner, |chunk, out| {
+        for (i, out) in out.chunks_mut(inner).enumerate() {
+            add_rows(&x[(chunk * groups + i) * middle * inner..][..middle * inner], out);
+        }
+    });
+}
+
+fn add_rows<T: Real>(rows: &[T], out: &mut [T]) {
+    out.fill(T::ZERO);
+    for row in rows.chunks(out.len()) {
+        add_row(row, out);
+    }
+}
+
+#[inline(always)]
+fn add_row<T: Real>(row: &[T], out: &mut [T]) {
+    parallel::simd(
+        #[inline(always)]
+        || out.iter_mut().zip(row).for_each(|(o, &v)| *o += v),
+    );
+}
+
+impl Kernel for Sum {
+    fn name(&self) -> &'static str {
+        "sum"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        same("sum", inputs)?;
+        Ok([Meta { shape: self.result(inputs[0].shape), ..inputs[0] }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        // Runs of axes that are all kept or all summed; the last summed run goes first, so that what remains is short.
+        let mut runs: Few<(bool, usize)> = Few::new();
+        for (axis, &length) in inputs[0].dims().iter().enumerate() {
+            match runs.last_mut() {
+                Some((summed, total)) if *summed == self.axes[axis] => *total *= length,
+                _ => runs.push((self.axes[axis], length)),
+            }
+        }
+        dispatch_float!(inputs[0].dtype(), T => {
+            let x = inputs[0].slice::<T>();
+            let out = outputs[0].slice::<T>();
+            let mut scratch: Option<Vec<T>> = None;
+            while let Some(last) = runs.iter().rposition(|(summed, _)| *summed) {
+                let length = |runs: &[(bool, usize)]| runs.iter().map(|(_, n)| n).product::<usize>();
+                let (outer, middle, inner) = (length(&runs[..last]), runs[last].1, length(&runs[last + 1..]));
+                let source = scratch.as_deref().unwrap_or(x);
+                if runs.iter().filter(|(summed, _)| *summed).count() == 1 {
+                    sum_middle(source, out, outer, middle, inner);
+                    return Ok(());
+                }
+                let mut next = vec![T::ZERO; outer * inner];
+                sum_middle(source, &mut next, outer, middle, inner);
+                scratch = Some(next);
+                runs[last] = (false, 1);
+            }
+            out.copy_from_slice(x);
+        });
+        Ok(())
+    }
+}
+
+impl Op for Sum {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().broadcast_to(v.inputs[0].shape())?)].into_iter().collect())
+    }
+}
+
+/// The index of the first largest entry along an axis; a NaN counts as largest.
+#[derive(Debug)]
+struct ArgMax {
+    axis: usize,
+}
+
+impl Kernel for ArgMax {
+    fn name(&self) -> &'static str {
+        "argmax"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        same("argmax", inputs)?;
+        if inputs[0].shape[self.axis] == 0 {
+            return Err(Error::BadShape { op: "argmax", shape: inputs[0].shape, expected: "at least one entry along the axis" });
+        }
+        Ok([Meta::new(inputs[0].shape.with(self.axis, 1), DType::I64)].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (_, length, inner) = inputs[0].shape().around(self.axis);
+        dispatch_float!(inputs[0].dtype(), T => {
+            let x = inputs[0].slice::<T>();
+            parallel::chunks_mut(outputs[0].slice::<i64>(), (CHUNK / length).max(1), |chunk, out| {
+                let first = chunk * (CHUNK / length).max(1);
+                for (i, o) in out.iter_mut().enumerate() {
+                    let start = (first + i) / inner * length * inner + (first + i) % inner;
+                    let mut best = (0, x[start]);
+                    for k in 1..length {
+                        let value = x[start + k * inner];
+                        if value > best.1 || (value.is_nan() && !best.1.is_nan()) {
+                            best = (k, value);
+                        }
+                    }
+                    *o = best.0 as i64;
+                }
+            })
+        });
+        Ok(())
+    }
+}
+
+impl Op for ArgMax {
+    fn vjp(&self, _: &Vjp) -> Result<Cotangents> {
+        Ok([None].into_iter().collect())
+    }
+}
+
+impl Tensor {
+    fn axis_mask(&self, op: &'static str, axes: &[usize]) -> Result<[bool; MAX_RANK]> {
+        let mut mask = [false; MAX_RANK];
+        for &axis in axes {
+            if axis >= self.rank() {
+                return Err(Error::AxisOutOfRange { op, axis, shape: self.shape() });
+            }
+            mask[axis] = true;
+        }
+        Ok(mask)
+    }
+
+    fn drop_axes(&self, axes: &[usize]) -> Result<Tensor> {
+        let dims: Few<usize> = (0..self.rank()).filter(|a| !axes.contains(a)).map(|a| self.dims()[a]).collect();
+        self.reshape(Shape::new(&dims)?)
+    }
+
+    /// The sum along `axes`, which stay with length 1 if `keepdim`.
+    ///
+    /// # Errors
+    /// An axis is out of range; not a float tensor.
+    pub fn sum(&self, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+        let axes_mask = self.axis_mask("sum", axes)?;
+        let kept = apply(Sum { axes: axes_mask }, &[self])?;
+        if keepdim { Ok(kept) } else { kept.drop_axes(axes) }
+    }
+
+    /// The sum of all elements, a scalar.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn sum_all(&self) -> Result<Tensor> {
+        apply(Sum { axes: [true; MAX_RANK] }, &[self])?.reshape(())
+    }
+
+    /// The mean along `axes`, which stay with length 1 if `keepdim`.
+    ///
+    /// # Errors
+    /// An axis is out of range; not a float tensor.
+    pub fn mean(&self, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+        let sum = self.sum(axes, keepdim)?;
+        let mask = self.axis_mask("mean", axes)?;
+        let count: usize = (0..self.rank()).filter(|&a| mask[a]).map(|a| self.dims()[a]).product();
+        sum.affine(1.0 / count as f64, 0.0)
+    }
+
+    /// The mean of all elements, a scalar.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn mean_all(&self) -> Result<Tensor> {
+        self.sum_all()?.affine(1.0 / self.element_count() as f64, 0.0)
+    }
+
+    /// The index of the first largest entry along `axis`, as i64; the axis stays with length 1 if `keepdim`.
+    ///
+    /// # Errors
+    /// The axis is out of range or empty; not a float tensor.
+    pub fn argmax(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
+        self.axis_mask("argmax", &[axis])?;
+        let kept = apply(ArgMax { axis }, &[&self.detach()])?;
+        if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+    }
+
+    /// The largest entry along `axis`; the gradient goes to the first of equal ones.
+    ///
+    /// # Errors
+    /// The axis is out of range or empty; not a float tensor.
+    pub fn max(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
+        let kept = self.gather(axis, &self.argmax(axis, true)?)?;
+        if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+    }
+
+    /// The smallest entry along `axis`; the gradient goes to the first of equal ones.
+    ///
+    /// # Errors
+    /// The axis is out of range or empty; not a float tensor.
+    pub fn min(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
+        let kept = self.gather(axis, &self.neg()?.argmax(axis, true)?)?;
+        if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+    }
+
+    /// `log(sum(exp(x)))` along `axis`, without overflow.
+    ///
+    /// # Errors
+    /// The axis is out of range or empty; not a float tensor.
+    pub fn logsumexp(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
+        // Shifting by a constant changes neither the value nor any derivative.
+        let largest = self.detach().max(axis, true)?.clamp(f64::MIN, f64::MAX)?;
+        let sum = self.sub(&largest)?.exp()?.sum(&[axis], true)?.log()?.add(&largest)?;
+        if keepdim { Ok(sum) } else { sum.drop_axes(&[axis]) }
+    }
+
+    /// The sum over the axes that broadcasting from `shape` repeats: the adjoint of [`Tensor::broadcast_to`].
+    ///
+    /// # Errors
+    /// `shape` does not broadcast to this tensor's shape.
+    pub fn sum_to(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape == self.shape() {
+            return Ok(self.clone());
+        }
+        if self.shape().broadcast(&shape) != Some(self.shape()) {
+            return Err(Error::ShapeMismatch {
+                op: "sum_to",
+                shapes: vec![self.shape(), shape],
+                rule: "the right must broadcast to the left",
+            });
+        }
+        let lead = self.rank() - shape.rank();
+        let axes: Few<usize> = (0..self.rank()).filter(|&a| a < lead || (shape[a - lead] == 1 && self.dims()[a] != 1)).collect();
+        self.sum(&axes, true)?.reshape(shape)
+    }
+}
+
+const X: &[Domain] = &[Domain::any(&[3, 4, 5])];
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("sum", X, |x| x[0].sum(&[0, 2], false)?.sin()).empty(&[&[3, 0, 5]]),
+    Spec::new("sum_all", X, |x| x[0].sum_all()?.sin()).empty(&[&[3, 0, 5]]).scalar(),
+    Spec::new("mean", X, |x| x[0].mean(&[1], true)?.sin()).empty(&[&[0, 4, 5]]),
+    Spec::new("max", X, |x| x[0].max(1, false)),
+    Spec::new("min", X, |x| x[0].min(2, true)),
+    Spec::new("logsumexp", X, |x| x[0].logsumexp(1, false)).empty(&[&[0, 4, 5]]),
+    Spec::new("sum_to", X, |x| x[0].sum_to([4, 1])?.sin()),
+];

@@ -1,0 +1,448 @@
+//! Ops that only move elements: views that share storage, and copies that join or pad.
+
+use crate::device::Device;
+use crate::device::cpu::elementwise;
+use crate::dispatch;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, cast};
+use crate::ops::spec::{Domain, Spec};
+use crate::shape::{Layout, MAX_RANK, Shape};
+use crate::tensor::Tensor;
+
+/// A view: the same elements under another layout. Its kernel is never run.
+macro_rules! view_kernel {
+    ($type:ident, $name:literal, |$self:ident, $meta:ident| $shape:expr) => {
+        impl Kernel for $type {
+            fn name(&self) -> &'static str {
+                $name
+            }
+            fn infer(&$self, inputs: &[Meta]) -> Result<Few<Meta>> {
+                let $meta = inputs[0];
+                Ok([Meta { shape: $shape, ..$meta }].into_iter().collect())
+            }
+            fn cpu(&self, _: &[&Tensor], _: &mut [Output]) -> Result<()> {
+                unreachable!("a view computes nothing")
+            }
+        }
+    };
+}
+
+#[derive(Debug)]
+struct Reshape(Shape);
+view_kernel!(Reshape, "reshape", |self, _meta| self.0);
+impl Op for Reshape {
+    fn view(&self, input: &Layout) -> Option<Layout> {
+        Some(Layout { offset: input.offset, ..Layout::contiguous(self.0) })
+    }
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().reshape(v.inputs[0].shape())?)].into_iter().collect())
+    }
+}
+
+#[derive(Debug)]
+struct Permute([usize; MAX_RANK]);
+view_kernel!(Permute, "permute", |self, meta| {
+    let mut shape = meta.shape;
+    for (i, &axis) in self.0[..meta.shape.rank()].iter().enumerate() {
+        shape = shape.with(i, meta.shape[axis]);
+    }
+    shape
+});
+impl Op for Permute {
+    fn view(&self, input: &Layout) -> Option<Layout> {
+        let mut out = *input;
+        for (i, &axis) in self.0[..input.shape.rank()].iter().enumerate() {
+            out.strides[i] = input.strides[axis];
+        }
+        Some(out)
+    }
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let mut inverse = [0; MAX_RANK];
+        let rank = v.inputs[0].rank();
+        for (i, &axis) in self.0[..rank].iter().enumerate() {
+            inverse[axis] = i;
+        }
+        Ok([Some(v.cotangent().permute(&inverse[..rank])?)].into_iter().collect())
+    }
+}
+
+#[derive(Debug)]
+struct BroadcastTo(Shape);
+view_kernel!(BroadcastTo, "broadcast_to", |self, _meta| self.0);
+impl Op for BroadcastTo {
+    fn view(&self, input: &Layout) -> Option<Layout> {
+        Some(input.broadcast_to(self.0))
+    }
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().sum_to(v.inputs[0].shape())?)].into_iter().collect())
+    }
+}
+
+#[derive(Debug)]
+struct Narrow {
+    axis: usize,
+    start: usize,
+    length: usize,
+}
+view_kernel!(Narrow, "narrow", |self, meta| meta.shape.with(self.axis, self.length));
+impl Op for Narrow {
+    fn view(&self, input: &Layout) -> Option<Layout> {
+        Some(Layout {
+            offset: input.offset + self.start * input.strides[self.axis],
+            shape: input.shape.with(self.axis, self.length),
+            ..*input
+        })
+    }
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let after = v.inputs[0].dims()[self.axis] - self.start - self.length;
+        Ok([Some(v.cotangent().pad(self.axis, self.start, after)?)].into_iter().collect())
+    }
+}
+
+/// Zeros before and after along one axis.
+#[derive(Debug)]
+struct Pad {
+    axis: usize,
+    before: usize,
+    after: usize,
+}
+impl Kernel for Pad {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let meta = inputs[0];
+        let length = self.before + meta.shape[self.axis] + self.after;
+        Ok([Meta { shape: meta.shape.with(self.axis, length), ..meta }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (_, length, inner) = inputs[0].shape().around(self.axis);
+        dispatch!(inputs[0].dtype(), T => {
+            let total = outputs[0].meta.shape[self.axis] * inner;
+            let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
+            out.fill(T::from_f64(0.0));
+            if length * inner > 0 {
+                for (out, x) in out.chunks_mut(total).zip(x.chunks(length * inner)) {
+                    out[self.before * inner..][..x.len()].copy_from_slice(x);
+                }
+            }
+        });
+        Ok(())
+    }
+}
+impl Op for Pad {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().narrow(self.axis, self.before, v.inputs[0].dims()[self.axis])?)].into_iter().collect())
+    }
+}
+
+#[derive(Debug)]
+struct Concat {
+    axis: usize,
+}
+impl Kernel for Concat {
+    fn name(&self) -> &'static str {
+        "concat"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let first = inputs[0];
+        let mut length = 0;
+        for meta in inputs {
+            if meta.dtype != first.dtype {
+                return Err(Error::MixedDTypes { op: "concat", left: first.dtype, right: meta.dtype });
+            }
+            if meta.shape.rank() != first.shape.rank() || meta.shape.with(self.axis, 0) != first.shape.with(self.axis, 0) {
+                return Err(Error::ShapeMismatch {
+                    op: "concat",
+                    shapes: vec![first.shape, meta.shape],
+                    rule: "all axes but the one joined must have equal lengths",
+                });
+            }
+            length += meta.shape[self.axis];
+        }
+        Ok([Meta { shape: first.shape.with(self.axis, length), ..first }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (_, length, inner) = outputs[0].meta.shape.around(self.axis);
+        let total = length * inner;
+        dispatch!(inputs[0].dtype(), T => {
+            let out = outputs[0].slice::<T>();
+            let mut at = 0;
+            for input in inputs {
+                let block = input.dims()[self.axis] * inner;
+                if block > 0 {
+                    for (out, x) in out.chunks_mut(total).zip(input.slice::<T>().chunks(block)) {
+                        out[at..at + block].copy_from_slice(x);
+                    }
+                }
+                at += block;
+            }
+        });
+        Ok(())
+    }
+}
+impl Op for Concat {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let mut at = 0;
+        v.inputs
+            .iter()
+            .enumerate()
+            .map(|(i, x)| {
+                let length = x.dims()[self.axis];
+                at += length;
+                v.when(i, || v.cotangent().narrow(self.axis, at - length, length))
+            })
+            .collect()
+    }
+}
+
+/// A row-major copy.
+#[derive(Debug)]
+struct Contiguous;
+impl Kernel for Contiguous {
+    fn name(&self) -> &'static str {
+        "contiguous"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        Ok([inputs[0]].into_iter().collect())
+    }
+    fn takes_strides(&self) -> bool {
+        true
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        dispatch!(inputs[0].dtype(), T => elementwise::unary(inputs[0].view::<T>(), outputs[0].slice::<T>(), |v| v));
+        Ok(())
+    }
+}
+impl Op for Contiguous {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().clone())].into_iter().collect())
+    }
+}
+
+/// Another element type; gradients are converted back.
+#[derive(Debug)]
+struct Cast(DType);
+impl Kernel for Cast {
+    fn name(&self) -> &'static str {
+        "to_dtype"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        Ok([Meta { dtype: self.0, ..inputs[0] }].into_iter().collect())
+    }
+    fn takes_strides(&self) -> bool {
+        true
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let converted = cast(inputs[0], outputs[0].meta.dtype);
+        dispatch!(converted.dtype(), T => outputs[0].slice::<T>().copy_from_slice(converted.slice::<T>()));
+        Ok(())
+    }
+}
+impl Op for Cast {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().to_dtype(v.inputs[0].dtype())?)].into_iter().collect())
+    }
+}
+
+fn check_axis(op: &'static str, x: &Tensor, axis: usize) -> Result<()> {
+    if axis < x.rank() { Ok(()) } else { Err(Error::AxisOutOfRange { op, axis, shape: x.shape() }) }
+}
+
+impl Tensor {
+    /// The same elements in row-major order under another shape; shares storage when they already lie so.
+    ///
+    /// # Errors
+    /// The shapes hold different numbers of elements.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape.len() != self.element_count() {
+            return Err(Error::WrongLength { op: "reshape", found: self.element_count(), shape });
+        }
+        if shape == self.shape() {
+            return Ok(self.clone());
+        }
+        apply(Reshape(shape), &[&self.contiguous()?])
+    }
+
+    /// Axes `first..=last` joined into one.
+    ///
+    /// # Errors
+    /// An axis is out of range.
+    pub fn flatten(&self, first: usize, last: usize) -> Result<Tensor> {
+        check_axis("flatten", self, last)?;
+        let dims = self.dims();
+        let mut out = dims[..first].to_vec();
+        out.push(dims[first..=last].iter().product());
+        out.extend(&dims[last + 1..]);
+        self.reshape(Shape::new(&out)?)
+    }
+
+    /// A view with the axes in this order: axis `i` of the result is axis `axes[i]` of this tensor.
+    ///
+    /// # Errors
+    /// `axes` is not a permutation of this tensor's axes.
+    pub fn permute(&self, axes: &[usize]) -> Result<Tensor> {
+        let mut order = [0; MAX_RANK];
+        let mut seen = [false; MAX_RANK];
+        for (i, &axis) in axes.iter().enumerate() {
+            if axes.len() != self.rank() || axis >= self.rank() || std::mem::replace(&mut seen[axis], true) {
+                return Err(Error::BadShape { op: "permute", shape: self.shape(), expected: "each axis named exactly once" });
+            }
+            order[i] = axis;
+        }
+        if axes.len() != self.rank() {
+            return Err(Error::BadShape { op: "permute", shape: self.shape(), expected: "each axis named exactly once" });
+        }
+        apply(Permute(order), &[self])
+    }
+
+    /// A view with two axes exchanged.
+    ///
+    /// # Errors
+    /// An axis is out of range.
+    pub fn transpose(&self, a: usize, b: usize) -> Result<Tensor> {
+        check_axis("transpose", self, a.max(b))?;
+        let mut axes: Few<usize> = (0..self.rank()).collect();
+        axes.swap(a, b);
+        self.permute(&axes)
+    }
+
+    /// The transpose of a matrix, or of each matrix in a batch: the last two axes exchanged.
+    ///
+    /// # Errors
+    /// Fewer than two axes.
+    pub fn t(&self) -> Result<Tensor> {
+        if self.rank() < 2 {
+            return Err(Error::BadShape { op: "t", shape: self.shape(), expected: "at least two axes" });
+        }
+        self.transpose(self.rank() - 2, self.rank() - 1)
+    }
+
+    /// A view that repeats axes of length 1, and new leading axes, to this shape.
+    ///
+    /// # Errors
+    /// This tensor's shape does not broadcast to it.
+    pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if self.shape() == shape {
+            return Ok(self.clone());
+        }
+        if self.shape().broadcast(&shape) != Some(shape) {
+            return Err(Error::ShapeMismatch {
+                op: "broadcast_to",
+                shapes: vec![self.shape(), shape],
+                rule: "aligned at the last axis, lengths must be equal or 1 on the left",
+            });
+        }
+        apply(BroadcastTo(shape), &[self])
+    }
+
+    /// A view of `length` entries along `axis`, from `start` on.
+    ///
+    /// # Errors
+    /// The axis or the range is out of range.
+    pub fn narrow(&self, axis: usize, start: usize, length: usize) -> Result<Tensor> {
+        check_axis("narrow", self, axis)?;
+        if start.saturating_add(length) > self.dims()[axis] {
+            return Err(Error::IndexOutOfRange { op: "narrow", index: start.saturating_add(length) as i64, length: self.dims()[axis] });
+        }
+        if start == 0 && length == self.dims()[axis] {
+            return Ok(self.clone());
+        }
+        apply(Narrow { axis, start, length }, &[self])
+    }
+
+    /// Two halves along `axis`, as views.
+    ///
+    /// # Errors
+    /// The axis is out of range or has odd length.
+    pub fn halves(&self, axis: usize) -> Result<(Tensor, Tensor)> {
+        check_axis("halves", self, axis)?;
+        let length = self.dims()[axis];
+        if length % 2 != 0 {
+            return Err(Error::BadShape { op: "halves", shape: self.shape(), expected: "an even length" });
+        }
+        Ok((self.narrow(axis, 0, length / 2)?, self.narrow(axis, length / 2, length / 2)?))
+    }
+
+    /// Zeros added before and after along `axis`.
+    ///
+    /// # Errors
+    /// The axis is out of range.
+    pub fn pad(&self, axis: usize, before: usize, after: usize) -> Result<Tensor> {
+        check_axis("pad", self, axis)?;
+        apply(Pad { axis, before, after }, &[self])
+    }
+
+    /// A new axis of length 1 at `axis`.
+    ///
+    /// # Errors
+    /// `axis` is larger than the rank, or there are too many axes.
+    pub fn unsqueeze(&self, axis: usize) -> Result<Tensor> {
+        if axis > self.rank() {
+            return Err(Error::AxisOutOfRange { op: "unsqueeze", axis, shape: self.shape() });
+        }
+        let mut dims = self.dims().to_vec();
+        dims.insert(axis, 1);
+        self.reshape(Shape::new(&dims)?)
+    }
+
+    /// Tensors joined along `axis`.
+    ///
+    /// # Errors
+    /// No tensors; dtypes or other axes differ.
+    pub fn concat(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
+        let Some(first) = tensors.first() else {
+            return Err(Error::BadShape { op: "concat", shape: Shape::SCALAR, expected: "at least one tensor" });
+        };
+        check_axis("concat", first, axis)?;
+        apply(Concat { axis }, tensors)
+    }
+
+    /// The same elements in row-major order; this tensor itself when they already lie so.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn contiguous(&self) -> Result<Tensor> {
+        if self.layout().is_contiguous() {
+            return Ok(self.clone());
+        }
+        apply(Contiguous, &[self])
+    }
+
+    /// The elements converted to another dtype, rounding to nearest. Gradients flow between float dtypes.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
+        if dtype == self.dtype() {
+            return Ok(self.clone());
+        }
+        apply(Cast(dtype), &[self])
+    }
+
+    /// The tensor on another device.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn to_device(&self, device: &Device) -> Result<Tensor> {
+        let Device::Cpu = device;
+        Ok(self.clone())
+    }
+}
+
+const X: &[Domain] = &[Domain::any(&[3, 4, 2])];
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("reshape", X, |x| x[0].reshape([2, 12])?.sin()),
+    Spec::new("permute", X, |x| x[0].permute(&[2, 0, 1])?.sin()).empty(&[&[3, 0, 2]]),
+    Spec::new("broadcast_to", &[Domain::any(&[3, 1])], |x| x[0].broadcast_to([2, 3, 4])?.sin()),
+    Spec::new("narrow", X, |x| x[0].narrow(1, 1, 2)?.sin()).empty(&[&[0, 4, 2]]),
+    Spec::new("pad", X, |x| x[0].pad(1, 1, 2)?.sin()).empty(&[&[3, 0, 2]]),
+    Spec::new("concat", &[Domain::any(&[3, 4, 2]), Domain::any(&[3, 1, 2])], |x| Tensor::concat(&[&x[0], &x[1]], 1)?.sin())
+        .empty(&[&[3, 0, 2], &[3, 1, 2]]),
+    Spec::new("contiguous", X, |x| x[0].t()?.contiguous()?.sin()).empty(&[&[3, 0, 2]]),
+    Spec::new("to_dtype", X, |x| x[0].to_dtype(DType::F64)?.sin()).empty(&[&[3, 0, 2]]).scalar(),
+];

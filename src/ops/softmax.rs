@@ -1,0 +1,265 @@
+//! The softmax family and the losses on logits.
+
+use crate::device::cpu::math::Real;
+use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
+use crate::device::cpu::reduce as cpu;
+use crate::dispatch_float;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
+use crate::ops::spec::{Domain, Spec};
+use crate::ops::unary::same;
+use crate::tensor::Tensor;
+
+/// Writes `exp(x - max(x))` to `out` and returns the maximum and the sum. A row of -inf alone gives NaN, as it should.
+#[inline(always)]
+fn exponentials<T: Real>(x: &[T], out: &mut [T]) -> (T, T) {
+    let largest = x.iter().fold(T::NEG_INFINITY, |m, &v| Real::max_(m, v));
+    simd(
+        #[inline(always)]
+        || out.iter_mut().zip(x).for_each(|(o, &v)| *o = Real::exp(v - largest)),
+    );
+    (largest, cpu::sum(out))
+}
+
+fn rows<T: Real>(x: &[T], out: &mut [T], length: usize, f: impl Fn(&[T], &mut [T]) + Send + Sync) {
+    let group = (CHUNK / length.max(1)).max(1) * length.max(1);
+    chunks_mut(out, group, |i, out| {
+        for (x, out) in x[i * group..].chunks(length).zip(out.chunks_mut(length)) {
+            f(x, out);
+        }
+    });
+}
+
+/// Softmax or its logarithm along the last axis.
+#[derive(Debug)]
+struct Softmax {
+    log: bool,
+}
+
+impl Kernel for Softmax {
+    fn name(&self) -> &'static str {
+        if self.log { "log_softmax" } else { "softmax" }
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        same(self.name(), inputs)
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let length = *inputs[0].dims().last().expect("the caller checked the axis");
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
+            if self.log {
+                rows(x, out, length, |x, out| {
+                    let (largest, sum) = exponentials(x, out);
+                    let log = Real::ln(sum);
+                    out.iter_mut().zip(x).for_each(|(o, &v)| *o = (v - largest) - log);
+                });
+            } else {
+                rows(x, out, length, |x, out| {
+                    let (_, sum) = exponentials(x, out);
+                    out.iter_mut().for_each(|o| *o /= sum);
+                });
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Op for Softmax {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let (g, y) = (v.cotangent(), v.output());
+        let axis = y.rank() - 1;
+        let result = if self.log {
+            g.sub(&y.exp()?.mul(&g.sum(&[axis], true)?)?)?
+        } else {
+            let weighted = g.mul(y)?;
+            weighted.sub(&y.mul(&weighted.sum(&[axis], true)?)?)?
+        };
+        Ok([Some(result)].into_iter().collect())
+    }
+}
+
+fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
+    match labels.iter().find(|&&l| l < 0 || l as usize >= classes) {
+        Some(&index) => Err(Error::IndexOutOfRange { op: "cross_entropy", index, length: classes }),
+        None => Ok(()),
+    }
+}
+
+/// Per row: `log(sum(exp(x))) - x . t`, where the target t mixes the label with a uniform share of `smoothing`.
+#[derive(Debug)]
+struct CrossEntropy {
+    smoothing: f64,
+}
+
+impl Kernel for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let (x, labels) = (inputs[0], inputs[1]);
+        same("cross_entropy", inputs)?;
+        if labels.dtype != DType::I64 {
+            return Err(Error::BadDType { op: "cross_entropy", found: labels.dtype, expected: "i64 labels" });
+        }
+        if x.shape.rank() != 2 || labels.shape.dims() != [x.shape[0]] {
+            return Err(Error::ShapeMismatch {
+                op: "cross_entropy",
+                shapes: vec![x.shape, labels.shape],
+                rule: "logits must be [rows, classes] and labels [rows]",
+            });
+        }
+        Ok([Meta { shape: labels.shape, dtype: x.dtype }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let classes = inputs[0].dims()[1];
+        let labels = inputs[1].slice::<i64>();
+        check_labels(labels, classes)?;
+        dispatch_float!(inputs[0].dtype(), T => {
+            let x = inputs[0].slice::<T>();
+            let group = (CHUNK / classes.max(1)).max(1);
+            let (hit, share) = (T::from_f64(1.0 - self.smoothing), T::from_f64(self.smoothing / classes as f64));
+            chunks_mut(outputs[0].slice::<T>(), group, |i, out| {
+                let mut scratch = vec![T::ZERO; classes];
+                for (r, o) in out.iter_mut().enumerate() {
+                    let row = i * group + r;
+                    let x = &x[row * classes..][..classes];
+                    let (largest, sum) = exponentials(x, &mut scratch);
+                    let label = x[labels[row] as usize] - largest;
+                    // relative to the maximum, so that nothing large cancels
+                    let mut expected = hit * label;
+                    if self.smoothing > 0.0 {
+                        scratch.iter_mut().zip(x).for_each(|(s, &v)| *s = v - largest);
+                        expected += share * cpu::sum(&scratch);
+                    }
+                    *o = Real::ln(sum) - expected;
+                }
+            })
+        });
+        Ok(())
+    }
+}
+
+impl Op for CrossEntropy {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let (x, labels, g) = (&v.inputs[0], &v.inputs[1], v.cotangent());
+        if !v.differentiable {
+            let grad = launch(&CrossEntropyGrad { smoothing: self.smoothing }, &[x, labels, g])?.swap_remove(0);
+            return Ok([Some(grad), None].into_iter().collect());
+        }
+        let (rows, classes) = (x.dims()[0], x.dims()[1]);
+        let ones = Tensor::ones([rows, 1], x.dtype(), &x.device())?;
+        let target =
+            ones.scatter_add(1, &labels.reshape([rows, 1])?, classes)?.affine(1.0 - self.smoothing, self.smoothing / classes as f64)?;
+        let grad = x.softmax(1)?.sub(&target)?.mul(&g.reshape([rows, 1])?)?;
+        Ok([Some(grad), None].into_iter().collect())
+    }
+}
+
+/// `(softmax(x) - t) g` per row, in one pass.
+#[derive(Debug)]
+struct CrossEntropyGrad {
+    smoothing: f64,
+}
+
+impl Kernel for CrossEntropyGrad {
+    fn name(&self) -> &'static str {
+        "cross_entropy_grad"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        same("cross_entropy_grad", inputs)
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let classes = inputs[0].dims()[1];
+        let labels = inputs[1].slice::<i64>();
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (x, g) = (inputs[0].slice::<T>(), inputs[2].slice::<T>());
+            let group = (CHUNK / classes.max(1)).max(1);
+            let (hit, share) = (T::from_f64(1.0 - self.smoothing), T::from_f64(self.smoothing / classes as f64));
+            chunks_mut(outputs[0].slice::<T>(), group * classes.max(1), |i, out| {
+                for (r, out) in out.chunks_mut(classes).enumerate() {
+                    let row = i * group + r;
+                    let (_, sum) = exponentials(&x[row * classes..][..classes], out);
+                    let scale = g[row] / sum;
+                    out.iter_mut().for_each(|o| *o = o.mul_add(scale, -share * g[row]));
+                    out[labels[row] as usize] -= hit * g[row];
+                }
+            })
+        });
+        Ok(())
+    }
+}
+
+impl Tensor {
+    fn on_last_axis(&self, op: &'static str, axis: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        if axis >= self.rank() {
+            return Err(Error::AxisOutOfRange { op, axis, shape: self.shape() });
+        }
+        let last = self.rank() - 1;
+        if axis == last { f(self) } else { f(&self.transpose(axis, last)?)?.transpose(axis, last) }
+    }
+
+    /// `exp(x) / sum(exp(x))` along `axis`, without overflow.
+    ///
+    /// # Errors
+    /// The axis is out of range; not a float tensor.
+    pub fn softmax(&self, axis: usize) -> Result<Tensor> {
+        self.on_last_axis("softmax", axis, |x| apply(Softmax { log: false }, &[x]))
+    }
+
+    /// The logarithm of [`Tensor::softmax`], without cancellation.
+    ///
+    /// # Errors
+    /// The axis is out of range; not a float tensor.
+    pub fn log_softmax(&self, axis: usize) -> Result<Tensor> {
+        self.on_last_axis("log_softmax", axis, |x| apply(Softmax { log: true }, &[x]))
+    }
+
+    /// The cross entropy, in nats, of each row of logits [rows, classes] with its label [rows] (i64).
+    ///
+    /// `label_smoothing` s gives the label's class the probability 1 - s + s/classes and every other s/classes
+    /// (Szegedy et al. 2016, section 7).
+    ///
+    /// # Errors
+    /// The shapes do not fit; a label is no class; a smoothing outside [0, 1].
+    pub fn softmax_cross_entropy(&self, labels: &Tensor, label_smoothing: f64) -> Result<Tensor> {
+        if !(0.0..=1.0).contains(&label_smoothing) {
+            return Err(Error::OutOfRange { op: "cross_entropy", name: "label_smoothing", value: label_smoothing, expected: "0 to 1" });
+        }
+        apply(CrossEntropy { smoothing: label_smoothing }, &[self, labels])
+    }
+
+    /// The cross entropy, in nats, of each element's logit with its target probability: `softplus(x) - x t`.
+    ///
+    /// # Errors
+    /// The shapes do not broadcast, or dtypes or devices are mixed.
+    pub fn bce_with_logits(&self, target: &Tensor) -> Result<Tensor> {
+        self.softplus()?.sub(&self.mul(target)?)
+    }
+
+    /// `(x - target)^2`, element by element.
+    ///
+    /// # Errors
+    /// The shapes do not broadcast, or dtypes or devices are mixed.
+    pub fn squared_error(&self, target: &Tensor) -> Result<Tensor> {
+        self.sub(target)?.square()
+    }
+}
+
+const X: &[Domain] = &[Domain::any(&[3, 4, 5])];
+const ROWS: &[Domain] = &[Domain::any(&[4, 5])];
+
+fn labels(x: &Tensor) -> Result<Tensor> {
+    Tensor::from_slice(&[0i64, 3, 4, 1][..x.dims()[0]], [x.dims()[0]], &x.device())
+}
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("softmax", X, |x| x[0].softmax(1)?.sin()).empty(&[&[0, 4, 5]]),
+    Spec::new("log_softmax", X, |x| x[0].log_softmax(2)?.sin()).empty(&[&[0, 4, 5]]),
+    Spec::new("cross_entropy", ROWS, |x| x[0].softmax_cross_entropy(&labels(&x[0])?, 0.0)?.sin()).empty(&[&[0, 5]]),
+    Spec::new("cross_entropy (smoothed)", ROWS, |x| x[0].softmax_cross_entropy(&labels(&x[0])?, 0.1)?.sin()).empty(&[&[0, 5]]),
+    Spec::new("bce_with_logits", &[Domain::any(&[3, 4]), Domain::positive(&[3, 4])], |x| x[0].bce_with_logits(&x[1]))
+        .empty(&[&[0, 4], &[0, 4]])
+        .scalar(),
+    Spec::new("squared_error", &[Domain::any(&[3, 4]), Domain::any(&[4])], |x| x[0].squared_error(&x[1])).empty(&[&[0, 4], &[4]]).scalar(),
+];

@@ -1,0 +1,371 @@
+//! Elementwise functions of one tensor.
+//!
+//! A new one is an entry in `unary!`: the type with its settings, what it computes, its derivative rule, and how to
+//! check it; and a method on [`Tensor`].
+
+use crate::device::cpu::elementwise;
+use crate::device::cpu::math::Real;
+use crate::dispatch_float;
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::spec::{Domain, Spec};
+use crate::tensor::Tensor;
+
+/// The shape rule of elementwise functions: a float tensor in, the same out.
+pub(crate) fn same(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {
+    let meta = inputs[0];
+    if !meta.dtype.is_float() {
+        return Err(Error::BadDType { op: name, found: meta.dtype, expected: "a float; convert with to_dtype" });
+    }
+    Ok([meta].into_iter().collect())
+}
+
+fn real<T: Real>(value: f64) -> T {
+    T::from_f64(value)
+}
+
+macro_rules! unary {
+    ($($type:ident $({ $($field:ident),* })? = $name:literal, |$x:ident: $t:ident| $eval:expr, |$v:ident| $rule:expr;)*) => {$(
+        #[derive(Debug)]
+        struct $type { $($($field: f64),*)? }
+
+        impl Kernel for $type {
+            fn name(&self) -> &'static str {
+                $name
+            }
+            fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+                same($name, inputs)
+            }
+            fn takes_strides(&self) -> bool {
+                true
+            }
+            fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+                $($(let $field = self.$field;)*)?
+                dispatch_float!(inputs[0].dtype(), $t => {
+                    $($(let $field: $t = real($field);)*)?
+                    elementwise::unary(inputs[0].view::<$t>(), outputs[0].slice::<$t>(), #[inline(always)] move |$x: $t| $eval)
+                });
+                Ok(())
+            }
+        }
+
+        impl Op for $type {
+            fn vjp(&self, $v: &Vjp) -> Result<Cotangents> {
+                $($(let $field = self.$field;)*)?
+                let cotangent: Option<Tensor> = $rule;
+                Ok([cotangent].into_iter().collect())
+            }
+        }
+    )*};
+}
+
+unary! {
+    Affine { scale, shift } = "affine", |x: T| scale.mul_add(x, shift), |v| { let _ = shift; Some(v.cotangent().affine(scale, 0.0)?) };
+    Abs = "abs", |x: T| x.abs(), |v| Some(v.cotangent().mul(&v.inputs[0].sign()?)?);
+    // Zero where it is defined: no gradient flows.
+    Sign = "sign", |x: T| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { x * T::ZERO }, |v| { let _ = v; None };
+    // 1 inside [low, high], 0 outside; no gradient flows.
+    Inside { low, high } = "inside", |x: T| if x >= low && x <= high { T::ONE } else { T::ZERO }, |v| { let _ = (v, low, high); None };
+    // 1 where x > 0, else 0; no gradient flows.
+    Positive = "positive", |x: T| if x > T::ZERO { T::ONE } else { T::ZERO }, |v| { let _ = v; None };
+    Exp = "exp", |x: T| Real::exp(x), |v| Some(v.cotangent().mul(v.output())?);
+    Log = "log", |x: T| Real::ln(x), |v| Some(v.cotangent().div(&v.inputs[0])?);
+    Sqrt = "sqrt", |x: T| x.sqrt(), |v| Some(v.cotangent().div(v.output())?.affine(0.5, 0.0)?);
+    Square = "square", |x: T| x * x, |v| Some(v.cotangent().mul(&v.inputs[0])?.affine(2.0, 0.0)?);
+    Reciprocal = "reciprocal", |x: T| T::ONE / x, |v| Some(v.cotangent().mul(&v.output().square()?)?.neg()?);
+    Sin = "sin", |x: T| Real::sin(x), |v| Some(v.cotangent().mul(&v.inputs[0].cos()?)?);
+    Cos = "cos", |x: T| Real::cos(x), |v| Some(v.cotangent().mul(&v.inputs[0].sin()?)?.neg()?);
+    Tanh = "tanh", |x: T| Real::tanh(x), |v| Some(v.cotangent().mul(&v.output().square()?.affine(-1.0, 1.0)?)?);
+    Sigmoid = "sigmoid", |x: T| Real::sigmoid(x), |v| {
+        let y = v.output();
+        Some(v.cotangent().mul(&y.mul(&y.affine(-1.0, 1.0)?)?)?)
+    };
+    Softplus = "softplus", |x: T| Real::softplus(x), |v| Some(v.cotangent().mul(&v.inputs[0].sigmoid()?)?);
+    LogSoftplus = "log_softplus", |x: T| Real::log_softplus(x), |v| {
+        // sigmoid(x) / softplus(x), as exp of a difference of logarithms: neither underflows
+        let ratio = v.inputs[0].log_sigmoid()?.sub(&v.inputs[0].log_softplus()?)?.exp()?;
+        Some(v.cotangent().mul(&ratio)?)
+    };
+    LogSigmoid = "log_sigmoid", |x: T| Real::log_sigmoid(x), |v| Some(v.cotangent().mul(&v.inputs[0].neg()?.sigmoid()?)?);
+    Relu = "relu", |x: T| if x > T::ZERO { x } else { x * T::ZERO }, |v| {
+        Some(v.cotangent().mul(&v.inputs[0].positive()?)?)
+    };
+    LeakyRelu { slope } = "leaky_relu", |x: T| if x > T::ZERO { x } else { x * slope }, |v| {
+        let positive = v.inputs[0].positive()?;
+        Some(v.cotangent().mul(&positive.affine(1.0 - slope, slope)?)?)
+    };
+    Elu { alpha } = "elu", |x: T| if x > T::ZERO { x } else { alpha * Real::exp_m1(x) }, |v| {
+        // 1 where positive, alpha exp(x) elsewhere; the exponential sees no large argument
+        let positive = v.inputs[0].positive()?;
+        let negative = v.inputs[0].clamp(f64::NEG_INFINITY, 0.0)?.exp()?.affine(alpha, 0.0)?.mul(&positive.affine(-1.0, 1.0)?)?;
+        Some(v.cotangent().mul(&positive.add(&negative)?)?)
+    };
+    Erf = "erf", |x: T| Real::erf(x), |v| {
+        let slope = v.inputs[0].square()?.neg()?.exp()?.affine(std::f64::consts::FRAC_2_SQRT_PI, 0.0)?;
+        Some(v.cotangent().mul(&slope)?)
+    };
+    Powf { exponent } = "powf", |x: T| Real::powf(x, exponent), |v| {
+        Some(v.cotangent().mul(&v.inputs[0].powf(exponent - 1.0)?.affine(exponent, 0.0)?)?)
+    };
+    Clamp { low, high } = "clamp", |x: T| if x < low { low } else if x > high { high } else { x }, |v| {
+        Some(v.cotangent().mul(&v.inputs[0].inside(low, high)?)?)
+    };
+}
+
+impl Tensor {
+    /// `scale * x + shift`.
+    ///
+    /// # Errors
+    /// Not a float tensor (as in every function of this family).
+    pub fn affine(&self, scale: f64, shift: f64) -> Result<Tensor> {
+        apply(Affine { scale, shift }, &[self])
+    }
+
+    /// `-x`.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn neg(&self) -> Result<Tensor> {
+        self.affine(-1.0, 0.0)
+    }
+
+    /// `|x|`; the derivative at 0 is 0.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn abs(&self) -> Result<Tensor> {
+        apply(Abs {}, &[self])
+    }
+
+    /// -1, 0 or 1 by sign. No gradient flows through it.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn sign(&self) -> Result<Tensor> {
+        apply(Sign {}, &[&self.detach()])
+    }
+
+    /// 1 where `x > 0`, else 0. No gradient flows through it.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn positive(&self) -> Result<Tensor> {
+        apply(Positive {}, &[&self.detach()])
+    }
+
+    /// 1 where `low <= x <= high`, else 0. No gradient flows through it.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn inside(&self, low: f64, high: f64) -> Result<Tensor> {
+        apply(Inside { low, high }, &[&self.detach()])
+    }
+
+    /// `e^x`.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn exp(&self) -> Result<Tensor> {
+        apply(Exp {}, &[self])
+    }
+
+    /// The natural logarithm.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn log(&self) -> Result<Tensor> {
+        apply(Log {}, &[self])
+    }
+
+    /// The square root.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn sqrt(&self) -> Result<Tensor> {
+        apply(Sqrt {}, &[self])
+    }
+
+    /// `x^2`.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn square(&self) -> Result<Tensor> {
+        apply(Square {}, &[self])
+    }
+
+    /// `1 / x`.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn reciprocal(&self) -> Result<Tensor> {
+        apply(Reciprocal {}, &[self])
+    }
+
+    /// The sine of x radians.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn sin(&self) -> Result<Tensor> {
+        apply(Sin {}, &[self])
+    }
+
+    /// The cosine of x radians.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn cos(&self) -> Result<Tensor> {
+        apply(Cos {}, &[self])
+    }
+
+    /// The hyperbolic tangent.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn tanh(&self) -> Result<Tensor> {
+        apply(Tanh {}, &[self])
+    }
+
+    /// `1 / (1 + e^-x)`.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn sigmoid(&self) -> Result<Tensor> {
+        apply(Sigmoid {}, &[self])
+    }
+
+    /// `log(1 + e^x)`, stable for every x.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn softplus(&self) -> Result<Tensor> {
+        apply(Softplus {}, &[self])
+    }
+
+    /// `log(softplus(x))`, which for very negative x is x itself rather than log(0).
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn log_softplus(&self) -> Result<Tensor> {
+        apply(LogSoftplus {}, &[self])
+    }
+
+    /// `log(sigmoid(x)) = -softplus(-x)`.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn log_sigmoid(&self) -> Result<Tensor> {
+        apply(LogSigmoid {}, &[self])
+    }
+
+    /// `max(x, 0)`; the derivative at 0 is 0.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn relu(&self) -> Result<Tensor> {
+        apply(Relu {}, &[self])
+    }
+
+    /// `x` where positive, `slope * x` elsewhere.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
+        apply(LeakyRelu { slope }, &[self])
+    }
+
+    /// `x` where positive, `alpha (e^x - 1)` elsewhere (Clevert et al. 2016, equation 15).
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn elu(&self, alpha: f64) -> Result<Tensor> {
+        apply(Elu { alpha }, &[self])
+    }
+
+    /// The error function.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn erf(&self) -> Result<Tensor> {
+        apply(Erf {}, &[self])
+    }
+
+    /// `x Phi(x)` with the normal distribution function Phi (Hendrycks and Gimpel 2016).
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn gelu_erf(&self) -> Result<Tensor> {
+        self.affine(std::f64::consts::FRAC_1_SQRT_2, 0.0)?.erf()?.affine(0.5, 0.5)?.mul(self)
+    }
+
+    /// The tanh approximation of [`Tensor::gelu_erf`] (Hendrycks and Gimpel 2016).
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn gelu_tanh(&self) -> Result<Tensor> {
+        let scale = (2.0 / std::f64::consts::PI).sqrt();
+        let inner = self.square()?.affine(0.044715 * scale, scale)?.mul(self)?;
+        inner.tanh()?.affine(0.5, 0.5)?.mul(self)
+    }
+
+    /// `x^exponent`.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn powf(&self, exponent: f64) -> Result<Tensor> {
+        apply(Powf { exponent }, &[self])
+    }
+
+    /// `x` limited to `[low, high]`; the derivative is 1 inside and on the borders, 0 outside.
+    ///
+    /// # Errors
+    /// Not a float tensor; `low` is not at most `high`.
+    pub fn clamp(&self, low: f64, high: f64) -> Result<Tensor> {
+        if low.is_nan() || high.is_nan() || low > high {
+            return Err(Error::OutOfRange { op: "clamp", name: "low", value: low, expected: "at most high" });
+        }
+        apply(Clamp { low, high }, &[self])
+    }
+
+    /// Whether no element is a NaN or an infinity.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn is_finite(&self) -> Result<bool> {
+        if !self.dtype().is_float() {
+            return Ok(true);
+        }
+        // x * 0 is 0 for finite x and NaN otherwise; a sum of them is 0 only if all are
+        Ok(self.detach().affine(0.0, 0.0)?.sum_all()?.item()? == 0.0)
+    }
+}
+
+const E: &[&[usize]] = &[&[2, 0, 3]];
+const ANY: &[Domain] = &[Domain::any(&[2, 3, 4])];
+const POSITIVE: &[Domain] = &[Domain::positive(&[2, 3, 4])];
+const ZERO: &[f64] = &[0.0];
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("affine", ANY, |x| x[0].affine(-1.7, 0.3)).empty(E).scalar(),
+    Spec::new("neg", ANY, |x| x[0].neg()).empty(E).scalar(),
+    Spec::new("abs", ANY, |x| x[0].abs()).kinks(ZERO).empty(E).scalar(),
+    Spec::new("exp", ANY, |x| x[0].exp()).empty(E).scalar(),
+    Spec::new("log", POSITIVE, |x| x[0].log()).empty(E).scalar(),
+    Spec::new("sqrt", POSITIVE, |x| x[0].sqrt()).empty(E).scalar(),
+    Spec::new("square", ANY, |x| x[0].square()).empty(E).scalar(),
+    Spec::new("reciprocal", POSITIVE, |x| x[0].reciprocal()).empty(E).scalar(),
+    Spec::new("sin", ANY, |x| x[0].sin()).empty(E).scalar(),
+    Spec::new("cos", ANY, |x| x[0].cos()).empty(E).scalar(),
+    Spec::new("tanh", ANY, |x| x[0].tanh()).empty(E).scalar(),
+    Spec::new("sigmoid", ANY, |x| x[0].sigmoid()).empty(E).scalar(),
+    Spec::new("softplus", ANY, |x| x[0].softplus()).empty(E).scalar(),
+    Spec::new("log_softplus", ANY, |x| x[0].log_softplus()).empty(E).scalar(),
+    Spec::new("log_sigmoid", ANY, |x| x[0].log_sigmoid()).empty(E).scalar(),
+    Spec::new("relu", ANY, |x| x[0].relu()).kinks(ZERO).empty(E).scalar(),
+    Spec::new("leaky_relu", ANY, |x| x[0].leaky_relu(0.2)).kinks(ZERO).empty(E).scalar(),
+    Spec::new("elu", ANY, |x| x[0].elu(0.7)).kinks(ZERO).empty(E).scalar(),
+    Spec::new("erf", ANY, |x| x[0].erf()).empty(E).scalar(),
+    Spec::new("gelu_erf", ANY, |x| x[0].gelu_erf()).empty(E).scalar(),
+    Spec::new("gelu_tanh", ANY, |x| x[0].gelu_tanh()).empty(E).scalar(),
+    Spec::new("powf", POSITIVE, |x| x[0].powf(2.5)).empty(E).scalar(),
+    Spec::new("clamp", ANY, |x| x[0].clamp(-0.5, 0.7)).kinks(&[-0.5, 0.7]).empty(E).scalar(),
+];

@@ -1,0 +1,322 @@
+//! Metrics as JSON lines: one flat object per line, `{"step":..,"epoch":..,"time_s":..,name:value,..}`.
+//!
+//! Reading a number may round its last bit differently unless serde_json's feature `float_roundtrip` is on; resuming keeps bytes.
+//!
+//! Keys keep the order in which the run gives them. Numbers are f64, printed with the fewest digits that read back as the
+//! same number. JSON has no NaN and no infinity: they are written as the strings `"NaN"`, `"Infinity"` and `"-Infinity"`,
+//! which `float()` of Python and `Number()` of JavaScript both understand; `null` reads as NaN.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::ser::{SerializeMap, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// What was measured at one step.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Record {
+    /// Optimiser steps taken so far.
+    pub step: u64,
+    /// Epochs completed or begun, as the run counts them.
+    pub epoch: u64,
+    /// Wall time of the run so far, in seconds. The only part that may differ between two equal runs.
+    pub time_s: f64,
+    /// Names and values, in the order in which they are written. The names `step`, `epoch` and `time_s` are taken.
+    pub values: Vec<(String, f64)>,
+}
+
+impl Record {
+    /// A record without values yet.
+    pub fn new(step: u64, epoch: u64, time_s: f64) -> Record {
+        Record { step, epoch, time_s, values: Vec::new() }
+    }
+
+    /// This record with one value more.
+    pub fn with(mut self, name: impl Into<String>, value: f64) -> Record {
+        self.values.push((name.into(), value));
+        self
+    }
+
+    /// The value of this name; the last one where a name was given twice.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.values.iter().rev().find(|(n, _)| n == name).map(|(_, v)| *v)
+    }
+}
+
+/// The points (step, value) of one metric, for a chart; records without it are left out.
+pub fn series(records: &[Record], name: &str) -> Vec<(f64, f64)> {
+    records.iter().filter_map(|r| Some((r.step as f64, r.get(name)?))).collect()
+}
+
+/// A number as it stands in the file.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.0 {
+            v if v.is_finite() => serializer.serialize_f64(v),
+            v if v.is_nan() => serializer.serialize_str("NaN"),
+            v if v > 0.0 => serializer.serialize_str("Infinity"),
+            _ => serializer.serialize_str("-Infinity"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Number, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Number;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, null, \"NaN\", \"Infinity\" or \"-Infinity\"")
+            }
+            fn visit_f64<E>(self, v: f64) -> std::result::Result<Number, E> {
+                Ok(Number(v))
+            }
+            fn visit_u64<E>(self, v: u64) -> std::result::Result<Number, E> {
+                Ok(Number(v as f64))
+            }
+            fn visit_i64<E>(self, v: i64) -> std::result::Result<Number, E> {
+                Ok(Number(v as f64))
+            }
+            fn visit_unit<E>(self) -> std::result::Result<Number, E> {
+                Ok(Number(f64::NAN))
+            }
+            fn visit_str<E: serde::de::Error>(self, v: &str) -> std::result::Result<Number, E> {
+                match v {
+                    "NaN" => Ok(Number(f64::NAN)),
+                    "Infinity" => Ok(Number(f64::INFINITY)),
+                    "-Infinity" => Ok(Number(f64::NEG_INFINITY)),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(v), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3 + self.values.len()))?;
+        map.serialize_entry("step", &self.step)?;
+        map.serialize_entry("epoch", &self.epoch)?;
+        map.serialize_entry("time_s", &Number(self.time_s))?;
+        for (name, value) in &self.values {
+            map.serialize_entry(name, &Number(*value))?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Record, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Record;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with step, epoch, time_s and numbers")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> std::result::Result<Record, M::Error> {
+                let (mut step, mut epoch, mut time) = (None, None, None);
+                let mut values = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "step" => step = Some(map.next_value()?),
+                        "epoch" => epoch = Some(map.next_value()?),
+                        "time_s" => time = Some(map.next_value::<Number>()?.0),
+                        _ => values.push((key, map.next_value::<Number>()?.0)),
+                    }
+                }
+                Ok(Record {
+                    step: step.ok_or_else(|| M::Error::missing_field("step"))?,
+                    epoch: epoch.ok_or_else(|| M::Error::missing_field("epoch"))?,
+                    time_s: time.ok_or_else(|| M::Error::missing_field("time_s"))?,
+                    values,
+                })
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// Appends records to a metrics file, each reaching the operating system before the call returns.
+#[derive(Debug)]
+pub struct MetricsWriter {
+    path: PathBuf,
+    file: File,
+}
+
+impl MetricsWriter {
+    /// Starts an empty file, replacing one that is there.
+    ///
+    /// # Errors
+    /// The operating system refused to create it.
+    pub fn create(path: impl Into<PathBuf>) -> Result<MetricsWriter> {
+        let path = path.into();
+        let file = File::create(&path).map_err(|source| Error::Io { path: path.clone(), action: "create", source })?;
+        Ok(MetricsWriter { path, file })
+    }
+
+    /// Opens the file of a run that continues after `step`, and returns the records that stay.
+    ///
+    /// Records of later steps are dropped, as the run will write them again, and so is the half line that a killed process
+    /// may have left. The kept lines keep their bytes, so the file of a resumed run equals that of an uninterrupted one
+    /// apart from times. A missing file is started empty.
+    ///
+    /// # Errors
+    /// Garbage before the last line, or the operating system refused.
+    pub fn resume(path: impl Into<PathBuf>, step: u64) -> Result<(MetricsWriter, Vec<Record>)> {
+        let path = path.into();
+        if !path.exists() {
+            return Ok((MetricsWriter::create(path)?, Vec::new()));
+        }
+        let bytes = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), action: "read", source })?;
+        let mut kept = Vec::with_capacity(bytes.len());
+        let mut records = Vec::new();
+        for (line, record) in parse(&path, &bytes)? {
+            if record.step <= step {
+                kept.extend_from_slice(line);
+                kept.push(b'\n');
+                records.push(record);
+            }
+        }
+        if kept != bytes {
+            super::replace_file(&path, &kept)?;
+        }
+        let file =
+            OpenOptions::new().append(true).open(&path).map_err(|source| Error::Io { path: path.clone(), action: "append", source })?;
+        Ok((MetricsWriter { path, file }, records))
+    }
+
+    /// Appends one line.
+    ///
+    /// # Errors
+    /// The operating system refused to write.
+    pub fn write(&mut self, record: &Record) -> Result<()> {
+        let failed = |source: std::io::Error| Error::Io { path: self.path.clone(), action: "write", source };
+        let mut line = serde_json::to_vec(record).map_err(|e| failed(e.into()))?;
+        line.push(b'\n');
+        // One call for the whole line: a kill leaves at most this line cut, and nothing waits in a buffer of this process.
+        self.file.write_all(&line).map_err(failed)
+    }
+
+    /// Waits until everything written is on the disk. A run does this before it writes a checkpoint, so that after a power
+    /// failure the file has at least what the checkpoint knows of.
+    ///
+    /// # Errors
+    /// The operating system refused.
+    pub fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().map_err(|source| Error::Io { path: self.path.clone(), action: "sync", source })
+    }
+}
+
+/// Reads a metrics file. A last line that a killed process cut short is left out.
+///
+/// # Errors
+/// The file cannot be read, or a line before the last is not a record; the error names the line.
+pub fn read_metrics(path: impl AsRef<Path>) -> Result<Vec<Record>> {
+    let path = path.as_ref();
+    let bytes = fs::read(path).map_err(|source| Error::Io { path: path.into(), action: "read", source })?;
+    Ok(parse(path, &bytes)?.into_iter().map(|(_, record)| record).collect())
+}
+
+/// The lines of a metrics file and what they say. What follows the last line break is skipped if it does not parse.
+fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Record)>> {
+    let mut out = Vec::new();
+    let mut lines = bytes.split(|&b| b == b'\n').enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
+        let last = lines.peek().is_none();
+        match serde_json::from_slice(line) {
+            Ok(record) => out.push((line, record)),
+            Err(_) if last => {}
+            Err(error) => {
+                return Err(Error::BadFile {
+                    path: path.into(),
+                    found: format!("in line {}: {error}", index + 1),
+                    expected: "one JSON object of step, epoch, time_s and numbers on each line".into(),
+                });
+            }
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64) -> Record {
+        Record::new(step, step / 2, 0.5 * step as f64).with("z/loss", 0.1 + step as f64).with("a/rate", -1e-300)
+    }
+
+    fn written(steps: std::ops::RangeInclusive<u64>) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.jsonl");
+        let mut writer = MetricsWriter::create(&path).unwrap();
+        steps.for_each(|s| writer.write(&record(s)).unwrap());
+        (folder, path)
+    }
+
+    #[test]
+    fn keys_keep_their_order_and_values_read_back() {
+        let (_folder, path) = written(1..=2);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().next().unwrap(), r#"{"step":1,"epoch":0,"time_s":0.5,"z/loss":1.1,"a/rate":-1e-300}"#);
+        assert_eq!(read_metrics(&path).unwrap(), vec![record(1), record(2)]);
+        assert_eq!(series(&[record(1), record(3)], "z/loss"), vec![(1.0, 1.1), (3.0, 3.1)]);
+    }
+
+    #[test]
+    fn values_without_a_number_survive() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.jsonl");
+        let r = Record::new(1, 0, 0.0).with("a", f64::NAN).with("b", f64::INFINITY).with("c", f64::NEG_INFINITY).with("d", 3.0);
+        MetricsWriter::create(&path).unwrap().write(&r).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("\"a\":\"NaN\",\"b\":\"Infinity\",\"c\":\"-Infinity\",\"d\":3.0}\n"), "{text}");
+        let back = &read_metrics(&path).unwrap()[0];
+        assert!(back.get("a").unwrap().is_nan());
+        assert_eq!((back.get("b"), back.get("c")), (Some(f64::INFINITY), Some(f64::NEG_INFINITY)));
+    }
+
+    #[test]
+    fn a_resumed_file_equals_an_uninterrupted_one() {
+        let (_whole_folder, whole) = written(1..=9);
+        let whole = fs::read(whole).unwrap();
+        let (_folder, path) = written(1..=7);
+        let full = fs::read(&path).unwrap();
+        // Killed at any byte of the file, then resumed after the checkpoint of step 4.
+        let four = full.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(3).unwrap().0 + 1;
+        for cut in four..=full.len() {
+            fs::write(&path, &full[..cut]).unwrap();
+            let (mut writer, kept) = MetricsWriter::resume(&path, 4).unwrap();
+            assert_eq!(kept.len(), 4);
+            (5..=9).for_each(|s| writer.write(&record(s)).unwrap());
+            assert_eq!(fs::read(&path).unwrap(), whole, "cut at {cut}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(MetricsWriter::resume(&path, 4).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn garbage_names_its_line_and_a_partial_end_does_not_hurt() {
+        let (_folder, path) = written(1..=3);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.extend_from_slice(b"{\"step\":4,\"epo");
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(read_metrics(&path).unwrap().len(), 3);
+        for bad in [&b"{\"step\":4}\n"[..], b"\xff\xfe\n", b"\n", b"{\"step\":-1,\"epoch\":0,\"time_s\":0,\"x\":[]}\n"] {
+            let mut bytes = bad.to_vec();
+            bytes.extend_from_slice(b"{\"step\":4,\"epoch\":0,\"time_s\":1}\n");
+            fs::write(&path, bytes).unwrap();
+            let error = read_metrics(&path).unwrap_err();
+            assert!(matches!(error, Error::BadFile { .. }) && error.to_string().contains("line 1"), "{error}");
+            assert!(MetricsWriter::resume(&path, 9).is_err());
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! PNG files of single images and of grids of small ones.
+
+use std::io;
+use std::path::PathBuf;
+
+use png::{BitDepth, ColorType, Compression, Encoder};
+
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// The largest width and height this module draws, in pixels: far above any picture to look at, far below what exhausts memory.
+const LARGEST: usize = 1 << 15;
+
+/// The gray between the images of a grid, which stands out from black digits, white digits and most photographs alike.
+const GAP: u8 = 150;
+
+/// How to lay out a grid of images of equal size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// Number of images.
+    pub count: usize,
+    /// 1 for gray, 3 for RGB.
+    pub channels: usize,
+    /// Pixels from top to bottom of one image.
+    pub height: usize,
+    /// Pixels from left to right of one image.
+    pub width: usize,
+    /// Images per row. The last row may be shorter; the rest of it is blank.
+    pub columns: usize,
+    /// Each pixel becomes a square of this many pixels a side.
+    pub scale: usize,
+    /// Gray pixels between images and around the grid.
+    pub padding: usize,
+}
+
+impl Grid {
+    /// Width and height of the picture in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        let columns = self.columns.min(self.count);
+        let rows = self.count.div_ceil(self.columns.max(1));
+        let side = |images: usize, pixels: usize| {
+            images.saturating_mul(pixels.saturating_mul(self.scale).saturating_add(self.padding)).saturating_add(self.padding)
+        };
+        (side(columns, self.width), side(rows, self.height))
+    }
+}
+
+/// Draws images as a PNG file: row by row, enlarged without smoothing.
+///
+/// `images` has shape `[count, channels, height, width]`, row-major; for RGB the three planes of an image follow each other.
+///
+/// # Errors
+/// Another number of bytes, a zero among the sizes, a number of channels other than 1 and 3, or a picture of more than 32,768 pixels a side.
+pub fn image_grid(images: &[u8], grid: Grid) -> Result<Vec<u8>> {
+    const OP: &str = "image_grid";
+    let Grid { count, channels, height, width, columns, scale, padding } = grid;
+    let bad = |name, value: usize, expected| Err(Error::OutOfRange { op: OP, name, value: value as f64, expected });
+    if channels != 1 && channels != 3 {
+        return bad("channels", channels, "1 (gray) or 3 (RGB)");
+    }
+    for (name, value) in [("count", count), ("height", height), ("width", width), ("columns", columns), ("scale", scale)] {
+        if value == 0 {
+            return bad(name, value, "at least 1");
+        }
+    }
+    let (total_width, total_height) = grid.size();
+    if total_width.max(total_height) > LARGEST {
+        return bad("pixels a side", total_width.max(total_height), "at most 32768");
+    }
+    if images.len() != count * channels * height * width {
+        return Err(Error::WrongLength { op: OP, found: images.len(), shape: Shape::from([count, channels, height, width]) });
+    }
+    let mut pixels = vec![GAP; total_width * total_height * channels];
+    for (index, image) in images.chunks_exact(channels * height * width).enumerate() {
+        let left = padding + index % columns * (width * scale + padding);
+        let top = padding + index / columns * (height * scale + padding);
+        for y in 0..height * scale {
+            let row = ((top + y) * total_width + left) * channels;
+            for (x, out) in pixels[row..row + width * scale * channels].chunks_exact_mut(channels).enumerate() {
+                let from = y / scale * width + x / scale;
+                out.iter_mut().enumerate().for_each(|(c, v)| *v = image[c * height * width + from]);
+            }
+        }
+    }
+    encode(&pixels, total_width, total_height, if channels == 1 { ColorType::Grayscale } else { ColorType::Rgb })
+}
+
+/// Encodes interleaved RGB bytes, `[height, width, 3]` row-major, as a PNG file.
+///
+/// # Errors
+/// Another number of bytes, or an empty or very large picture.
+pub fn encode_rgb(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
+    let side = width.max(height);
+    if width == 0 || height == 0 || side > LARGEST {
+        return Err(Error::OutOfRange { op: "encode_rgb", name: "pixels a side", value: side as f64, expected: "1 to 32768" });
+    }
+    if pixels.len() != width * height * 3 {
+        return Err(Error::WrongLength { op: "encode_rgb", found: pixels.len(), shape: Shape::from([height, width, 3]) });
+    }
+    encode(pixels, width, height, ColorType::Rgb)
+}
+
+fn encode(pixels: &[u8], width: usize, height: usize, color: ColorType) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut encoder = Encoder::new(&mut out, width as u32, height as u32);
+    encoder.set_color(color);
+    encoder.set_depth(BitDepth::Eight);
+    encoder.set_compression(Compression::Balanced);
+    let written = encoder.write_header().and_then(|mut w| {
+        w.write_image_data(pixels)?;
+        w.finish()
+    });
+    // Writing to memory fails for a lack of memory only, and that aborts; the crate's signature is wider than that.
+    written.map_err(|e| Error::Io { path: PathBuf::from("PNG in memory"), action: "encode", source: io::Error::other(e) })?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(bytes: &[u8]) -> (u32, u32, ColorType, Vec<u8>) {
+        let mut reader = png::Decoder::new(io::Cursor::new(bytes)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        (info.width, info.height, info.color_type, pixels)
+    }
+
+    #[test]
+    fn a_gray_grid_decodes_to_its_pixels() {
+        // Three images of 1 x 2 pixels, two per row, doubled, one pixel of padding.
+        let grid = Grid { count: 3, channels: 1, height: 1, width: 2, columns: 2, scale: 2, padding: 1 };
+        let (width, height, color, pixels) = decode(&image_grid(&[1, 2, 3, 4, 5, 6], grid).unwrap());
+        assert_eq!((width, height, color), (11, 7, ColorType::Grayscale));
+        let g = GAP;
+        assert_eq!(pixels[11..22], [g, 1, 1, 2, 2, g, 3, 3, 4, 4, g]);
+        assert_eq!(pixels[11..22], pixels[22..33]);
+        assert_eq!(pixels[44..55], [g, 5, 5, 6, 6, g, g, g, g, g, g]);
+        assert!(pixels[33..44].iter().all(|&v| v == g));
+    }
+
+    #[test]
+    fn planes_become_interleaved() {
+        let grid = Grid { count: 1, channels: 3, height: 1, width: 2, columns: 9, scale: 1, padding: 0 };
+        let (width, height, color, pixels) = decode(&image_grid(&[1, 2, 3, 4, 5, 6], grid).unwrap());
+        assert_eq!((width, height, color), (2, 1, ColorType::Rgb));
+        assert_eq!(pixels, [1, 3, 5, 2, 4, 6]);
+        assert_eq!(decode(&encode_rgb(&pixels, 2, 1).unwrap()).3, pixels);
+    }
+
+    #[test]
+    fn wrong_sizes_are_errors() {
+        let good = Grid { count: 2, channels: 1, height: 2, width: 2, columns: 2, scale: 1, padding: 0 };
+        assert!(matches!(image_grid(&[0; 7], good), Err(Error::WrongLength { .. })));
+        for bad in [
+            Grid { count: 0, ..good },
+            Grid { channels: 2, ..good },
+            Grid { columns: 0, ..good },
+            Grid { scale: 0, ..good },
+            Grid { scale: usize::MAX, ..good },
+            Grid { width: usize::MAX, height: usize::MAX, ..good },
+        ] {
+            assert!(matches!(image_grid(&[0; 8], bad), Err(Error::OutOfRange { .. })), "{bad:?}");
+        }
+        assert!(encode_rgb(&[0; 3], 0, 1).is_err() && encode_rgb(&[0; 4], 1, 1).is_err());
+    }
+}

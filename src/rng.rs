@@ -1,0 +1,182 @@
+//! Random numbers by counter: element i of draw n of a generator depends on (seed, n, i) alone, never on threads,
+//! launch shape or device.
+//!
+//! Philox4x32-10 (Salmon et al. 2011); normals by Box-Muller in explicitly rounded arithmetic.
+
+use std::convert::Infallible;
+
+use crate::device::Device;
+use crate::device::cpu::buffer::Buffer;
+use crate::device::cpu::philox;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A random number generator as a value: pass it, split it, save it in a checkpoint.
+///
+/// Every tensor drawn, and every number drawn through `rand_core`'s trait, takes one numbered draw.
+///
+/// ```
+/// use strait::{DType, Device, Rng};
+/// let mut rng = Rng::new(7);
+/// let noise = rng.normal([2, 3], DType::F32, &Device::cpu())?;
+/// assert_eq!(noise.to_vec::<f32>()?, Rng::new(7).normal([2, 3], DType::F32, &Device::cpu())?.to_vec::<f32>()?);
+/// # Ok::<(), strait::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rng {
+    key: u64,
+    draws: u64,
+}
+
+/// One numbered sequence of random numbers, which can be read any number of times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// The generator's key.
+    pub key: u64,
+    /// The number of the draw.
+    pub number: u64,
+}
+
+/// Draws with this bit make keys for [`Rng::split`]; the others make numbers.
+const SPLIT: u64 = 1 << 63;
+
+impl Rng {
+    /// A generator with this seed.
+    pub fn new(seed: u64) -> Rng {
+        Rng { key: seed, draws: 0 }
+    }
+
+    /// Key and number of draws so far: all there is to a generator.
+    pub fn state(&self) -> [u64; 2] {
+        [self.key, self.draws]
+    }
+
+    /// The generator with this state.
+    pub fn from_state([key, draws]: [u64; 2]) -> Rng {
+        Rng { key, draws }
+    }
+
+    /// The next draw.
+    pub fn draw(&mut self) -> Draw {
+        self.draws += 1;
+        Draw { key: self.key, number: self.draws - 1 }
+    }
+
+    /// A generator of its own, independent of this one.
+    pub fn split(&mut self) -> Rng {
+        let draw = self.draw();
+        let [low, high, ..] = philox::block(draw.key, draw.number | SPLIT, 0);
+        Rng::new(u64::from(low) | u64::from(high) << 32)
+    }
+
+    /// A tensor of standard normals.
+    ///
+    /// # Errors
+    /// The dtype is not a float.
+    pub fn normal(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.draw().tensor("normal", shape.into(), dtype, device, philox::fill_normal, philox::fill_normal_f64)
+    }
+
+    /// A tensor of uniforms in (low, high).
+    ///
+    /// # Errors
+    /// The dtype is not a float.
+    pub fn uniform(&mut self, low: f64, high: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+        let unit = self.draw().tensor("uniform", shape.into(), dtype, device, philox::fill_uniform, philox::fill_uniform_f64)?;
+        if (low, high) == (0.0, 1.0) { Ok(unit) } else { unit.affine(high - low, low) }
+    }
+}
+
+impl Draw {
+    fn tensor(
+        self,
+        op: &'static str,
+        shape: Shape,
+        dtype: DType,
+        device: &Device,
+        single: fn(&mut [f32], u64, u64, u64),
+        double: fn(&mut [f64], u64, u64, u64),
+    ) -> Result<Tensor> {
+        let Device::Cpu = device;
+        if !dtype.is_float() {
+            return Err(Error::BadDType { op, found: dtype, expected: "a float" });
+        }
+        if dtype == DType::F64 {
+            let mut buffer = Buffer::new(shape.len() * 8);
+            double(buffer.as_mut_slice(), self.key, self.number, 0);
+            return Ok(Tensor::from_buffer(buffer, shape, dtype));
+        }
+        let mut buffer = Buffer::new(shape.len() * 4);
+        single(buffer.as_mut_slice(), self.key, self.number, 0);
+        Tensor::from_buffer(buffer, shape, DType::F32).to_dtype(dtype)
+    }
+
+    /// A tensor of this draw's standard normals.
+    ///
+    /// # Errors
+    /// The dtype is not a float.
+    pub fn normal(self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.tensor("normal", shape.into(), dtype, device, philox::fill_normal, philox::fill_normal_f64)
+    }
+}
+
+impl rand_core::TryRng for Rng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> std::result::Result<u32, Infallible> {
+        let draw = self.draw();
+        Ok(philox::word(draw.key, draw.number, 0))
+    }
+
+    fn try_next_u64(&mut self) -> std::result::Result<u64, Infallible> {
+        let draw = self.draw();
+        let [low, high, ..] = philox::block(draw.key, draw.number, 0);
+        Ok(u64::from(low) | u64::from(high) << 32)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> std::result::Result<(), Infallible> {
+        let draw = self.draw();
+        for (i, out) in out.chunks_mut(4).enumerate() {
+            let word = philox::word(draw.key, draw.number, i as u64).to_le_bytes();
+            out.copy_from_slice(&word[..out.len()]);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_distr::{Distribution, Exp1};
+
+    #[test]
+    fn a_state_is_all_there_is() {
+        let mut a = Rng::new(3);
+        a.normal([5], DType::F32, &Device::cpu()).unwrap();
+        a.split();
+        let mut b = Rng::from_state(a.state());
+        let draw = |r: &mut Rng| r.uniform(-1.0, 2.0, [100], DType::F64, &Device::cpu()).unwrap().to_vec::<f64>().unwrap();
+        let values = draw(&mut a);
+        assert_eq!(values, draw(&mut b));
+        assert!(values.iter().all(|v| (-1.0..2.0).contains(v)));
+        assert_ne!(draw(&mut a), values);
+        assert_ne!(a.split(), a.split());
+    }
+
+    #[test]
+    fn rand_distr_draws_from_it() {
+        let mut rng = Rng::new(11);
+        let mean = (0..20_000).map(|_| -> f64 { Exp1.sample(&mut rng) }).sum::<f64>() / 20_000.0;
+        assert!((mean - 1.0).abs() < 0.03, "{mean}");
+    }
+
+    #[test]
+    fn the_same_noise_in_every_dtype() {
+        let draw = |dtype| Rng::new(5).normal([37], dtype, &Device::cpu()).unwrap();
+        let single = draw(DType::F32).to_f64_vec().unwrap();
+        assert_eq!(single, draw(DType::F64).to_f64_vec().unwrap());
+        assert!(Rng::new(5).normal([37], DType::I64, &Device::cpu()).is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! Tensors: immutable, cheap to clone, and aware of how they were made if they are tracked.
+//!
+//! A tensor and the op that made it know each other, so this module and [`crate::op`] are one layer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::device::Device;
+use crate::device::cpu::buffer::Buffer;
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::op::Call;
+use crate::shape::{Layout, Shape};
+use crate::storage::Storage;
+
+/// An n-dimensional array. Cloning shares it; nothing ever changes its elements.
+///
+/// ```
+/// use strait::{Device, Tensor};
+/// let x = Tensor::from_vec(vec![1f32, 2.0, 3.0, 4.0], [2, 2], &Device::cpu())?;
+/// let y = x.matmul(&x.t()?)?;
+/// assert_eq!(y.to_vec::<f32>()?, [5.0, 11.0, 11.0, 25.0]);
+/// # Ok::<(), strait::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Tensor(Arc<Node>);
+
+struct Node {
+    id: u64,
+    dtype: DType,
+    layout: Layout,
+    storage: Arc<Storage>,
+    origin: Origin,
+}
+
+/// How a tensor came to be, as far as gradients need to know.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// Data: no gradient flows to or through it.
+    Constant,
+    /// A tensor that gradients can be taken with respect to.
+    Leaf,
+    /// An output of a recorded call.
+    Output(Arc<Call>, usize),
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A number larger than all before: what is made later has the larger id, so descending ids are a reverse
+/// topological order of every graph.
+pub(crate) fn next_id() -> u64 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Tensor {
+    pub(crate) fn new(storage: Arc<Storage>, layout: Layout, dtype: DType, origin: Origin) -> Tensor {
+        Tensor(Arc::new(Node { id: next_id(), dtype, layout, storage, origin }))
+    }
+
+    pub(crate) fn from_buffer(buffer: Buffer, shape: Shape, dtype: DType) -> Tensor {
+        Tensor::new(Arc::new(Storage::Cpu(buffer)), Layout::contiguous(shape), dtype, Origin::Constant)
+    }
+
+    /// A tensor of these elements, in row-major order.
+    ///
+    /// # Errors
+    /// The number of elements is not that of the shape.
+    pub fn from_slice<T: Element>(data: &[T], shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+        let shape = shape.into();
+        if data.len() != shape.len() {
+            return Err(Error::WrongLength { op: "from_slice", found: data.len(), shape });
+        }
+        let Device::Cpu = device;
+        let mut buffer = Buffer::new(size_of_val(data));
+        buffer.as_mut_slice::<T>().copy_from_slice(data);
+        Ok(Tensor::from_buffer(buffer, shape, T::DTYPE))
+    }
+
+    /// A tensor of these elements, in row-major order.
+    ///
+    /// # Errors
+    /// The number of elements is not that of the shape.
+    pub fn from_vec<T: Element>(data: Vec<T>, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+        Tensor::from_slice(&data, shape, device)
+    }
+
+    /// A tensor whose elements all have the same value.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn full(value: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+        let (shape, Device::Cpu) = (shape.into(), device);
+        let mut buffer = Buffer::new(shape.len() * dtype.size());
+        macro_rules! fill {
+            ($t:ty) => {
+                buffer.as_mut_slice::<$t>().fill(<$t as Element>::from_f64(value))
+            };
+        }
+        match dtype {
+            DType::F32 => fill!(f32),
+            DType::F64 => fill!(f64),
+            DType::BF16 => fill!(half::bf16),
+            DType::F16 => fill!(half::f16),
+            DType::I64 => fill!(i64),
+            DType::U8 => fill!(u8),
+        }
+        Ok(Tensor::from_buffer(buffer, shape, dtype))
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn zeros(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+        Tensor::full(0.0, shape, dtype, device)
+    }
+
+    /// A tensor of ones.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn ones(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+        Tensor::full(1.0, shape, dtype, device)
+    }
+
+    /// A constant of this tensor's shape, dtype and device.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn full_like(&self, value: f64) -> Result<Tensor> {
+        Tensor::full(value, self.shape(), self.dtype(), &self.device())
+    }
+
+    /// The lengths of the axes.
+    pub fn shape(&self) -> Shape {
+        self.0.layout.shape
+    }
+
+    /// The lengths of the axes, as a slice.
+    pub fn dims(&self) -> &[usize] {
+        self.0.layout.shape.dims()
+    }
+
+    /// Number of axes.
+    pub fn rank(&self) -> usize {
+        self.0.layout.shape.rank()
+    }
+
+    /// Number of elements.
+    pub fn element_count(&self) -> usize {
+        self.shape().len()
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// Where the elements lie.
+    pub fn device(&self) -> Device {
+        self.0.storage.device()
+    }
+
+    /// Whether gradients flow to or through this tensor.
+    pub fn is_tracked(&self) -> bool {
+        !matches!(self.0.origin, Origin::Constant)
+    }
+
+    /// The same elements as a new leaf: a tensor that gradients can be taken with respect to.
+    pub fn requires_grad(&self) -> Tensor {
+        self.with_origin(Origin::Leaf)
+    }
+
+    /// The same elements as a constant: no gradient flows through it.
+    pub fn detach(&self) -> Tensor {
+        if self.is_tracked() { self.with_origin(Origin::Constant) } else { self.clone() }
+    }
+
+    fn with_origin(&self, origin: Origin) -> Tensor {
+        Tensor::new(self.0.storage.clone(), self.0.layout, self.0.dtype, origin)
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.0.origin
+    }
+
+    /// The origin, if this was the last reference to the tensor; lets graphs be taken apart without recursion.
+    pub(crate) fn into_origin(self) -> Option<Origin> {
+        Arc::into_inner(self.0).map(|node| node.origin)
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.0.layout
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.0.storage
+    }
+
+    /// The storage's elements (all of them) and the layout that says which are this tensor's.
+    pub(crate) fn view<T: Element>(&self) -> (&[T], &Layout) {
+        debug_assert_eq!(T::DTYPE, self.dtype());
+        (self.0.storage.cpu().as_slice(), &self.0.layout)
+    }
+
+    /// The elements of a contiguous tensor.
+    pub(crate) fn slice<T: Element>(&self) -> &[T] {
+        debug_assert!(self.layout().is_contiguous());
+        let (data, layout) = self.view::<T>();
+        &data[layout.offset..layout.offset + layout.shape.len()]
+    }
+
+    /// The elements in row-major order.
+    ///
+    /// # Errors
+    /// `T` is not the tensor's element type.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            return Err(Error::BadDType {
+                op: "to_vec",
+                found: self.dtype(),
+                expected: "the element type asked for; convert with to_dtype",
+            });
+        }
+        Ok(self.detach().contiguous()?.slice::<T>().to_vec())
+    }
+
+    /// The elements in row-major order, converted to f64.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
+        self.detach().to_dtype(DType::F64)?.to_vec()
+    }
+
+    /// The value of a tensor with one element, as f64.
+    ///
+    /// # Errors
+    /// The tensor does not have exactly one element.
+    pub fn item(&self) -> Result<f64> {
+        if self.element_count() != 1 {
+            return Err(Error::BadShape { op: "item", shape: self.shape(), expected: "one element" });
+        }
+        Ok(self.to_f64_vec()?[0])
+    }
+
+    /// The op that made this tensor, if it is tracked and not a leaf.
+    pub fn op_name(&self) -> Option<&'static str> {
+        match &self.0.origin {
+            Origin::Output(call, _) => Some(call.op.name()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({} {} on {}", self.dtype(), self.shape(), self.device())?;
+        if let Some(op) = self.op_name() {
+            write!(f, ", from {op}")?;
+        }
+        if let Ok(values) = self.to_f64_vec() {
+            let shown = values.len().min(8);
+            write!(f, ": {:?}{}", &values[..shown], if shown < values.len() { " ..." } else { "" })?;
+        }
+        f.write_str(")")
+    }
+}
