@@ -3,6 +3,8 @@
 
 mod activation;
 mod binary;
+mod bottleneck;
+mod gaussian;
 mod index;
 mod linear;
 mod matmul;
@@ -13,11 +15,23 @@ pub mod spec;
 mod unary;
 
 pub use activation::Activation;
+pub use bottleneck::{Bottleneck, Noise};
 pub use spec::{Domain, Spec};
 
 /// The specs of every op.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
-    [unary::SPECS, binary::SPECS, reduce::SPECS, shape::SPECS, index::SPECS, matmul::SPECS, linear::SPECS, softmax::SPECS]
-        .into_iter()
-        .flatten()
+    [
+        unary::SPECS,
+        binary::SPECS,
+        reduce::SPECS,
+        shape::SPECS,
+        index::SPECS,
+        matmul::SPECS,
+        linear::SPECS,
+        softmax::SPECS,
+        gaussian::SPECS,
+        bottleneck::SPECS,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -1,0 +1,237 @@
+//! Kullback-Leibler divergences of Gaussians from the standard normal, in nats.
+
+use crate::device::cpu::math::Real;
+use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
+use crate::device::cpu::reduce as cpu;
+use crate::dispatch_float;
+use crate::dtype::Element;
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
+use crate::ops::spec::{Domain, Spec};
+use crate::ops::unary::same;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// KL(N(mu, diag sigma^2) || N(0, I)) per row.
+#[derive(Debug)]
+struct GaussianKl;
+
+fn check_pair(op: &'static str, mu: Meta, other: Meta, fits: bool, rule: &'static str) -> Result<()> {
+    same(op, &[mu])?;
+    if mu.dtype != other.dtype {
+        return Err(Error::MixedDTypes { op, left: mu.dtype, right: other.dtype });
+    }
+    if fits { Ok(()) } else { Err(Error::ShapeMismatch { op, shapes: vec![mu.shape, other.shape], rule }) }
+}
+
+impl Kernel for GaussianKl {
+    fn name(&self) -> &'static str {
+        "gaussian_kl"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let (mu, sigma) = (inputs[0], inputs[1]);
+        let fits = mu.shape.rank() > 0 && mu.shape == sigma.shape;
+        check_pair("gaussian_kl", mu, sigma, fits, "mu and sigma must have equal shapes [.., k]")?;
+        Ok([Meta { shape: mu.shape.without(mu.shape.rank() - 1), dtype: mu.dtype }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let k = inputs[0].dims()[inputs[0].rank() - 1];
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (mu, sigma) = (inputs[0].slice::<T>(), inputs[1].slice::<T>());
+            let rows = (CHUNK / k.max(1)).max(1);
+            chunks_mut(outputs[0].slice::<T>(), rows, |chunk, out| {
+                let mut terms = vec![0.0; k];
+                for (r, o) in out.iter_mut().enumerate() {
+                    let at = (chunk * rows + r) * k;
+                    let (mu, sigma) = (&mu[at..at + k], &sigma[at..at + k]);
+                    simd(
+                        #[inline(always)]
+                        || {
+                            for ((t, &m), &s) in terms.iter_mut().zip(mu).zip(sigma) {
+                                *t = 0.5 * (m * m + (s * s - 1.0)) - Real::ln(s);
+                            }
+                        },
+                    );
+                    *o = cpu::sum(&terms);
+                }
+            })
+        });
+        Ok(())
+    }
+}
+
+/// The gradients of [`GaussianKl`] with respect to mu and sigma in one pass.
+#[derive(Debug)]
+struct GaussianKlGrad;
+
+impl Kernel for GaussianKlGrad {
+    fn name(&self) -> &'static str {
+        "gaussian_kl_grad"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        Ok([inputs[0], inputs[0]].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let k = inputs[0].dims()[inputs[0].rank() - 1];
+        let [d_mu, d_sigma] = outputs else { unreachable!("two results") };
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (mu, sigma, g) = (inputs[0].slice::<T>(), inputs[1].slice::<T>(), inputs[2].slice::<T>());
+            chunks_mut(d_mu.slice::<T>(), CHUNK, |chunk, out| {
+                let first = chunk * CHUNK;
+                out.iter_mut().enumerate().for_each(|(i, o)| *o = g[(first + i) / k] * mu[first + i]);
+            });
+            chunks_mut(d_sigma.slice::<T>(), CHUNK, |chunk, out| {
+                let first = chunk * CHUNK;
+                out.iter_mut().enumerate().for_each(|(i, o)| *o = g[(first + i) / k] * (sigma[first + i] - 1.0 / sigma[first + i]));
+            });
+        });
+        Ok(())
+    }
+}
+
+impl Op for GaussianKl {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let (mu, sigma, g) = (&v.inputs[0], &v.inputs[1], v.cotangent());
+        if !v.differentiable {
+            return Ok(launch(&GaussianKlGrad, &[mu, sigma, g])?.into_iter().map(Some).collect());
+        }
+        let g = g.unsqueeze(mu.rank() - 1)?;
+        let d_mu = v.when(0, || g.mul(mu))?;
+        let d_sigma = v.when(1, || g.mul(&sigma.sub(&sigma.reciprocal()?)?))?;
+        Ok([d_mu, d_sigma].into_iter().collect())
+    }
+}
+
+/// KL(N(mu, L L^T) || N(0, I)) per row.
+#[derive(Debug)]
+struct GaussianKlFull;
+
+impl Kernel for GaussianKlFull {
+    fn name(&self) -> &'static str {
+        "gaussian_kl_full"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let (mu, tril) = (inputs[0], inputs[1]);
+        let fits = mu.shape.rank() == 2 && tril.shape.dims() == [mu.shape[0], mu.shape[1], mu.shape[1]];
+        check_pair("gaussian_kl_full", mu, tril, fits, "mu must be [rows, k] and the Cholesky factor [rows, k, k]")?;
+        Ok([Meta { shape: Shape::from([mu.shape[0]]), dtype: mu.dtype }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let k = inputs[0].dims()[1];
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (mu, tril) = (inputs[0].slice::<T>(), inputs[1].slice::<T>());
+            let rows = (CHUNK / (k * k).max(1)).max(1);
+            chunks_mut(outputs[0].slice::<T>(), rows, |chunk, out| {
+                for (r, o) in out.iter_mut().enumerate() {
+                    let row = chunk * rows + r;
+                    let (mu, tril) = (&mu[row * k..][..k], &tril[row * k * k..][..k * k]);
+                    let logs: T = (0..k).map(|i| Real::ln(tril[i * (k + 1)])).sum();
+                    *o = 0.5 * (cpu::dot(tril, tril) + cpu::dot(mu, mu) - <T as Element>::from_f64(k as f64)) - logs;
+                }
+            })
+        });
+        Ok(())
+    }
+}
+
+impl Op for GaussianKlFull {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let (mu, tril, g) = (&v.inputs[0], &v.inputs[1], v.cotangent());
+        let (rows, k) = (mu.dims()[0], mu.dims()[1]);
+        let d_mu = v.when(0, || g.unsqueeze(1)?.mul(mu))?;
+        let d_tril = v.when(1, || {
+            let flat = tril.reshape([rows, k * k])?;
+            let diagonal = diagonal(k, mu)?;
+            let inverse = flat.index_select(1, &diagonal)?.reciprocal()?.index_add(1, &diagonal, k * k)?;
+            g.unsqueeze(1)?.mul(&flat.sub(&inverse)?)?.reshape(tril.shape())
+        })?;
+        Ok([d_mu, d_tril].into_iter().collect())
+    }
+}
+
+/// The positions of the diagonal in a flat k x k matrix.
+fn diagonal(k: usize, like: &Tensor) -> Result<Tensor> {
+    let at: Vec<i64> = (0..k).map(|i| (i * (k + 1)) as i64).collect();
+    Tensor::from_vec(at, [k], &like.device())
+}
+
+impl Tensor {
+    /// KL(N(mu, diag sigma^2) || N(0, I)) in nats, per row: `1/2 sum(mu^2 + sigma^2 - 2 log sigma - 1)` over the last axis
+    /// (Kingma and Welling 2014, appendix B). `self` is mu [.., k], sigma has its shape.
+    ///
+    /// # Errors
+    /// The shapes differ, or dtypes or devices are mixed.
+    pub fn gaussian_kl(&self, sigma: &Tensor) -> Result<Tensor> {
+        apply(GaussianKl, &[self, sigma])
+    }
+
+    /// [`Tensor::gaussian_kl`] from ordinary ops, which it is tested against.
+    ///
+    /// # Errors
+    /// The shapes differ, or dtypes or devices are mixed.
+    pub fn gaussian_kl_composed(&self, sigma: &Tensor) -> Result<Tensor> {
+        let terms = self.square()?.add(&sigma.square()?)?.sub(&sigma.log()?.affine(2.0, 1.0)?)?;
+        terms.sum(&[self.rank() - 1], false)?.affine(0.5, 0.0)
+    }
+
+    /// KL(N(mu, L L^T) || N(0, I)) in nats, per row: `1/2 (|L|^2 + |mu|^2 - k) - sum(log diag L)`.
+    /// `self` is mu [rows, k], `tril` the Cholesky factors L [rows, k, k].
+    ///
+    /// # Errors
+    /// The shapes do not fit, or dtypes or devices are mixed.
+    pub fn gaussian_kl_full(&self, tril: &Tensor) -> Result<Tensor> {
+        apply(GaussianKlFull, &[self, tril])
+    }
+
+    /// [`Tensor::gaussian_kl_full`] from ordinary ops, which it is tested against.
+    ///
+    /// # Errors
+    /// The shapes do not fit, or dtypes or devices are mixed.
+    pub fn gaussian_kl_full_composed(&self, tril: &Tensor) -> Result<Tensor> {
+        let (rows, k) = (self.dims()[0], self.dims()[1]);
+        let flat = tril.reshape([rows, k * k])?;
+        let logs = flat.index_select(1, &diagonal(k, self)?)?.log()?.sum(&[1], false)?;
+        let squares = flat.square()?.sum(&[1], false)?.add(&self.square()?.sum(&[1], false)?)?;
+        squares.affine(0.5, -0.5 * k as f64)?.sub(&logs)
+    }
+}
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("gaussian_kl", &[Domain::any(&[3, 2, 4]), Domain::positive(&[3, 2, 4])], |x| x[0].gaussian_kl(&x[1])?.sin())
+        .empty(&[&[0, 4], &[0, 4]]),
+    Spec::new("gaussian_kl_composed", &[Domain::any(&[3, 4]), Domain::positive(&[3, 4])], |x| x[0].gaussian_kl_composed(&x[1])?.sin()),
+    Spec::new("gaussian_kl_full", &[Domain::any(&[3, 2]), Domain::positive(&[3, 2, 2])], |x| x[0].gaussian_kl_full(&x[1])?.sin())
+        .empty(&[&[0, 2], &[0, 2, 2]]),
+];
+
+#[cfg(test)]
+mod tests {
+    use crate::{DType, Device, Rng, Tensor, grad};
+
+    #[test]
+    fn fused_and_composed_agree() {
+        for (rows, k) in [(1, 1), (5, 4), (33, 257)] {
+            let mut rng = Rng::new(rows as u64);
+            let mut draw = |low, shape: &[usize]| {
+                rng.uniform(low, 2.0, crate::Shape::new(shape).unwrap(), DType::F64, &Device::cpu()).unwrap().requires_grad()
+            };
+            let (mu, sigma, tril) = (draw(-2.0, &[rows, k]), draw(0.05, &[rows, k]), draw(0.05, &[rows, k, k]));
+            let close = |a: &Tensor, b: &Tensor| {
+                for (a, b) in a.to_f64_vec().unwrap().iter().zip(b.to_f64_vec().unwrap()) {
+                    assert!((a - b).abs() <= 1e-10 * b.abs().max(1.0), "{a} {b}");
+                }
+            };
+            let pairs = [
+                (mu.gaussian_kl(&sigma).unwrap(), mu.gaussian_kl_composed(&sigma).unwrap(), &sigma),
+                (mu.gaussian_kl_full(&tril).unwrap(), mu.gaussian_kl_full_composed(&tril).unwrap(), &tril),
+            ];
+            for (fused, composed, scale) in pairs {
+                close(&fused, &composed);
+                let gradients = |y: &Tensor| grad(&y.square().unwrap().sum_all().unwrap(), &[&mu, scale]).unwrap();
+                for (a, b) in gradients(&fused).iter().zip(gradients(&composed)) {
+                    close(a, &b);
+                }
+            }
+        }
+    }
+}
