@@ -7,6 +7,7 @@ pub mod dtype;
 pub mod error;
 mod grad;
 pub mod io;
+pub mod models;
 pub mod nn;
 pub mod op;
 pub mod ops;

@@ -29,6 +29,11 @@ impl Param {
         self.0.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
+    /// Puts this very tensor in place, so that gradients can be taken with respect to it. For checks and functional use.
+    pub fn replace(&self, value: &Tensor) {
+        *self.0.write().unwrap_or_else(|e| e.into_inner()) = value.clone();
+    }
+
     /// Whether gradients are taken with respect to it.
     pub fn is_trained(&self) -> bool {
         self.tensor().is_tracked()

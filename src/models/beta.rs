@@ -1,0 +1,120 @@
+//! The weight of the rate: fixed, annealed, or found by dual ascent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How the weight beta of the rate is chosen in each step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Beta {
+    /// The same in every step.
+    Fixed {
+        /// The weight.
+        value: f64,
+    },
+    /// Linear from 0 to `value` over the first `epochs`, then constant.
+    Annealed {
+        /// The weight in the end.
+        value: f64,
+        /// Epochs of the rise.
+        epochs: f64,
+    },
+    /// Dual ascent to a rate in nats: see [`DualBeta`].
+    Dual {
+        /// The weight to start from.
+        initial: f64,
+        /// The rate that is aimed for, in nats.
+        target: f64,
+        /// Step of the ascent.
+        step: f64,
+    },
+}
+
+impl Beta {
+    /// The weight to start from.
+    pub fn initial(&self) -> f64 {
+        match *self {
+            Beta::Fixed { value } => value,
+            Beta::Annealed { .. } => 0.0,
+            Beta::Dual { initial, .. } => initial,
+        }
+    }
+
+    /// The weight after a step that had weight `beta` and this mean rate in nats; `epoch` counts from 0, with fractions.
+    pub fn next(&self, beta: f64, rate: f64, epoch: f64) -> f64 {
+        match *self {
+            Beta::Fixed { value } => value,
+            Beta::Annealed { value, epochs } => value * (epoch / epochs).min(1.0),
+            Beta::Dual { target, step, .. } => {
+                let mut dual = DualBeta { beta, target, step };
+                dual.update(rate)
+            }
+        }
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// One is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let check = |name: &'static str, value: f64, positive: bool| {
+            if value.is_finite() && (value > 0.0 || (!positive && value == 0.0)) {
+                Ok(())
+            } else {
+                Err(Error::OutOfRange {
+                    op: "beta",
+                    name,
+                    value,
+                    expected: if positive { "a positive number" } else { "zero or a positive number" },
+                })
+            }
+        };
+        match *self {
+            Beta::Fixed { value } => check("value", value, false),
+            Beta::Annealed { value, epochs } => check("value", value, false).and(check("epochs", epochs, true)),
+            Beta::Dual { initial, target, step } => {
+                check("initial", initial, false).and(check("target", target, true)).and(check("step", step, true))
+            }
+        }
+    }
+}
+
+/// Dual ascent on the constraint `rate <= target`: `beta <- max(0, beta + step (rate - target))` (Peng et al. 2019, equation 11).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DualBeta {
+    /// The multiplier.
+    pub beta: f64,
+    /// The information constraint I_c, in nats.
+    pub target: f64,
+    /// Step of the ascent.
+    pub step: f64,
+}
+
+impl DualBeta {
+    /// Takes a step and returns the new multiplier.
+    pub fn update(&mut self, rate: f64) -> f64 {
+        self.beta = (self.beta + self.step * (rate - self.target)).max(0.0);
+        self.beta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dual_ascent_rises_above_the_target_and_stops_at_zero() {
+        let beta = Beta::Dual { initial: 0.1, target: 1.0, step: 0.3 };
+        assert!((beta.next(0.1, 3.0, 0.0) - 0.7).abs() < 1e-15);
+        assert_eq!(beta.next(0.1, 0.0, 0.0), 0.0);
+        assert!(beta.validate().is_ok() && Beta::Dual { initial: 0.1, target: 1.0, step: -0.3 }.validate().is_err());
+    }
+
+    #[test]
+    fn annealing_is_linear_and_ends() {
+        let beta = Beta::Annealed { value: 2.0, epochs: 4.0 };
+        assert_eq!((beta.initial(), beta.next(0.0, 1.0, 1.0), beta.next(0.0, 1.0, 9.0)), (0.0, 0.5, 2.0));
+        assert!(Beta::Fixed { value: f64::NAN }.validate().is_err());
+    }
+}

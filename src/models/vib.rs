@@ -1,0 +1,309 @@
+//! The deep variational information bottleneck (Alemi, Fischer, Dillon and Murphy 2017).
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::nn::init::Init;
+use crate::nn::{Mlp, Mode, Module, Params};
+use crate::ops::{Activation, Noise};
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// What the encoder's distribution of z given x looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Covariance {
+    /// Independent dimensions, `sigma = softplus(raw - shift)`.
+    #[default]
+    Diagonal,
+    /// A Cholesky factor, with a softplus on its diagonal (section 4.1.2 of the paper, with k = 2).
+    Full,
+    /// No bottleneck: the hidden layers lead to the classes. The baseline of the paper's table 1.
+    Deterministic,
+}
+
+/// The architecture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VibConfig {
+    /// Width of the input.
+    pub inputs: usize,
+    /// Widths of the hidden layers, which have ReLUs.
+    pub hidden: Vec<usize>,
+    /// k, the width of the bottleneck.
+    pub latent: usize,
+    /// Number of classes.
+    pub classes: usize,
+    /// The encoder's distribution.
+    pub covariance: Covariance,
+    /// Subtracted before the softplus that makes sigma.
+    pub shift: f64,
+    /// Probability of dropout after the hidden layers.
+    pub dropout: f64,
+}
+
+/// What is minimised besides the cross entropy.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct VibObjective {
+    /// Weight of the rate (equation 17).
+    pub beta: f64,
+    /// Label smoothing, one of the paper's comparison rows.
+    pub label_smoothing: f64,
+    /// Weight of the confidence penalty: the predictions' entropy is subtracted (Pereyra et al. 2017).
+    pub confidence_penalty: f64,
+}
+
+/// The model: an encoder to a Gaussian over z, and a linear decoder to logits.
+#[derive(Debug, Clone)]
+pub struct Vib {
+    config: VibConfig,
+    encoder: Mlp,
+    decoder: Option<Mlp>,
+}
+
+/// What the encoder says of a batch.
+#[derive(Debug, Clone)]
+pub struct Posterior {
+    /// Means [rows, k]; the logits themselves for a deterministic model.
+    pub mean: Tensor,
+    /// Samples [samples, rows, k].
+    pub z: Tensor,
+    /// Rate KL(p(z|x) || N(0, I)) in nats [rows].
+    pub kl: Tensor,
+}
+
+/// The parts of the loss, means over the batch, in nats.
+#[derive(Debug, Clone)]
+pub struct VibLoss {
+    /// What is minimised.
+    pub loss: Tensor,
+    /// Cross entropy, averaged over samples; with label smoothing if that was asked for.
+    pub cross_entropy: Tensor,
+    /// Rate.
+    pub kl: Tensor,
+    /// Logits [samples, rows, classes].
+    pub logits: Tensor,
+}
+
+impl VibLoss {
+    /// Class probabilities averaged over samples [rows, classes] (section 4.1.1).
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn probabilities(&self) -> Result<Tensor> {
+        self.logits.detach().softmax(2)?.mean(&[0], false)
+    }
+}
+
+impl Vib {
+    /// A model with Xavier weights and zero biases.
+    ///
+    /// # Errors
+    /// A size of zero, or a setting out of range.
+    pub fn new(config: VibConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Vib> {
+        let smallest = config.hidden.iter().copied().chain([config.inputs, config.latent, config.classes]).min().unwrap_or(0);
+        if smallest == 0 {
+            return Err(Error::OutOfRange { op: "vib", name: "size", value: 0.0, expected: "layers of at least 1" });
+        }
+        let k = config.latent;
+        let outputs = match config.covariance {
+            Covariance::Diagonal => 2 * k,
+            Covariance::Full => k + k * (k + 1) / 2,
+            Covariance::Deterministic => config.classes,
+        };
+        let sizes: Vec<usize> = [config.inputs].into_iter().chain(config.hidden.iter().copied()).chain([outputs]).collect();
+        let encoder = Mlp::new(&sizes, Activation::Relu, Init::XavierUniform, rng, dtype, device)?.with_dropout(config.dropout)?;
+        let decoder = match config.covariance {
+            Covariance::Deterministic => None,
+            _ => Some(Mlp::new(&[k, config.classes], Activation::Identity, Init::XavierUniform, rng, dtype, device)?),
+        };
+        Ok(Vib { config, encoder, decoder })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &VibConfig {
+        &self.config
+    }
+
+    /// The parameters by name: `encoder.0.weight`, ..., `decoder.0.weight`, `decoder.0.bias`.
+    pub fn params(&self) -> Params {
+        let mut params = Params::default();
+        self.encoder.collect("encoder", &mut params);
+        if let Some(decoder) = &self.decoder {
+            decoder.collect("decoder", &mut params);
+        }
+        params
+    }
+
+    /// Encodes inputs [rows, inputs] and draws `samples` of z.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn encode(&self, x: &Tensor, samples: usize, noise: Noise<'_>, mode: &mut Mode<'_>) -> Result<Posterior> {
+        let stats = self.encoder.forward(x, mode)?;
+        let (rows, k) = (stats.dims()[0], self.config.latent);
+        match self.config.covariance {
+            Covariance::Diagonal => {
+                let b = stats.bottleneck(self.config.shift, samples, noise)?;
+                Ok(Posterior { mean: stats.narrow(1, 0, k)?, z: b.z, kl: b.kl })
+            }
+            Covariance::Full => {
+                let mean = stats.narrow(1, 0, k)?;
+                let tril = self.cholesky(&stats)?;
+                let noise = match noise {
+                    Noise::Draw(draw) => draw.normal([samples, rows, k], stats.dtype(), &stats.device())?,
+                    Noise::Given(noise) => noise.clone(),
+                };
+                let spread = tril.mul(&noise.unsqueeze(2)?)?.sum(&[3], false)?;
+                Ok(Posterior { z: mean.add(&spread)?, kl: mean.gaussian_kl_full(&tril)?, mean })
+            }
+            Covariance::Deterministic => {
+                let kl = Tensor::zeros([rows], stats.dtype(), &stats.device())?;
+                Ok(Posterior { z: stats.unsqueeze(0)?, mean: stats, kl })
+            }
+        }
+    }
+
+    /// Cholesky factors [rows, k, k] from the encoder's output: k diagonal entries, then the rest row by row.
+    fn cholesky(&self, stats: &Tensor) -> Result<Tensor> {
+        let (rows, k) = (stats.dims()[0], self.config.latent);
+        let diagonal = stats.narrow(1, k, k)?.affine(1.0, -self.config.shift)?.softplus()?;
+        let below = stats.narrow(1, 2 * k, k * (k - 1) / 2)?;
+        let mut at: Vec<i64> = (0..k).map(|i| (i * (k + 1)) as i64).collect();
+        at.extend((1..k).flat_map(|i| (0..i).map(move |j| (i * k + j) as i64)));
+        let at = Tensor::from_slice(&at, [at.len()], &stats.device())?;
+        Tensor::concat(&[&diagonal, &below], 1)?.index_add(1, &at, k * k)?.reshape([rows, k, k])
+    }
+
+    /// Means [rows, k] and covariances [rows, k, k] of z given x.
+    ///
+    /// # Errors
+    /// The shapes do not fit; the model has no bottleneck.
+    pub fn moments(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+        let stats = self.encoder.forward(x, &mut Mode::Eval)?.detach();
+        let (rows, k) = (stats.dims()[0], self.config.latent);
+        let tril = match self.config.covariance {
+            Covariance::Full => self.cholesky(&stats)?,
+            Covariance::Diagonal => {
+                let sigma = stats.narrow(1, k, k)?.affine(1.0, -self.config.shift)?.softplus()?;
+                let at: Vec<i64> = (0..k).map(|i| (i * (k + 1)) as i64).collect();
+                sigma.index_add(1, &Tensor::from_vec(at, [k], &stats.device())?, k * k)?.reshape([rows, k, k])?
+            }
+            Covariance::Deterministic => {
+                return Err(Error::BadShape { op: "moments", shape: stats.shape(), expected: "a model with a bottleneck" });
+            }
+        };
+        Ok((stats.narrow(1, 0, k)?, tril.matmul(&tril.t()?)?))
+    }
+
+    /// Logits [.., classes] of codes [.., k].
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
+        match &self.decoder {
+            Some(decoder) => decoder.forward(z, &mut Mode::Eval),
+            None => Ok(z.clone()),
+        }
+    }
+
+    /// The loss on inputs [rows, inputs] with labels [rows] (i64): cross entropy averaged over `samples` of z, plus beta
+    /// times the mean rate (equation 17).
+    ///
+    /// # Errors
+    /// The shapes do not fit, or a label is no class.
+    pub fn loss(
+        &self,
+        x: &Tensor,
+        labels: &Tensor,
+        objective: &VibObjective,
+        samples: usize,
+        noise: Noise<'_>,
+        mode: &mut Mode<'_>,
+    ) -> Result<VibLoss> {
+        let posterior = self.encode(x, samples, noise, mode)?;
+        let logits = self.decode(&posterior.z)?;
+        let (samples, rows, classes) = (logits.dims()[0], logits.dims()[1], logits.dims()[2]);
+        let flat = logits.reshape([samples * rows, classes])?;
+        let repeated = labels.unsqueeze(0)?.broadcast_to([samples, rows])?.reshape([samples * rows])?;
+        let cross_entropy = flat.softmax_cross_entropy(&repeated, objective.label_smoothing)?.mean_all()?;
+        let kl = posterior.kl.mean_all()?;
+        let mut loss = cross_entropy.clone();
+        if self.config.covariance != Covariance::Deterministic {
+            loss = loss.add(&kl.affine(objective.beta, 0.0)?)?;
+        }
+        if objective.confidence_penalty > 0.0 {
+            let log = flat.log_softmax(1)?;
+            let negative_entropy = log.exp()?.mul(&log)?.sum(&[1], false)?.mean_all()?;
+            loss = loss.add(&negative_entropy.affine(objective.confidence_penalty, 0.0)?)?;
+        }
+        Ok(VibLoss { loss, cross_entropy, kl, logits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Draw, check, grad};
+
+    fn config(covariance: Covariance) -> VibConfig {
+        VibConfig { inputs: 5, hidden: vec![7], latent: 3, classes: 4, covariance, shift: 1.0, dropout: 0.0 }
+    }
+
+    #[test]
+    fn every_parameter_has_its_gradient() {
+        for covariance in [Covariance::Diagonal, Covariance::Full, Covariance::Deterministic] {
+            let mut rng = Rng::new(1);
+            let vib = Vib::new(config(covariance), &mut rng, DType::F64, &Device::cpu()).unwrap();
+            let x = rng.normal([6, 5], DType::F64, &Device::cpu()).unwrap();
+            let labels = Tensor::from_vec(vec![0i64, 3, 1, 2, 2, 0], [6], &Device::cpu()).unwrap();
+            let objective = VibObjective { beta: 0.3, label_smoothing: 0.1, confidence_penalty: 0.2 };
+            let noise = Noise::Draw(Draw { key: 1, number: 2 });
+            let params = vib.params();
+            check::gradcheck(
+                |values| {
+                    for ((_, param), value) in params.iter().zip(values) {
+                        // the leaf itself must go in, so that the loss depends on it
+                        param.replace(value);
+                    }
+                    Ok(vib.loss(&x, &labels, &objective, 2, noise, &mut Mode::Eval)?.loss)
+                },
+                &params.tensors(),
+                1,
+            )
+            .unwrap_or_else(|e| panic!("{covariance:?}: {e}"));
+        }
+    }
+
+    #[test]
+    fn full_covariance_samples_have_the_covariance_of_moments() {
+        let mut rng = Rng::new(2);
+        let vib = Vib::new(config(Covariance::Full), &mut rng, DType::F64, &Device::cpu()).unwrap();
+        let x = rng.normal([1, 5], DType::F64, &Device::cpu()).unwrap();
+        let (mean, covariance) = vib.moments(&x).unwrap();
+        let z = vib.encode(&x, 200_000, Noise::Draw(rng.draw()), &mut Mode::Eval).unwrap().z.reshape([200_000, 3]).unwrap();
+        let centred = z.sub(&mean).unwrap();
+        let found = centred.t().unwrap().matmul(&centred).unwrap().affine(1.0 / 200_000.0, 0.0).unwrap().to_f64_vec().unwrap();
+        for (f, e) in found.iter().zip(covariance.to_f64_vec().unwrap()) {
+            assert!((f - e).abs() < 0.03, "{f} {e}");
+        }
+    }
+
+    #[test]
+    fn more_samples_average_the_cross_entropy_of_each() {
+        let mut rng = Rng::new(3);
+        let vib = Vib::new(config(Covariance::Diagonal), &mut rng, DType::F64, &Device::cpu()).unwrap();
+        let x = rng.normal([2, 5], DType::F64, &Device::cpu()).unwrap();
+        let labels = Tensor::from_vec(vec![0i64, 3], [2], &Device::cpu()).unwrap();
+        let noise = rng.normal([3, 2, 3], DType::F64, &Device::cpu()).unwrap();
+        let loss = |noise: &Tensor, s| {
+            vib.loss(&x, &labels, &VibObjective::default(), s, Noise::Given(noise), &mut Mode::Eval).unwrap().loss.item().unwrap()
+        };
+        let each: f64 = (0..3).map(|s| loss(&noise.narrow(0, s, 1).unwrap(), 1)).sum();
+        assert!((loss(&noise, 3) - each / 3.0).abs() < 1e-12);
+        let y = vib.loss(&x, &labels, &VibObjective { beta: 1.0, ..Default::default() }, 3, Noise::Given(&noise), &mut Mode::Eval).unwrap();
+        assert!(grad(&y.loss, &vib.params().tensors().iter().collect::<Vec<_>>()).is_ok());
+        assert!((y.probabilities().unwrap().sum_all().unwrap().item().unwrap() - 2.0).abs() < 1e-12);
+    }
+}
