@@ -6,6 +6,7 @@
 //! standard library, with [`erf`] written here.
 
 pub mod erf;
+pub mod pair;
 pub mod single;
 
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -14,9 +15,11 @@ use crate::dtype::Element;
 
 /// A floating-point element that the CPU computes in: f32 or f64.
 ///
-/// NaN in gives NaN out everywhere. Errors are stated for f32, in units in the last place (ulp) of the result.
+/// NaN in gives NaN out everywhere. Errors are stated for f32, in units in the last place (ulp) of the result. Sealed: matrix products
+/// rely on there being no other type.
 pub trait Real:
-    Element
+    sealed::Sealed
+    + Element
     + Copy
     + Default
     + PartialOrd
@@ -55,6 +58,9 @@ pub trait Real:
     fn exp(self) -> Self;
     /// `e^self - 1` without cancellation near 0; below 1.6 ulp.
     fn exp_m1(self) -> Self;
+    /// `(e^self - 1, e^self)` for `self <= 0`, both to a few ulp, at little more than the cost of one; 0 once `e^self` is subnormal.
+    /// Vector code in f64 too, unlike the others.
+    fn exp_pair(self) -> (Self, Self);
     /// Natural logarithm; below 1 ulp, -inf at 0, NaN below.
     fn ln(self) -> Self;
     /// `ln(1 + self)` without cancellation near 0; below 1.5 ulp.
@@ -108,6 +114,12 @@ pub trait Real:
     }
 }
 
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
 impl Real for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
@@ -142,6 +154,10 @@ impl Real for f32 {
     #[inline(always)]
     fn exp_m1(self) -> Self {
         single::exp_m1(self)
+    }
+    #[inline(always)]
+    fn exp_pair(self) -> (Self, Self) {
+        pair::exp_f32(self)
     }
     #[inline(always)]
     fn ln(self) -> Self {
@@ -225,6 +241,10 @@ impl Real for f64 {
     #[inline(always)]
     fn exp_m1(self) -> Self {
         self.exp_m1()
+    }
+    #[inline(always)]
+    fn exp_pair(self) -> (Self, Self) {
+        pair::exp_f64(self)
     }
     #[inline(always)]
     fn ln(self) -> Self {

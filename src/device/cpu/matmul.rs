@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-pub use super::matrix::{MatRef, Real};
+use super::math::Real;
+pub use super::matrix::MatRef;
 use super::scratch;
 use super::transpose::transpose;
 

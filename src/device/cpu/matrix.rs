@@ -1,43 +1,6 @@
-//! The floats of the CPU backend, and matrices as strided views of slices.
+//! Matrices as strided views of slices.
 
-use std::ops::{Add, AddAssign, Div, Mul, Neg, Range, Sub};
-
-use crate::dtype::Element;
-
-/// The floats that the CPU computes in: f32 and f64.
-pub trait Real:
-    sealed::Sealed
-    + Element
-    + Default
-    + PartialOrd
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-    + Neg<Output = Self>
-    + AddAssign
-{
-    /// 0.
-    const ZERO: Self;
-    /// 1.
-    const ONE: Self;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
-
-impl Real for f32 {
-    const ZERO: f32 = 0.0;
-    const ONE: f32 = 1.0;
-}
-
-impl Real for f64 {
-    const ZERO: f64 = 0.0;
-    const ONE: f64 = 1.0;
-}
+use std::ops::Range;
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * row_stride + j * col_stride]`. A transposed, cut or broadcast matrix
 /// (stride 0) is a view of the same data.

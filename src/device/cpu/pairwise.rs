@@ -3,38 +3,52 @@
 //! Each returns its value in f64 and, in the same pass, its gradient. No n x n matrix is ever in memory.
 
 mod kernels;
+mod lanes;
 mod pulling_away;
-mod scalar;
 mod tiles;
 
 #[cfg(test)]
 mod tests;
 
 pub use pulling_away::pulling_away;
-pub use scalar::Scalar;
 
+use crate::device::cpu::math::Real;
+use crate::dtype::DType;
 use kernels::{Radial, Stein};
 use tiles::{Form, Pair, Points};
 
 /// Width up to which direct differences are faster than matrix products, besides being more accurate.
 const DIRECT_WIDTH: usize = 8;
 
+/// Largest (squared radius / squared length scale) for which squared distances from norms and products are accurate enough.
+fn gram_reach<T: Real>() -> f64 {
+    if T::DTYPE == DType::F32 { 256.0 } else { 1e5 }
+}
+
 /// A radial kernel, summed over scales; u is the squared distance.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kernel {
+pub enum MmdKernel {
     /// Sum over length scales s of exp(-u / (2 s^2)).
     Rbf(Vec<f64>),
     /// Sum over scales C of C / (C + u), the inverse multiquadric of WAE.
     Imq(Vec<f64>),
 }
 
-impl Kernel {
+impl MmdKernel {
+    /// The scales.
+    pub fn scales(&self) -> &[f64] {
+        match self {
+            MmdKernel::Rbf(list) | MmdKernel::Imq(list) => list,
+        }
+    }
+
     /// The square of the smallest length over which the kernel changes.
     fn finest(&self) -> f64 {
-        let (list, square): (&[f64], fn(f64) -> f64) = match self {
-            Kernel::Rbf(list) => (list, |s| s * s),
-            Kernel::Imq(list) => (list, |c| 0.5 * c),
+        let square: fn(f64) -> f64 = match self {
+            MmdKernel::Rbf(_) => |s| s * s,
+            MmdKernel::Imq(_) => |c| 0.5 * c,
         };
+        let list = self.scales();
         assert!(!list.is_empty() && list.iter().all(|&s| s > 0.0 && s.is_finite()), "mmd2: scales {list:?}: need positive finite numbers");
         list.iter().map(|&s| square(s)).fold(f64::INFINITY, f64::min)
     }
@@ -68,11 +82,11 @@ impl Estimator {
 /// # Panics
 /// If a slice is not a whole number of rows or empty, if a gradient's length differs from its sample's, if a scale is not positive, or if
 /// the unbiased estimator gets a sample of one: callers check.
-pub fn mmd2<T: Scalar>(
+pub fn mmd2<T: Real>(
     x: &[T],
     y: &[T],
     d: usize,
-    kernel: &Kernel,
+    kernel: &MmdKernel,
     estimator: Estimator,
     grad_x: Option<&mut [T]>,
     grad_y: Option<&mut [T]>,
@@ -85,11 +99,11 @@ pub fn mmd2<T: Scalar>(
     let (reach, total) = squared_norms(x.chunks_exact(d).chain(y.chunks_exact(d)), &mean);
     // Twice the variance is the mean squared distance.
     let typical = 2.0 * total / (n + m) as f64;
-    if d <= DIRECT_WIDTH || reach / finest > f64::GRAM_REACH {
+    if d <= DIRECT_WIDTH || reach / finest > gram_reach::<f64>() {
         // Differences need no centring, which would round.
         let pair = Radial::<T>::new(kernel, weights, typical);
         discrepancy([x, y].concat(), d, [n, m], Form::Direct, &pair, estimator, [grad_x, grad_y])
-    } else if reach / finest <= T::GRAM_REACH {
+    } else if reach / finest <= gram_reach::<T>() {
         let pair = Radial::<T>::new(kernel, weights, typical);
         discrepancy(centred(x, y, &mean), d, [n, m], Form::Gram, &pair, estimator, [grad_x, grad_y])
     } else {
@@ -99,7 +113,7 @@ pub fn mmd2<T: Scalar>(
 }
 
 /// The tiles' sum and, for the V-statistic, the diagonal.
-fn discrepancy<T: Scalar, C: Scalar>(
+fn discrepancy<T: Real, C: Real>(
     samples: Vec<C>,
     d: usize,
     [n, m]: [usize; 2],
@@ -121,12 +135,12 @@ fn discrepancy<T: Scalar, C: Scalar>(
 ///
 /// # Panics
 /// If `x` is not a whole number of rows or empty, if the gradient's length differs, or if `length` is not positive: callers check.
-pub fn ksd<T: Scalar>(x: &[T], d: usize, length: f64, mut gradient: Option<&mut [T]>) -> f64 {
+pub fn ksd<T: Real>(x: &[T], d: usize, length: f64, mut gradient: Option<&mut [T]>) -> f64 {
     let n = rows("ksd", x, d);
     assert!(length > 0.0 && length.is_finite(), "ksd: length scale {length}: must be positive and finite");
     let (square, squares) = squared_norms(x.chunks_exact(d), &vec![0.0; d]);
     let weight = 2.0 / (n as f64 * n as f64);
-    let value = if square / (length * length) <= T::GRAM_REACH {
+    let value = if square / (length * length) <= gram_reach::<T>() {
         let points = Points::new(x.to_vec(), d, n, Form::Gram);
         scatter(&points, &Stein::<T>::new(length, d, weight), weight, [gradient.as_deref_mut(), None])
     } else {
@@ -144,7 +158,7 @@ pub fn ksd<T: Scalar>(x: &[T], d: usize, length: f64, mut gradient: Option<&mut 
 }
 
 /// Sums `pair` over `points`, and writes the gradients, times `common`, with respect to the first and the second sample.
-fn scatter<T: Scalar, C: Scalar, P: Pair<C>>(points: &Points<C>, pair: &P, common: f64, gradients: [Option<&mut [T]>; 2]) -> f64 {
+fn scatter<T: Real, C: Real, P: Pair<C>>(points: &Points<C>, pair: &P, common: f64, gradients: [Option<&mut [T]>; 2]) -> f64 {
     let sum = points.sum(pair, [gradients[0].is_some(), gradients[1].is_some()]);
     let (first, second) = sum.gradient.split_at(if sum.gradient.is_empty() { 0 } else { points.border() });
     for (out, part) in gradients.into_iter().zip([first, second]) {
@@ -164,7 +178,7 @@ fn rows<T>(op: &str, x: &[T], d: usize) -> usize {
     x.len() / d
 }
 
-fn joint_mean<T: Scalar>(x: &[T], y: &[T], d: usize) -> Vec<f64> {
+fn joint_mean<T: Real>(x: &[T], y: &[T], d: usize) -> Vec<f64> {
     let mut mean = vec![0.0; d];
     for row in x.chunks_exact(d).chain(y.chunks_exact(d)) {
         for (m, v) in mean.iter_mut().zip(row) {
@@ -177,7 +191,7 @@ fn joint_mean<T: Scalar>(x: &[T], y: &[T], d: usize) -> Vec<f64> {
 }
 
 /// Largest and sum of the squared distances of rows from `mean`; the largest is infinite if one is not a number.
-fn squared_norms<'a, T: Scalar>(rows: impl Iterator<Item = &'a [T]>, mean: &[f64]) -> (f64, f64) {
+fn squared_norms<'a, T: Real>(rows: impl Iterator<Item = &'a [T]>, mean: &[f64]) -> (f64, f64) {
     let (mut largest, mut total) = (0.0f64, 0.0);
     for row in rows {
         let square: f64 = row.iter().zip(mean).map(|(v, m)| (v.to_f64() - m) * (v.to_f64() - m)).sum();
@@ -188,7 +202,7 @@ fn squared_norms<'a, T: Scalar>(rows: impl Iterator<Item = &'a [T]>, mean: &[f64
 }
 
 /// The rows of x and y less `mean`, subtracted in f64.
-fn centred<T: Scalar, C: Scalar>(x: &[T], y: &[T], mean: &[f64]) -> Vec<C> {
+fn centred<T: Real, C: Real>(x: &[T], y: &[T], mean: &[f64]) -> Vec<C> {
     let rows = x.chunks_exact(mean.len()).chain(y.chunks_exact(mean.len()));
     let mut out = Vec::with_capacity(x.len() + y.len());
     for row in rows {

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::matrix::Real;
+use super::math::Real;
 use super::parallel;
 
 /// The sizes of a pooling; pairs are height, width.

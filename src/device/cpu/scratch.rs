@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::matrix::Real;
+use super::math::Real;
 
 thread_local! {
     /// Buffers not in use. Nested uses take further ones.

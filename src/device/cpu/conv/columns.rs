@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::ConvDims;
-use crate::device::cpu::matrix::Real;
+use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel;
 
 /// A run of neighbours in one row of one output image.

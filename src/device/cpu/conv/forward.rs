@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use super::columns::Columns;
 use super::{ConvDims, TASK_WORK, TILE, TILE_DEPTH};
+use crate::device::cpu::math::Real;
 use crate::device::cpu::matmul::matmul_serial;
-use crate::device::cpu::matrix::{MatRef, Real};
+use crate::device::cpu::matrix::MatRef;
 use crate::device::cpu::scratch;
 
 /// Rows and columns of the products for few output channels: sizes at which the matrix product uses a tile as it lies in memory.

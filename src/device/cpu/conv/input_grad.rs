@@ -5,8 +5,9 @@ use rayon::prelude::*;
 use super::columns::Columns;
 use super::forward::{conv2d, min_len};
 use super::{ConvDims, TASK_WORK, TILE};
+use crate::device::cpu::math::Real;
 use crate::device::cpu::matmul::matmul_serial;
-use crate::device::cpu::matrix::{MatRef, Real};
+use crate::device::cpu::matrix::MatRef;
 use crate::device::cpu::scratch;
 use crate::device::cpu::transpose::transpose;
 

@@ -1,7 +1,7 @@
 //! The three kernels against a direct sum in f64, against each other, and on several numbers of threads.
 
 use super::*;
-use crate::device::cpu::matrix::Real;
+use crate::device::cpu::math::Real;
 
 /// A hash, for sizes and values.
 fn hash(i: u64) -> u64 {

@@ -1,8 +1,8 @@
 //! Functions of pairs of rows: radial kernels, and the Stein kernel of the standard normal.
 
-use super::Kernel;
-use super::scalar::Scalar;
+use super::MmdKernel;
 use super::tiles::{Class, Pair};
+use crate::device::cpu::math::Real;
 
 /// A sum of radial kernels k(u), u the squared distance.
 ///
@@ -27,12 +27,12 @@ struct Scale<C> {
     weights: [C; 3],
 }
 
-impl<C: Scalar> Radial<C> {
+impl<C: Real> Radial<C> {
     /// `values`: for each class the factor of the sum over unordered pairs; `typical`: a typical squared distance.
-    pub fn new(kernel: &Kernel, values: [f64; 3], typical: f64) -> Radial<C> {
+    pub fn new(kernel: &MmdKernel, values: [f64; 3], typical: f64) -> Radial<C> {
         let (gaussian, list) = match kernel {
-            Kernel::Rbf(list) => (true, list),
-            Kernel::Imq(list) => (false, list),
+            MmdKernel::Rbf(list) => (true, list),
+            MmdKernel::Imq(list) => (false, list),
         };
         // dk/da = -2 W (a - b) with W = k / (2 s^2) or k^2 / C.
         let slope = |s: f64| if gaussian { 1.0 / (s * s) } else { 2.0 / s };
@@ -52,7 +52,7 @@ impl<C: Scalar> Radial<C> {
     }
 }
 
-impl<C: Scalar> Pair<C> for Radial<C> {
+impl<C: Real> Pair<C> for Radial<C> {
     const SPLIT: bool = false;
 
     #[inline(always)]
@@ -80,27 +80,27 @@ impl<C: Scalar> Pair<C> for Radial<C> {
 }
 
 #[inline(always)]
-fn each<C: Scalar>(distances: &[C], value: &mut [C], moved: &mut [C], f: impl Fn(C, C, C) -> (C, C)) {
+fn each<C: Real>(distances: &[C], value: &mut [C], moved: &mut [C], f: impl Fn(C, C, C) -> (C, C)) {
     for ((&u, e), w) in distances.iter().zip(value).zip(moved) {
         (*e, *w) = f(u, *e, *w);
     }
 }
 
 #[inline(always)]
-fn gaussian<C: Scalar, const LESS_ONE: bool>(u: C, factor: C, weight: C) -> (C, C) {
+fn gaussian<C: Real, const LESS_ONE: bool>(u: C, factor: C, weight: C) -> (C, C) {
     let (less, k) = (u * factor).exp_pair();
     (if LESS_ONE { less } else { k }, weight * k)
 }
 
 #[inline(always)]
-fn inverse<C: Scalar, const LESS_ONE: bool>(u: C, scale: C, weight: C) -> (C, C) {
-    let ratio = C::from_f64(1.0) / (scale + u);
+fn inverse<C: Real, const LESS_ONE: bool>(u: C, scale: C, weight: C) -> (C, C) {
+    let ratio = C::ONE / (scale + u);
     let k = scale * ratio;
     (if LESS_ONE { -(u * ratio) } else { k }, weight * k * k)
 }
 
 #[inline(always)]
-fn plus<C: Scalar>(a: (C, C), e: C, w: C) -> (C, C) {
+fn plus<C: Real>(a: (C, C), e: C, w: C) -> (C, C) {
     (a.0 + e, a.1 + w)
 }
 
@@ -115,7 +115,7 @@ pub(super) struct Stein<C> {
     value: f64,
 }
 
-impl<C: Scalar> Stein<C> {
+impl<C: Real> Stein<C> {
     /// `length`: s; `width`: d; `value`: the factor of the sum over unordered pairs.
     pub fn new(length: f64, width: usize, value: f64) -> Stein<C> {
         let inverse = 1.0 / (length * length);
@@ -125,7 +125,7 @@ impl<C: Scalar> Stein<C> {
     }
 }
 
-impl<C: Scalar> Pair<C> for Stein<C> {
+impl<C: Real> Pair<C> for Stein<C> {
     const SPLIT: bool = true;
 
     #[inline(always)]

@@ -1,7 +1,8 @@
 //! The pulling-away term of EBGAN: mean squared cosine between different rows.
 
 use super::rows;
-use super::scalar::{Scalar, Strided, product};
+use crate::device::cpu::math::Real;
+use crate::device::cpu::matmul::{MatRef, matmul_serial};
 use crate::device::cpu::parallel;
 
 /// Rows of a task, at least.
@@ -14,7 +15,7 @@ const ROWS: usize = 256;
 ///
 /// # Panics
 /// If `s` is not a whole number of rows, has fewer than two, or if the gradient's length differs: callers check.
-pub fn pulling_away<T: Scalar>(s: &[T], d: usize, gradient: Option<&mut [T]>) -> f64 {
+pub fn pulling_away<T: Real>(s: &[T], d: usize, gradient: Option<&mut [T]>) -> f64 {
     let n = rows("pulling_away", s, d);
     assert!(n > 1, "pulling_away: one row: needs at least two");
     let mut unit = Vec::with_capacity(s.len());
@@ -34,7 +35,7 @@ pub fn pulling_away<T: Scalar>(s: &[T], d: usize, gradient: Option<&mut [T]>) ->
         for (((pull, u), out), scale) in lines.zip(scales) {
             let along: f64 = pull.iter().zip(u).map(|(p, u)| p * u).sum();
             for ((out, p), u) in out.iter_mut().zip(pull).zip(u) {
-                *out = if scale == 0.0 { T::default() } else { T::from_f64(4.0 / pairs * scale * (*p - along * u)) };
+                *out = if scale == 0.0 { T::ZERO } else { T::from_f64(4.0 / pairs * scale * (*p - along * u)) };
             }
         }
     }
@@ -49,8 +50,8 @@ fn by_columns(unit: &[f64], d: usize) -> (f64, Vec<f64>) {
     let parts: Vec<&[f64]> = unit.chunks(part).collect();
     let grams = parallel::map(parts.len(), true, |p| {
         let mut gram = vec![0.0; d * d];
-        let (left, right) = (Strided::transposed(parts[p], d), Strided::rows(parts[p], d));
-        product([d, d, parts[p].len() / d], &mut gram, false, 1.0, left, right);
+        let rows = MatRef::new(parts[p], parts[p].len() / d, d);
+        matmul_serial(&mut gram, d, rows.t(), rows, false);
         gram
     });
     let mut gram = vec![0.0; d * d];
@@ -61,8 +62,7 @@ fn by_columns(unit: &[f64], d: usize) -> (f64, Vec<f64>) {
     let sum = gram.iter().map(|g| g * g).sum::<f64>() - squares.iter().map(|q| q * q).sum::<f64>();
     let mut pulls = vec![0.0; n * d];
     parallel::chunks_mut(&mut pulls, part, |p, out| {
-        let size = [out.len() / d, d, d];
-        product(size, out, false, 1.0, Strided::rows(parts[p], d), Strided::rows(&gram, d));
+        matmul_serial(out, d, MatRef::new(parts[p], out.len() / d, d), MatRef::new(&gram, d, d), false);
         for (i, (pull, u)) in out.chunks_exact_mut(d).zip(parts[p].chunks_exact(d)).enumerate() {
             let square = squares[p * (part / d) + i];
             pull.iter_mut().zip(u).for_each(|(g, v)| *g -= square * v);
@@ -79,12 +79,12 @@ fn by_rows(unit: &[f64], d: usize) -> (f64, Vec<f64>) {
     let results = parallel::map(strips.len(), true, |p| {
         let m = strips[p].len() / d;
         let mut cosines = vec![0.0; m * n];
-        product([m, n, d], &mut cosines, false, 1.0, Strided::rows(strips[p], d), Strided::transposed(unit, d));
+        matmul_serial(&mut cosines, n, MatRef::new(strips[p], m, d), MatRef::new(unit, n, d).t(), false);
         for (i, line) in cosines.chunks_exact_mut(n).enumerate() {
             line[p * ROWS + i] = 0.0;
         }
         let mut pulls = vec![0.0; m * d];
-        product([m, d, n], &mut pulls, false, 1.0, Strided::rows(&cosines, n), Strided::rows(unit, d));
+        matmul_serial(&mut pulls, d, MatRef::new(&cosines, m, n), MatRef::new(unit, n, d), false);
         (cosines.iter().map(|c| c * c).sum::<f64>(), pulls)
     });
     let mut pulls = Vec::with_capacity(n * d);

@@ -20,13 +20,13 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// The definition, with gradients by the product rule, pair by pair.
-fn naive_mmd2(x: &[f64], y: &[f64], d: usize, kernel: &Kernel, estimator: Estimator) -> (f64, Vec<f64>, Vec<f64>) {
+fn naive_mmd2(x: &[f64], y: &[f64], d: usize, kernel: &MmdKernel, estimator: Estimator) -> (f64, Vec<f64>, Vec<f64>) {
     let less_and_slope = |u: f64| match kernel {
-        Kernel::Rbf(list) => list.iter().fold((0.0, 0.0), |(k, w), s| {
+        MmdKernel::Rbf(list) => list.iter().fold((0.0, 0.0), |(k, w), s| {
             let t = -u / (2.0 * s * s);
             (k + t.exp_m1(), w - t.exp() / (s * s))
         }),
-        Kernel::Imq(list) => list.iter().fold((0.0, 0.0), |(k, w), c| (k - u / (c + u), w - 2.0 * c / ((c + u) * (c + u)))),
+        MmdKernel::Imq(list) => list.iter().fold((0.0, 0.0), |(k, w), c| (k - u / (c + u), w - 2.0 * c / ((c + u) * (c + u)))),
     };
     let z = [x, y].concat();
     let n = x.len() / d;
@@ -50,14 +50,14 @@ fn naive_mmd2(x: &[f64], y: &[f64], d: usize, kernel: &Kernel, estimator: Estima
     (value, gradient, second)
 }
 
-fn with_gradients<T: Scalar>(x: &[T], y: &[T], d: usize, kernel: &Kernel, estimator: Estimator) -> (f64, Vec<T>, Vec<T>) {
+fn with_gradients<T: Real>(x: &[T], y: &[T], d: usize, kernel: &MmdKernel, estimator: Estimator) -> (f64, Vec<T>, Vec<T>) {
     let (mut gx, mut gy) = (vec![T::from_f64(7.0); x.len()], vec![T::from_f64(7.0); y.len()]);
     let value = mmd2(x, y, d, kernel, estimator, Some(&mut gx), Some(&mut gy));
     (value, gx, gy)
 }
 
 /// Largest difference by largest entry.
-fn error<T: Scalar>(got: &[T], expected: &[f64]) -> f64 {
+fn error<T: Real>(got: &[T], expected: &[f64]) -> f64 {
     assert_eq!(got.len(), expected.len());
     let scale = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     let worst = got
@@ -76,10 +76,10 @@ proptest! {
         let y: Vec<f64> = normals(!seed, m * d).iter().map(|v| 0.8 * v + 0.3).collect();
         let s = (d as f64).sqrt();
         let kernel = match kind {
-            0 => Kernel::Rbf(vec![s]),
-            1 => Kernel::Rbf(vec![0.5 * s, s, 2.0 * s]),
-            2 => Kernel::Imq(vec![2.0 * d as f64]),
-            _ => Kernel::Imq(vec![0.2 * d as f64, 2.0 * d as f64, 10.0 * d as f64]),
+            0 => MmdKernel::Rbf(vec![s]),
+            1 => MmdKernel::Rbf(vec![0.5 * s, s, 2.0 * s]),
+            2 => MmdKernel::Imq(vec![2.0 * d as f64]),
+            _ => MmdKernel::Imq(vec![0.2 * d as f64, 2.0 * d as f64, 10.0 * d as f64]),
         };
         let estimator = if biased { Estimator::Biased } else { Estimator::Unbiased };
         let (value, gx, gy) = naive_mmd2(&x, &y, d, &kernel, estimator);
@@ -120,7 +120,7 @@ fn difference_error(x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) -> f64) -> f
 fn mmd2_gradient_is_the_slope() {
     for d in [3, 11] {
         let (x, y) = (normals(1, 5 * d), normals(2, 4 * d));
-        for kernel in [Kernel::Rbf(vec![1.0, 3.0]), Kernel::Imq(vec![2.0, 9.0])] {
+        for kernel in [MmdKernel::Rbf(vec![1.0, 3.0]), MmdKernel::Imq(vec![2.0, 9.0])] {
             let (_, gx, gy) = with_gradients(&x, &y, d, &kernel, Estimator::Unbiased);
             assert!(difference_error(&x, &gx, |x| mmd2(x, &y, d, &kernel, Estimator::Unbiased, None, None)) < 1e-9);
             assert!(difference_error(&y, &gy, |y| mmd2(&x, y, d, &kernel, Estimator::Unbiased, None, None)) < 1e-9);
@@ -133,14 +133,14 @@ fn mmd2_gradient_is_the_slope() {
 fn mmd2_of_many_blocks() {
     for (n, m, d) in [(300, 517, 9), (300, 517, 3)] {
         let (x, y) = (normals(3, n * d), normals(4, m * d));
-        let kernel = Kernel::Rbf(vec![2.0, 4.0]);
+        let kernel = MmdKernel::Rbf(vec![2.0, 4.0]);
         let (value, gx, gy) = naive_mmd2(&x, &y, d, &kernel, Estimator::Biased);
         let got = with_gradients(&x, &y, d, &kernel, Estimator::Biased);
         assert!((got.0 - value).abs() < 1e-12 && error(&got.1, &gx) < 1e-11 && error(&got.2, &gy) < 1e-11);
         let got = with_gradients(&to_f32(&x), &to_f32(&y), d, &kernel, Estimator::Biased);
         assert!((got.0 / value - 1.0).abs() < 1e-5, "{} {value}", got.0);
-        // x and y are alike, so that the pulls within and between the samples nearly cancel: a few digits fewer.
-        assert!(error(&got.1, &gx) < 4e-5 && error(&got.2, &gy) < 4e-5, "{} {}", error(&got.1, &gx), error(&got.2, &gy));
+        // x and y are alike, so that the pulls within and between the samples nearly cancel.
+        assert!(error(&got.1, &gx) < 1e-5 && error(&got.2, &gy) < 1e-5, "{} {}", error(&got.1, &gx), error(&got.2, &gy));
     }
 }
 
@@ -150,7 +150,7 @@ fn far_from_the_origin() {
     let d = 16;
     let x: Vec<f64> = normals(5, 33 * d).iter().map(|v| 50.0 + 1e-3 * v).collect();
     let y: Vec<f64> = x.iter().zip(normals(6, 33 * d)).map(|(x, v)| x + 1e-3 * v).collect();
-    let kernel = Kernel::Rbf(vec![0.01]);
+    let kernel = MmdKernel::Rbf(vec![0.01]);
     let (value, gx, gy) = naive_mmd2(&x, &y, d, &kernel, Estimator::Unbiased);
     let got = with_gradients(&x, &y, d, &kernel, Estimator::Unbiased);
     assert!((got.0 / value - 1.0).abs() < 1e-9 && error(&got.1, &gx) < 1e-9 && error(&got.2, &gy) < 1e-9);
@@ -176,7 +176,7 @@ fn tight_clusters() {
         };
         let (x, y) = (cluster(7, 40), cluster(8, 37));
         let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-        let kernel = Kernel::Rbf(vec![0.25]);
+        let kernel = MmdKernel::Rbf(vec![0.25]);
         let (value, gx, gy) = naive_mmd2(&wide(&x), &wide(&y), d, &kernel, Estimator::Unbiased);
         let got = with_gradients(&x, &y, d, &kernel, Estimator::Unbiased);
         assert!((got.0 - value).abs() < 1e-6, "{} {value}", got.0);
@@ -189,7 +189,7 @@ fn translation_changes_nothing() {
     let d = 20;
     let (x, y) = (normals(9, 40 * d), normals(10, 50 * d));
     let move_ = |x: &[f64]| x.iter().map(|v| v + 1e3).collect::<Vec<_>>();
-    let kernel = Kernel::Imq(vec![20.0]);
+    let kernel = MmdKernel::Imq(vec![20.0]);
     let near = with_gradients(&x, &y, d, &kernel, Estimator::Unbiased);
     let far = with_gradients(&move_(&x), &move_(&y), d, &kernel, Estimator::Unbiased);
     assert!((near.0 - far.0).abs() < 1e-11 && error(&far.1, &near.1) < 1e-9 && error(&far.2, &near.2) < 1e-9);
@@ -202,7 +202,7 @@ fn narrow_kernels_keep_their_digits() {
     let (x, y) = (normals(21, 64 * d), normals(22, 64 * d));
     let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
     for estimator in [Estimator::Unbiased, Estimator::Biased] {
-        let kernel = Kernel::Rbf(vec![1.0, 1.5]);
+        let kernel = MmdKernel::Rbf(vec![1.0, 1.5]);
         // Less the diagonal, which is 1 by itself.
         let diagonal = if estimator == Estimator::Biased { 2.0 * 2.0 / 64.0 } else { 0.0 };
         let exact = naive_small(&x, &y, d, &kernel, estimator);
@@ -215,8 +215,8 @@ fn narrow_kernels_keep_their_digits() {
 }
 
 /// The sums over i != j alone, of k itself.
-fn naive_small(x: &[f64], y: &[f64], d: usize, kernel: &Kernel, estimator: Estimator) -> f64 {
-    let Kernel::Rbf(list) = kernel else { unreachable!() };
+fn naive_small(x: &[f64], y: &[f64], d: usize, kernel: &MmdKernel, estimator: Estimator) -> f64 {
+    let MmdKernel::Rbf(list) = kernel else { unreachable!() };
     let (n, m) = (x.len() / d, y.len() / d);
     let z = [x, y].concat();
     let mut total = 0.0;
@@ -240,7 +240,7 @@ fn tiny_discrepancies_keep_their_digits() {
     let d = 10;
     let (x, y) = (to_f32(&normals(11, 200 * d)), to_f32(&normals(12, 150 * d)));
     let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
-    let kernel = Kernel::Rbf(vec![1000.0]);
+    let kernel = MmdKernel::Rbf(vec![1000.0]);
     let exact = naive_mmd2(&wide(&x), &wide(&y), d, &kernel, Estimator::Biased).0;
     let got = mmd2(&x, &y, d, &kernel, Estimator::Biased, None, None);
     assert!(exact < 1e-6 && (got / exact - 1.0).abs() < 1e-4, "{got} {exact}");
@@ -250,11 +250,11 @@ fn tiny_discrepancies_keep_their_digits() {
 fn equal_samples_have_no_discrepancy() {
     for d in [2, 30] {
         let x = normals(13, 60 * d);
-        let (value, gx, _) = with_gradients(&x, &x, d, &Kernel::Rbf(vec![1.0, 5.0]), Estimator::Biased);
+        let (value, gx, _) = with_gradients(&x, &x, d, &MmdKernel::Rbf(vec![1.0, 5.0]), Estimator::Biased);
         assert!(value.abs() < 1e-14, "{value}");
         assert!(gx.iter().all(|g| g.abs() < 1e-15));
         let same = vec![1.5f32; 8 * d];
-        let (value, gx, gy) = with_gradients(&same, &same, d, &Kernel::Imq(vec![1.0]), Estimator::Unbiased);
+        let (value, gx, gy) = with_gradients(&same, &same, d, &MmdKernel::Imq(vec![1.0]), Estimator::Unbiased);
         assert_eq!(value, 0.0);
         assert!(gx.iter().chain(&gy).all(|&g| g == 0.0));
     }
@@ -265,7 +265,7 @@ fn not_a_number_is_not_hidden() {
     for d in [2, 30] {
         let (mut x, y) = (normals(14, 9 * d), normals(15, 9 * d));
         x[4] = f64::NAN;
-        assert!(mmd2(&x, &y, d, &Kernel::Rbf(vec![1.0]), Estimator::Biased, None, None).is_nan());
+        assert!(mmd2(&x, &y, d, &MmdKernel::Rbf(vec![1.0]), Estimator::Biased, None, None).is_nan());
         assert!(ksd(&x, d, 1.0, None).is_nan() && pulling_away(&x, d, None).is_nan());
     }
 }
@@ -351,9 +351,9 @@ fn bits() -> Vec<u64> {
     let mut bits = Vec::new();
     for d in [4, 12] {
         let (x, y) = (to_f32(&normals(19, 700 * d)), to_f32(&normals(20, 450 * d)));
-        let (value, gx, gy) = with_gradients(&x, &y, d, &Kernel::Rbf(vec![3.0]), Estimator::Unbiased);
+        let (value, gx, gy) = with_gradients(&x, &y, d, &MmdKernel::Rbf(vec![3.0]), Estimator::Unbiased);
         bits.push(value.to_bits());
-        bits.push(mmd2(&x, &y, d, &Kernel::Rbf(vec![3.0]), Estimator::Unbiased, None, None).to_bits());
+        bits.push(mmd2(&x, &y, d, &MmdKernel::Rbf(vec![3.0]), Estimator::Unbiased, None, None).to_bits());
         let mut g = vec![0.0; x.len()];
         bits.push(ksd(&x, d, 2.0, Some(&mut g)).to_bits());
         let mut p = vec![0.0; x.len()];

@@ -6,13 +6,15 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::scalar::{Scalar, Strided, product, sum};
+use super::lanes::sum;
+use crate::device::cpu::math::Real;
+use crate::device::cpu::matmul::{MatRef, matmul_serial};
 use crate::device::cpu::parallel;
 
 /// Most rows of a block; a tile of f64 is then 512 KiB, a fair part of a second-level cache.
 const MOST_ROWS: usize = 256;
 
-/// Rows whose `pulled` are added in the type of the tile before they go to f64.
+/// Rows whose contributions to the other block are added in the type of the tile before they go to f64.
 const FLUSH: usize = 16;
 
 /// Pairs times coordinates below which threads cost more than they save.
@@ -89,19 +91,22 @@ struct Scratch<C> {
     value: Vec<C>,
     pulled: Vec<C>,
     below: Vec<C>,
+    part: Vec<C>,
 }
 
-impl<C: Scalar> Scratch<C> {
-    fn new(rows: usize) -> Scratch<C> {
-        let line = || vec![C::default(); rows];
-        Scratch { tile: vec![C::default(); rows * rows], distances: line(), value: line(), pulled: line(), below: line() }
+impl<C: Real> Scratch<C> {
+    fn new(rows: usize, width: usize) -> Scratch<C> {
+        let zeros = |len| vec![C::ZERO; len];
+        let [distances, value, pulled, below] = [rows; 4].map(zeros);
+        Scratch { tile: zeros(rows * rows), distances, value, pulled, below, part: zeros(rows * width) }
     }
 }
 
-/// Gradient of the rows of a block: row-major (`Gram`) or transposed (`Direct`), and the sums of `pulled`, which nearly cancel between
-/// the classes when the samples are alike.
-struct Slope<C> {
-    moved: Vec<C>,
+/// Gradient of the rows of a block. In f64, because the pulls within and between the samples nearly cancel when the samples are alike.
+struct Slope {
+    /// `Gram`: sums of `moved * b`, row-major. `Direct`: sums of `moved * (b - a)`, transposed.
+    moved: Vec<f64>,
+    /// `Gram`: sums of `pulled`.
     pulled: Vec<f64>,
 }
 
@@ -109,7 +114,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<C: Scalar> Points<C> {
+impl<C: Real> Points<C> {
     /// Rows of the first sample, `first` of them, then of the second.
     pub fn new(rows: Vec<C>, width: usize, first: usize, form: Form) -> Points<C> {
         let count = rows.len() / width;
@@ -142,17 +147,17 @@ impl<C: Scalar> Points<C> {
     pub fn sum<P: Pair<C>>(&self, pair: &P, wanted: [bool; 2]) -> Sum {
         let (count, gradient) = (self.norms.len(), wanted != [false; 2]);
         let parallel = count.saturating_mul(count).saturating_mul(self.width + 8) > SERIAL_WORK;
-        let slopes: Vec<Mutex<Slope<C>>> = self
+        let slopes: Vec<Mutex<Slope>> = self
             .blocks
             .iter()
             .map(|block| {
                 let rows = if wanted[usize::from(block.second)] { block.len } else { 0 };
-                Mutex::new(Slope { moved: vec![C::default(); rows * self.width], pulled: vec![0.0; rows] })
+                Mutex::new(Slope { moved: vec![0.0; rows * self.width], pulled: vec![0.0; rows] })
             })
             .collect();
         let spare = Mutex::new(Vec::new());
         let task = |&(a, b): &(usize, usize)| {
-            let mut scratch = lock(&spare).pop().unwrap_or_else(|| Scratch::new(self.block_rows));
+            let mut scratch = lock(&spare).pop().unwrap_or_else(|| Scratch::new(self.block_rows, self.width));
             let class = match (self.blocks[a].second, self.blocks[b].second) {
                 (false, false) => Class::First,
                 (true, true) => Class::Second,
@@ -187,8 +192,8 @@ impl<C: Scalar> Points<C> {
         pair: &P,
         class: Class,
         [a, b]: [usize; 2],
-        upper: &mut Slope<C>,
-        mut lower: Option<&mut Slope<C>>,
+        upper: &mut Slope,
+        mut lower: Option<&mut Slope>,
         scratch: &mut Scratch<C>,
     ) -> f64 {
         let (first, second, width) = (self.blocks[a], self.blocks[b], self.width);
@@ -198,15 +203,16 @@ impl<C: Scalar> Points<C> {
         let norms_b = &self.norms[second.start..second.start + n];
         let tile = &mut scratch.tile[..m * n];
         if self.form == Form::Gram {
-            let (a, b) = (Strided::rows(rows_a, width), Strided::transposed(rows_b, width));
-            product([m, n, width], tile, false, C::from_f64(-2.0), a, b);
+            matmul_serial(tile, n, MatRef::new(rows_a, m, width), MatRef::new(rows_b, n, width).t(), false);
         }
         let columns = if self.form == Form::Direct { &self.columns[second.start * width..][..n * width] } else { &[] };
-        let (lines, below) = ([&mut scratch.distances, &mut scratch.value, &mut scratch.pulled], &mut scratch.below[..n]);
-        let [distances, value, pulled] = lines.map(|line| &mut line[..n]);
+        let lines = [&mut scratch.distances, &mut scratch.value, &mut scratch.pulled, &mut scratch.below];
+        let [distances, value, pulled, below] = lines.map(|line| &mut line[..n]);
+        let part = &mut scratch.part;
         let want_upper = !upper.pulled.is_empty();
         let want_lower = lower.as_ref().is_some_and(|slope| !slope.pulled.is_empty());
-        below.fill(C::default());
+        below.fill(C::ZERO);
+        part[..n * width].fill(C::ZERO);
         let mut total = 0.0;
         parallel::simd(
             #[inline(always)]
@@ -224,51 +230,54 @@ impl<C: Scalar> Points<C> {
                             let (p, v) = (&mut pulled[from..to], &mut value[from..to]);
                             pair.evaluate(class, norm, &norms_b[from..to], &distances[from..to], [v, &mut line[from..to], p]);
                         }
-                        (value[i], line[i], pulled[i]) = (C::default(), C::default(), C::default());
+                        (value[i], line[i], pulled[i]) = (C::ZERO, C::ZERO, C::ZERO);
                     } else {
                         pair.evaluate(class, norm, norms_b, distances, [&mut *value, &mut *line, &mut *pulled]);
                     }
                     total += sum(value).to_f64();
+                    let full = (i + 1) % FLUSH == 0 || i + 1 == m;
+                    if self.form == Form::Direct {
+                        let upper = want_upper.then_some(&mut *upper.moved);
+                        let under = want_lower.then_some(&mut part[..n * width]);
+                        pull([i, m], row, columns, line, distances, upper, under);
+                        if let (true, true, Some(slope)) = (want_lower, full, &mut lower) {
+                            flush(&mut part[..n * width], &mut slope.moved);
+                        }
+                        continue;
+                    }
                     let pulled = if P::SPLIT { &*pulled } else { &*line };
                     if want_upper {
                         upper.pulled[i] += sum(pulled).to_f64();
                     }
-                    if want_lower {
+                    if let (true, Some(slope)) = (want_lower, &mut lower) {
                         for (s, &p) in below.iter_mut().zip(pulled) {
                             *s += p;
                         }
-                        let full = (i + 1) % FLUSH == 0 || i + 1 == m;
-                        if let (true, Some(slope)) = (full, &mut lower) {
-                            for (s, p) in slope.pulled.iter_mut().zip(&mut *below) {
-                                *s += p.to_f64();
-                                *p = C::default();
-                            }
+                        if full {
+                            flush(below, &mut slope.pulled);
                         }
-                    }
-                    if self.form == Form::Direct {
-                        let upper = want_upper.then_some(&mut *upper.moved);
-                        let lower = if want_lower { lower.as_mut().map(|slope| &mut *slope.moved) } else { None };
-                        pull([i, m], row, columns, line, distances, upper, lower);
                     }
                 }
             },
         );
         if self.form == Form::Gram {
-            let one = C::from_f64(1.0);
+            let moved = MatRef::new(tile, m, n);
             if want_upper {
-                let (moved, b) = (Strided::rows(tile, n), Strided::rows(rows_b, width));
-                product([m, width, n], &mut upper.moved, true, one, moved, b);
+                let part = &mut part[..m * width];
+                matmul_serial(part, width, moved, MatRef::new(rows_b, n, width), false);
+                flush(part, &mut upper.moved);
             }
             if let (true, Some(slope)) = (want_lower, lower) {
-                let (moved, a) = (Strided::transposed(tile, n), Strided::rows(rows_a, width));
-                product([n, width, m], &mut slope.moved, true, one, moved, a);
+                let part = &mut part[..n * width];
+                matmul_serial(part, width, moved.t(), MatRef::new(rows_a, m, width), false);
+                flush(part, &mut slope.moved);
             }
         }
         total
     }
 
     /// The slopes of the blocks as one row-major matrix.
-    fn assemble(&self, slopes: &[Mutex<Slope<C>>]) -> Vec<f64> {
+    fn assemble(&self, slopes: &[Mutex<Slope>]) -> Vec<f64> {
         let mut out = vec![0.0; self.rows.len()];
         for (block, slope) in self.blocks.iter().zip(slopes) {
             let slope = lock(slope);
@@ -276,8 +285,8 @@ impl<C: Scalar> Points<C> {
                 let at = (block.start + i) * self.width;
                 for k in 0..self.width {
                     out[at + k] = match self.form {
-                        Form::Gram => slope.moved[i * self.width + k].to_f64() - slope.pulled[i] * self.rows[at + k].to_f64(),
-                        Form::Direct => slope.moved[k * block.len + i].to_f64(),
+                        Form::Gram => slope.moved[i * self.width + k] - slope.pulled[i] * self.rows[at + k].to_f64(),
+                        Form::Direct => slope.moved[k * block.len + i],
                     };
                 }
             }
@@ -286,20 +295,29 @@ impl<C: Scalar> Points<C> {
     }
 }
 
-/// Squared distances from the products `line` = -2 a.b. Rounding can make them negative; NaN stays.
+/// Adds `part` to `total`, and clears it.
 #[inline(always)]
-fn from_products<C: Scalar>(norm: C, norms: &[C], line: &[C], distances: &mut [C]) {
-    let zero = C::default();
+fn flush<C: Real>(part: &mut [C], total: &mut [f64]) {
+    for (t, p) in total.iter_mut().zip(part) {
+        *t += p.to_f64();
+        *p = C::ZERO;
+    }
+}
+
+/// Squared distances from the products `line` = a.b. Rounding can make them negative; NaN stays.
+#[inline(always)]
+fn from_products<C: Real>(norm: C, norms: &[C], line: &[C], distances: &mut [C]) {
+    let (zero, twice) = (C::ZERO, C::from_f64(-2.0));
     for ((u, &b), &product) in distances.iter_mut().zip(norms).zip(line) {
-        let v = norm + b + product;
+        let v = product.mul_add(twice, norm + b);
         *u = if v < zero { zero } else { v };
     }
 }
 
 /// Squared distances of `row` from the rows whose transpose is `columns`.
 #[inline(always)]
-fn from_differences<C: Scalar>(row: &[C], columns: &[C], distances: &mut [C]) {
-    distances.fill(C::default());
+fn from_differences<C: Real>(row: &[C], columns: &[C], distances: &mut [C]) {
+    distances.fill(C::ZERO);
     for (&x, column) in row.iter().zip(columns.chunks_exact(distances.len())) {
         for (u, &y) in distances.iter_mut().zip(column) {
             let v = x - y;
@@ -310,13 +328,13 @@ fn from_differences<C: Scalar>(row: &[C], columns: &[C], distances: &mut [C]) {
 
 /// Adds `moved * (b - a)` to row `i` of the `m` in `upper`, and `moved * (a - b)` to the rows of `lower`, both transposed.
 #[inline(always)]
-fn pull<C: Scalar>(
+fn pull<C: Real>(
     [i, m]: [usize; 2],
     row: &[C],
     columns: &[C],
     moved: &[C],
     space: &mut [C],
-    mut upper: Option<&mut [C]>,
+    mut upper: Option<&mut [f64]>,
     mut lower: Option<&mut [C]>,
 ) {
     let n = moved.len();
@@ -325,11 +343,11 @@ fn pull<C: Scalar>(
             *s = w * (y - x);
         }
         if let Some(upper) = &mut upper {
-            upper[k * m + i] += sum(space);
+            upper[k * m + i] += sum(space).to_f64();
         }
         if let Some(lower) = &mut lower {
             for (g, &s) in lower[k * n..(k + 1) * n].iter_mut().zip(&*space) {
-                *g = *g - s;
+                *g -= s;
             }
         }
     }
@@ -373,9 +391,9 @@ mod tests {
     fn scratch_does_not_grow_with_the_samples() {
         for rows in [10, 100_000] {
             let points = Points::<f32>::new(vec![0.0; rows * 2], 2, rows / 2, Form::Gram);
-            let scratch = Scratch::<f32>::new(points.block_rows);
+            let scratch = Scratch::<f32>::new(points.block_rows, 2);
             assert!(scratch.tile.len() <= MOST_ROWS * MOST_ROWS && points.blocks.iter().all(|b| b.len <= points.block_rows));
-            assert!(scratch.distances.len().max(scratch.below.len()) <= MOST_ROWS);
+            assert!(scratch.distances.len().max(scratch.below.len()) <= MOST_ROWS && scratch.part.len() <= MOST_ROWS * 2);
         }
     }
 }
