@@ -24,8 +24,23 @@ fn real<T: Real>(value: f64) -> T {
     T::from_f64(value)
 }
 
+/// Computes a function of elements, or of whole slices where there is a faster form of it.
+macro_rules! each {
+    ($inputs:ident, $outputs:ident, |$x:ident: $t:ident| $eval:expr) => {
+        elementwise::unary(
+            $inputs[0].view::<$t>(),
+            $outputs[0].slice::<$t>(),
+            #[inline(always)]
+            move |$x: $t| $eval,
+        )
+    };
+    ($inputs:ident, $outputs:ident, |$x:ident: $t:ident| $eval:expr, $slices:ident) => {
+        elementwise::unary_slices($inputs[0].view::<$t>(), $outputs[0].slice::<$t>(), &<$t as Real>::$slices)
+    };
+}
+
 macro_rules! unary {
-    ($($type:ident $({ $($field:ident),* })? = $name:literal, |$x:ident: $t:ident| $eval:expr, |$v:ident| $rule:expr;)*) => {$(
+    ($($type:ident $({ $($field:ident),* })? = $name:literal, |$x:ident: $t:ident| $eval:expr, $(slices $slices:ident,)? |$v:ident| $rule:expr;)*) => {$(
         #[derive(Debug)]
         struct $type { $($($field: f64),*)? }
 
@@ -43,7 +58,7 @@ macro_rules! unary {
                 $($(let $field = self.$field;)*)?
                 dispatch_float!(inputs[0].dtype(), $t => {
                     $($(let $field: $t = real($field);)*)?
-                    elementwise::unary(inputs[0].view::<$t>(), outputs[0].slice::<$t>(), #[inline(always)] move |$x: $t| $eval)
+                    each!(inputs, outputs, |$x: $t| $eval $(, $slices)?)
                 });
                 Ok(())
             }
@@ -73,8 +88,8 @@ unary! {
     Sqrt = "sqrt", |x: T| x.sqrt(), |v| Some(v.cotangent().div(v.output())?.affine(0.5, 0.0)?);
     Square = "square", |x: T| x * x, |v| Some(v.cotangent().mul(&v.inputs[0])?.affine(2.0, 0.0)?);
     Reciprocal = "reciprocal", |x: T| T::ONE / x, |v| Some(v.cotangent().mul(&v.output().square()?)?.neg()?);
-    Sin = "sin", |x: T| Real::sin(x), |v| Some(v.cotangent().mul(&v.inputs[0].cos()?)?);
-    Cos = "cos", |x: T| Real::cos(x), |v| Some(v.cotangent().mul(&v.inputs[0].sin()?)?.neg()?);
+    Sin = "sin", |x: T| Real::sin(x), slices sin_slice, |v| Some(v.cotangent().mul(&v.inputs[0].cos()?)?);
+    Cos = "cos", |x: T| Real::cos(x), slices cos_slice, |v| Some(v.cotangent().mul(&v.inputs[0].sin()?)?.neg()?);
     Tanh = "tanh", |x: T| Real::tanh(x), |v| Some(v.cotangent().mul(&v.output().square()?.affine(-1.0, 1.0)?)?);
     Sigmoid = "sigmoid", |x: T| Real::sigmoid(x), |v| {
         let y = v.output();
