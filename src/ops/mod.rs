@@ -5,6 +5,7 @@ mod activation;
 mod binary;
 mod bottleneck;
 mod gaussian;
+pub mod divergence;
 mod index;
 mod linear;
 mod matmul;
@@ -16,6 +17,7 @@ mod unary;
 
 pub use activation::Activation;
 pub use bottleneck::{Bottleneck, Noise};
+pub use divergence::{Estimator, MmdKernel};
 pub use spec::{Domain, Spec};
 
 /// The specs of every op.
@@ -23,6 +25,7 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
     [
         unary::SPECS,
         binary::SPECS,
+        divergence::SPECS,
         reduce::SPECS,
         shape::SPECS,
         index::SPECS,
