@@ -6,6 +6,7 @@ mod binary;
 mod bottleneck;
 mod gaussian;
 pub mod divergence;
+mod conv;
 mod index;
 mod linear;
 mod matmul;
@@ -14,11 +15,13 @@ mod shape;
 mod softmax;
 pub mod spec;
 mod unary;
+mod window;
 
 pub use activation::Activation;
 pub use bottleneck::{Bottleneck, Noise};
 pub use divergence::{Estimator, MmdKernel};
 pub use spec::{Domain, Spec};
+pub use window::ConvOptions;
 
 /// The specs of every op.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
@@ -37,4 +40,7 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
     ]
     .into_iter()
     .flatten()
+    [unary::SPECS, binary::SPECS, reduce::SPECS, shape::SPECS, index::SPECS, matmul::SPECS, linear::SPECS, softmax::SPECS, conv::SPECS]
+        .into_iter()
+        .flatten()
 }
