@@ -10,6 +10,8 @@ mod conv;
 mod index;
 mod linear;
 mod matmul;
+mod normalize;
+mod pool;
 mod reduce;
 mod shape;
 mod softmax;
@@ -20,6 +22,7 @@ mod window;
 pub use activation::Activation;
 pub use bottleneck::{Bottleneck, Noise};
 pub use divergence::{Estimator, MmdKernel};
+pub use pool::PoolOptions;
 pub use spec::{Domain, Spec};
 pub use window::ConvOptions;
 
@@ -43,4 +46,7 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
     [unary::SPECS, binary::SPECS, reduce::SPECS, shape::SPECS, index::SPECS, matmul::SPECS, linear::SPECS, softmax::SPECS, conv::SPECS]
         .into_iter()
         .flatten()
+        conv::SPECS,
+        normalize::SPECS,
+        pool::SPECS,
 }
