@@ -1,13 +1,18 @@
 //! Layers with named parameters, and how they are composed.
 
+mod conv;
 pub mod init;
 mod linear;
+mod norm;
 mod param;
 
+pub use conv::{Conv2d, ConvTranspose2d};
 pub use linear::{Dropout, Linear, Mlp};
+pub use norm::{BatchNorm, LayerNorm};
 pub use param::{Param, Params};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ops::Activation;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
@@ -87,6 +92,29 @@ impl<F> std::fmt::Debug for Apply<F> {
 impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Module for Apply<F> {
     fn forward(&self, x: &Tensor, _: &mut Mode<'_>) -> Result<Tensor> {
         (self.0)(x)
+    }
+
+    fn collect(&self, _: &str, _: &mut Params) {}
+}
+
+impl Module for Activation {
+    fn forward(&self, x: &Tensor, _: &mut Mode<'_>) -> Result<Tensor> {
+        self.apply(x)
+    }
+
+    fn collect(&self, _: &str, _: &mut Params) {}
+}
+
+/// All axes but the first joined into one: images [N, C, H, W] as rows [N, C H W].
+#[derive(Debug, Clone, Copy)]
+pub struct Flatten;
+
+impl Module for Flatten {
+    fn forward(&self, x: &Tensor, _: &mut Mode<'_>) -> Result<Tensor> {
+        if x.rank() < 2 {
+            return Err(Error::BadShape { op: "flatten", shape: x.shape(), expected: "at least two axes" });
+        }
+        x.flatten(1, x.rank() - 1)
     }
 
     fn collect(&self, _: &str, _: &mut Params) {}
