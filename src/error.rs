@@ -54,6 +54,10 @@ pub enum Error {
     BadTensor { name: String, found: String, expected: String },
     /// A setting that is unknown, of the wrong type or out of range.
     BadConfig { key: String, found: String, expected: String },
+    /// A text of settings that cannot be read.
+    ConfigSyntax { origin: String, message: String },
+    /// Training made a NaN or an infinity; the last checkpoint is still good.
+    Diverged { step: u64, cause: Box<Error> },
     /// Training was asked to stop (Ctrl-C) and has written its checkpoint.
     Interrupted { step: u64 },
 }
@@ -115,6 +119,10 @@ impl std::fmt::Display for Error {
             Error::BadFile { path, found, expected } => write!(f, "{}: found {found}: expected {expected}", path.display()),
             Error::BadTensor { name, found, expected } => write!(f, "tensor '{name}': found {found}: expected {expected}"),
             Error::BadConfig { key, found, expected } => write!(f, "config: {key} = {found} does not fit: {expected}"),
+            Error::ConfigSyntax { origin, message } => write!(f, "{origin}: {message}"),
+            Error::Diverged { step, cause } => {
+                write!(f, "step {step}: {cause}: lower the learning rate, or resume from the last checkpoint, which is good")
+            }
             Error::Interrupted { step } => write!(f, "interrupted after step {step}: a checkpoint was written"),
         }
     }
@@ -124,6 +132,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
+            Error::Diverged { cause, .. } => Some(cause),
             _ => None,
         }
     }

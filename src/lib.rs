@@ -1,6 +1,7 @@
 //! Generative and representation models with an information constraint, on a tensor and autodiff engine written here.
 
 pub mod check;
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod dtype;
@@ -11,11 +12,13 @@ pub mod models;
 pub mod nn;
 pub mod op;
 pub mod ops;
+pub mod optim;
 pub mod report;
 mod rng;
 pub mod shape;
 mod storage;
 mod tensor;
+pub mod train;
 
 pub use device::Device;
 pub use dtype::DType;

@@ -113,6 +113,11 @@ impl Draw {
         Tensor::from_buffer(buffer, shape, DType::F32).to_dtype(dtype)
     }
 
+    /// Raw word `i` of this draw.
+    pub fn word(self, i: u64) -> u32 {
+        philox::word(self.key, self.number, i)
+    }
+
     /// A tensor of this draw's standard normals.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Data sets: images with labels, split into training and test parts, and the batches made from them.
 
+pub mod augment;
 pub mod digits;
 pub mod order;
 pub mod spec;

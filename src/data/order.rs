@@ -1,27 +1,16 @@
 //! The order in which an epoch visits the training set: a permutation that depends on a key and the epoch alone, so that
 //! training resumes at any step of any epoch without a saved order.
 
-/// Keeps these counters apart from those of other random numbers under the same key.
-const STREAM: u32 = 0x6f72_6472;
+use crate::rng::Draw;
 
-/// A permutation of `0..n` that depends on `key` and `epoch` alone.
-///
-/// `block` is a counter-based generator, four random words for a counter and a key: Philox4x32-10. The counters used are
-/// (i, low half of the epoch, high half, a constant), i = 0, 1, ...; the key is (low half, high half).
+/// A permutation of `0..n` that depends on `key` and `epoch` alone: Fisher-Yates with the words of draw `epoch` under `key`.
 ///
 /// # Panics
 /// `n` is above 2^32 - 1.
-pub fn epoch_order(n: usize, key: u64, epoch: u64, block: impl Fn([u32; 4], [u32; 2]) -> [u32; 4]) -> Vec<u32> {
-    let (mut words, mut used, mut counter) = ([0; 4], 4, 0);
-    let next = || {
-        if used == 4 {
-            words = block([counter, epoch as u32, (epoch >> 32) as u32, STREAM], [key as u32, (key >> 32) as u32]);
-            (used, counter) = (0, counter.wrapping_add(1));
-        }
-        used += 1;
-        words[used - 1]
-    };
-    shuffled(n, next)
+pub fn epoch_order(n: usize, key: u64, epoch: u64) -> Vec<u32> {
+    let draw = Draw { key, number: epoch };
+    let mut words = (0..).map(|i| draw.word(i));
+    shuffled(n, || words.next().expect("words do not end"))
 }
 
 /// A permutation of `0..n`, each equally likely if `next` gives independent uniform words (Fisher and Yates).
@@ -54,30 +43,18 @@ fn below(bound: u32, next: &mut impl FnMut() -> u32) -> u32 {
 mod tests {
     use super::*;
 
-    /// Mixes counter and key well enough to shuffle with (the finaliser of SplitMix64).
-    fn block(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-        let mix = |mut z: u64| {
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
-        let state =
-            counter.iter().chain(&key).fold(1, |h, &word| mix(h + 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(u64::from(word) + 1) % (1 << 63)));
-        std::array::from_fn(|i| (mix(state.wrapping_add(i as u64)) >> 16) as u32)
-    }
-
     #[test]
     fn every_index_occurs_once_and_only_key_and_epoch_matter() {
-        let order = epoch_order(1000, 7, 3, block);
+        let order = epoch_order(1000, 7, 3);
         let mut sorted = order.clone();
         sorted.sort_unstable();
         assert!(sorted.iter().copied().eq(0..1000));
-        assert_eq!(epoch_order(1000, 7, 3, block), order);
+        assert_eq!(epoch_order(1000, 7, 3), order);
         for (key, epoch) in [(7, 4), (8, 3), (7 + (1 << 32), 3), (7, 3 + (1 << 32))] {
-            assert_ne!(epoch_order(1000, key, epoch, block), order);
+            assert_ne!(epoch_order(1000, key, epoch), order);
         }
-        assert!(epoch_order(0, 7, 3, block).is_empty());
-        assert_eq!(epoch_order(1, 7, 3, block), [0]);
+        assert!(epoch_order(0, 7, 3).is_empty());
+        assert_eq!(epoch_order(1, 7, 3), [0]);
     }
 
     #[test]
@@ -85,7 +62,7 @@ mod tests {
         let mut counts = std::collections::BTreeMap::new();
         let draws = 24_000;
         for epoch in 0..draws {
-            *counts.entry(epoch_order(4, 1, epoch, block)).or_insert(0u32) += 1;
+            *counts.entry(epoch_order(4, 1, epoch)).or_insert(0u32) += 1;
         }
         assert_eq!(counts.len(), 24);
         let expected = draws as f64 / 24.0;

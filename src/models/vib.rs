@@ -222,7 +222,14 @@ impl Vib {
         noise: Noise<'_>,
         mode: &mut Mode<'_>,
     ) -> Result<VibLoss> {
-        let posterior = self.encode(x, samples, noise, mode)?;
+        self.loss_of(&self.encode(x, samples, noise, mode)?, labels, objective)
+    }
+
+    /// The loss of inputs that are encoded already.
+    ///
+    /// # Errors
+    /// The shapes do not fit, or a label is no class.
+    pub fn loss_of(&self, posterior: &Posterior, labels: &Tensor, objective: &VibObjective) -> Result<VibLoss> {
         let logits = self.decode(&posterior.z)?;
         let (samples, rows, classes) = (logits.dims()[0], logits.dims()[1], logits.dims()[2]);
         let flat = logits.reshape([samples * rows, classes])?;

@@ -4,9 +4,9 @@
 mod activation;
 mod binary;
 mod bottleneck;
-mod gaussian;
-pub mod divergence;
 mod conv;
+pub mod divergence;
+mod gaussian;
 mod index;
 mod linear;
 mod matmul;
@@ -24,6 +24,7 @@ pub use bottleneck::{Bottleneck, Noise};
 pub use divergence::{Estimator, MmdKernel};
 pub use pool::PoolOptions;
 pub use spec::{Domain, Spec};
+pub(crate) use unary::same as same_floats;
 pub use window::ConvOptions;
 
 /// The specs of every op.
@@ -31,7 +32,6 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
     [
         unary::SPECS,
         binary::SPECS,
-        divergence::SPECS,
         reduce::SPECS,
         shape::SPECS,
         index::SPECS,
@@ -40,13 +40,11 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
         softmax::SPECS,
         gaussian::SPECS,
         bottleneck::SPECS,
+        divergence::SPECS,
+        conv::SPECS,
+        pool::SPECS,
+        normalize::SPECS,
     ]
     .into_iter()
     .flatten()
-    [unary::SPECS, binary::SPECS, reduce::SPECS, shape::SPECS, index::SPECS, matmul::SPECS, linear::SPECS, softmax::SPECS, conv::SPECS]
-        .into_iter()
-        .flatten()
-        conv::SPECS,
-        normalize::SPECS,
-        pool::SPECS,
 }

@@ -166,7 +166,7 @@ impl Report {
     /// # Errors
     /// The operating system refused.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
-        super::replace_file(path.as_ref(), self.render().as_bytes())
+        crate::io::atomic::write_atomic_bytes(path.as_ref(), self.render().as_bytes())
     }
 }
 

@@ -186,7 +186,7 @@ impl MetricsWriter {
             }
         }
         if kept != bytes {
-            super::replace_file(&path, &kept)?;
+            crate::io::atomic::write_atomic_bytes(&path, &kept)?;
         }
         let file =
             OpenOptions::new().append(true).open(&path).map_err(|source| Error::Io { path: path.clone(), action: "append", source })?;

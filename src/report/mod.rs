@@ -9,28 +9,6 @@ pub mod progress;
 pub mod svg;
 pub mod tensorboard;
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
-
-use crate::error::{Error, Result};
-
-/// Writes a whole file so that a reader, or a kill at any moment, sees the old contents or the new, never a part:
-/// to `NAME.tmp` beside it, synced, then renamed over it.
-///
-/// # Errors
-/// The operating system refused to create, write or rename.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().map(OsString::from).unwrap_or_default();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let failed = |action| move |source| Error::Io { path: path.into(), action, source };
-    let mut file = File::create(&temporary).map_err(failed("create a temporary file beside it"))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write"))?;
-    fs::rename(&temporary, path).map_err(failed("replace"))
-}
-
 /// Text as the content or the quoted attribute of XML or HTML.
 ///
 /// Control characters that XML 1.0 forbids become U+FFFD.
@@ -87,16 +65,5 @@ mod tests {
     #[test]
     fn escapes_markup_and_control_characters() {
         assert_eq!(escape("a<b> & \"c\" 'd'\u{1}"), "a&lt;b&gt; &amp; &quot;c&quot; &#39;d&#39;\u{FFFD}");
-    }
-
-    #[test]
-    fn replace_leaves_no_temporary_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.txt");
-        replace_file(&path, b"one").unwrap();
-        replace_file(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(matches!(replace_file(&folder.path().join("no/such"), b""), Err(Error::Io { .. })));
     }
 }

@@ -1,0 +1,135 @@
+//! The commands and their arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{report, sweep, tools, train};
+
+const AFTER: &str = "\
+Examples:
+  strait train vib                                   train on the digits inside the binary
+  strait train vib --config vib-mnist-fast --data mnist:DIR
+  strait train vib --set beta.value=0.01 --set latent=32 --seed 3 --out runs/try
+  strait resume runs/vib-digits                      go on after a stop or a crash
+  strait sweep vib --over beta.value=1e-5,1e-4,1e-3,1e-2,1e-1
+
+Data inside: UCI Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, CC BY 4.0, doi 10.24432/C50P49.";
+
+/// Generative and representation models with an information constraint.
+#[derive(Debug, Parser)]
+#[command(name = "strait", version, after_help = AFTER)]
+struct Cli {
+    /// Number of threads; all cores if left out. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a model; leaves a run folder with settings, metrics, checkpoint, pictures and report.html.
+    Train(Settings),
+    /// Go on with a run that was stopped, killed or interrupted, bitwise as if it had not been.
+    Resume {
+        /// The run's folder.
+        folder: PathBuf,
+    },
+    /// Evaluate a run's checkpoint on the test part and print the figures.
+    Eval {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Samples of z to average over; as in the run's settings if left out.
+        #[arg(long)]
+        samples: Option<usize>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Train once per value of a setting and draw error and rate against it.
+    Sweep {
+        #[command(flatten)]
+        settings: Settings,
+        /// The setting and its values.
+        #[arg(long, value_name = "KEY=V1,V2,...", default_value = "beta.value=1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1")]
+        over: String,
+    },
+    /// Draw a run's pictures and report.html again from its checkpoint and metrics.
+    Report {
+        /// The run's folder.
+        folder: PathBuf,
+    },
+    /// Check every op's derivatives to second order against finite differences.
+    Gradcheck,
+    /// List the devices, and why one cannot be used.
+    Devices,
+    /// List the presets, or print one.
+    Presets {
+        /// The preset to print.
+        name: Option<String>,
+    },
+    /// About data sets.
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DataCommand {
+    /// List the data sets and where to get them.
+    List,
+}
+
+/// What a run is made from.
+#[derive(Debug, Args)]
+pub(super) struct Settings {
+    /// The model family.
+    #[arg(value_parser = ["vib"])]
+    pub model: String,
+    /// A preset or a TOML file; vib-digits if left out.
+    #[arg(long, value_name = "PRESET|FILE", default_value = "vib-digits")]
+    pub config: String,
+    /// digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or a .npy or .safetensors file.
+    #[arg(long, value_name = "SPEC")]
+    pub data: Option<String>,
+    /// Where to compute: cpu or cuda:0.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Seed of weights, order and noise.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Change one setting; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Folder of the run; runs/NAME, with a number if that exists, if left out.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// Runs the command line of this process.
+///
+/// # Errors
+/// Whatever the command fails with.
+pub fn run() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    if let Some(threads) = cli.threads {
+        anyhow::ensure!(threads > 0, "--threads 0: at least one thread is needed");
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    match cli.command {
+        Command::Train(settings) => train::train(&settings),
+        Command::Resume { folder } => train::resume(&folder),
+        Command::Eval { folder, samples, json } => report::eval(&folder, samples, json),
+        Command::Sweep { settings, over } => sweep::sweep(&settings, &over),
+        Command::Report { folder } => report::report(&folder).map(|path| println!("{}", path.display())),
+        Command::Gradcheck => tools::gradcheck(),
+        Command::Devices => tools::devices(),
+        Command::Presets { name } => tools::presets(name.as_deref()),
+        Command::Data { command: DataCommand::List } => {
+            println!("{}", crate::data::spec::describe());
+            Ok(())
+        }
+    }
+}

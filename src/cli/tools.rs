@@ -1,0 +1,58 @@
+//! Commands that look at the build rather than at a run.
+
+use crate::check;
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::ops;
+use crate::rng::Rng;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+use crate::train::{PRESETS, preset};
+
+/// `strait gradcheck`.
+pub fn gradcheck() -> anyhow::Result<()> {
+    let mut failed = 0;
+    for (i, spec) in ops::all().enumerate() {
+        let mut rng = Rng::new(i as u64);
+        let inputs = spec.inputs.iter().map(|d| {
+            let x = rng.uniform(d.low, d.high, Shape::new(d.shape)?, DType::F64, &Device::cpu())?.to_vec::<f64>()?;
+            let clear = |v: f64| spec.kinks.iter().fold(v, |v, k| if (v - k).abs() < 1e-2 { k + 0.02 } else { v });
+            Tensor::from_vec::<f64>(x.into_iter().map(clear).collect(), Shape::new(d.shape)?, &Device::cpu())
+        });
+        let inputs = inputs.collect::<crate::Result<Vec<_>>>()?;
+        match check::gradcheck(spec.run, &inputs, 2) {
+            Ok(()) => println!("ok      {}", spec.name),
+            Err(error) => {
+                failed += 1;
+                println!("FAILED  {}: {error}", spec.name);
+            }
+        }
+    }
+    anyhow::ensure!(failed == 0, "{failed} ops have wrong derivatives");
+    Ok(())
+}
+
+/// `strait devices`.
+pub fn devices() -> anyhow::Result<()> {
+    let threads = rayon::current_num_threads();
+    println!("cpu     {threads} threads");
+    match Device::cuda(0) {
+        Ok(device) => println!("{device}"),
+        Err(error) => println!("cuda:0  not available: {error}"),
+    }
+    Ok(())
+}
+
+/// `strait presets`.
+pub fn presets(name: Option<&str>) -> anyhow::Result<()> {
+    match name {
+        Some(name) => print!("{}", preset(name)?),
+        None => {
+            for (name, text) in PRESETS {
+                let about: Vec<&str> = text.lines().map_while(|l| l.strip_prefix("# ")).collect();
+                println!("{name}\n    {}", about.join("\n    "));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! Optimisers, moving averages of weights, schedules and gradient clipping.
+
+mod algorithm;
+mod ema;
+mod fused;
+mod schedule;
+mod state;
+
+pub use algorithm::Algorithm;
+pub use ema::Ema;
+pub use schedule::Schedule;
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::error::{Error, Result};
+use crate::nn::{Param, Params};
+use crate::op::{Few, launch};
+use crate::tensor::Tensor;
+use algorithm::{Update, slot_dtype};
+
+/// Changes parameters along their gradients.
+///
+/// ```
+/// use strait::nn::{Param, Params};
+/// use strait::optim::{Algorithm, Optimizer};
+/// use strait::{Device, Tensor, grad};
+/// let weight = Param::new(&Tensor::from_slice(&[1.0f64, -2.0], [2], &Device::cpu())?);
+/// let mut params = Params::default();
+/// params.push("weight".to_string(), &weight);
+/// let mut optimizer = Optimizer::new(Algorithm::sgd(), &params)?;
+/// let loss = weight.tensor().square()?.sum_all()?;
+/// let gradients = grad(&loss, &[&weight.tensor()])?;
+/// optimizer.step(&gradients, 0.25)?;
+/// assert_eq!(weight.tensor().to_vec::<f64>()?, [0.5, -1.0]);
+/// # Ok::<(), strait::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Optimizer {
+    algorithm: Algorithm,
+    entries: Vec<Entry>,
+    steps: u64,
+}
+
+/// A parameter and what is kept for it.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    param: Param,
+    slots: Few<Tensor>,
+}
+
+impl Optimizer {
+    /// An optimiser of the trained ones of these parameters, before its first step.
+    ///
+    /// # Errors
+    /// A setting of the algorithm is out of range; no parameter is trained; a parameter is there twice, which would change it
+    /// twice.
+    pub fn new(algorithm: Algorithm, params: &Params) -> Result<Optimizer> {
+        algorithm.check()?;
+        let mut seen = HashMap::new();
+        let entries = params
+            .trained()
+            .iter()
+            .map(|(name, param)| {
+                let tensor = param.tensor();
+                if let Some(first) = seen.insert(tensor.id(), name.to_string()) {
+                    return Err(Error::BadTensor {
+                        name: name.to_string(),
+                        found: format!("the same parameter as '{first}'"),
+                        expected: "each parameter once".to_string(),
+                    });
+                }
+                let zeros = || Tensor::zeros(tensor.shape(), slot_dtype(tensor.dtype()), &tensor.device());
+                let slots = algorithm.slots().iter().map(|_| zeros()).collect::<Result<_>>()?;
+                Ok(Entry { name: name.to_string(), param: param.clone(), slots })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if entries.is_empty() {
+            let (name, expected) = ("number of trained parameters", "at least one");
+            return Err(Error::OutOfRange { op: algorithm.name(), name, value: 0.0, expected });
+        }
+        Ok(Optimizer { algorithm, entries, steps: 0 })
+    }
+
+    /// The rule and its settings.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Number of steps made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Replaces every parameter's tensor; `gradients` are in the order of [`Params::trained`]. 16-bit parameters are updated
+    /// in f32 and rounded.
+    ///
+    /// # Errors
+    /// The learning rate is negative or not finite; the gradients' number, shapes, dtypes or devices are not those of the
+    /// parameters. Nothing is changed then.
+    pub fn step(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
+        let op = self.algorithm.name();
+        if !(0.0..f64::INFINITY).contains(&learning_rate) {
+            let (name, expected) = ("learning_rate", "at least 0 and finite");
+            return Err(Error::OutOfRange { op, name, value: learning_rate, expected });
+        }
+        if gradients.len() != self.entries.len() {
+            let (name, expected) = ("number of gradients", "one per trained parameter");
+            return Err(Error::OutOfRange { op, name, value: gradients.len() as f64, expected });
+        }
+        for (entry, gradient) in self.entries.iter().zip(gradients) {
+            let tensor = entry.param.tensor();
+            if (gradient.shape(), gradient.dtype()) != (tensor.shape(), tensor.dtype()) {
+                return Err(Error::BadTensor {
+                    name: entry.name.clone(),
+                    found: format!("a gradient {} {}", gradient.dtype(), gradient.shape()),
+                    expected: format!("{} {}", tensor.dtype(), tensor.shape()),
+                });
+            }
+            if gradient.device() != tensor.device() {
+                let (left, right) = (tensor.device().to_string(), gradient.device().to_string());
+                return Err(Error::MixedDevices { op, left, right });
+            }
+        }
+        let kernel = Update { algorithm: self.algorithm, learning_rate, step: self.steps + 1 };
+        for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
+            let tensor = entry.param.tensor();
+            let inputs: Few<&Tensor> = [&tensor, gradient].into_iter().chain(&entry.slots).collect();
+            let mut results = launch(&kernel, &inputs)?;
+            drop(inputs);
+            entry.param.set(&results.remove(0))?;
+            entry.slots = results;
+        }
+        self.steps += 1;
+        Ok(())
+    }
+
+    /// What has to be saved, besides [`Optimizer::steps`], to go on bitwise the same: `exp_avg.encoder.0.weight` and so on.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        let slots = self.algorithm.slots();
+        self.entries.iter().flat_map(|e| slots.iter().zip(&e.slots).map(|(slot, t)| (format!("{slot}.{}", e.name), t.clone()))).collect()
+    }
+
+    /// Takes over a state that [`Optimizer::state`] gave after `steps` steps.
+    ///
+    /// # Errors
+    /// A name is missing or left over, or a shape, dtype or device differs; nothing is changed then.
+    pub fn load(&mut self, state: &BTreeMap<String, Tensor>, steps: u64) -> Result<()> {
+        let mut loaded = state::matching(&self.state(), state)?.into_iter();
+        for entry in &mut self.entries {
+            for slot in &mut entry.slots {
+                *slot = loaded.next().expect("one tensor for each that state() lists");
+            }
+        }
+        self.steps = steps;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Checkpoints: named tensors and strings in one safetensors file, replaced atomically.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::device::Device;
+use crate::dispatch;
+use crate::dtype::Element;
+use crate::error::{Error, Result};
+use crate::io::safetensors::{self, NamedTensor};
+use crate::tensor::Tensor;
+
+/// All that a run needs to go on: tensors by name, and strings.
+#[derive(Debug, Clone, Default)]
+pub struct Checkpoint {
+    /// Weights under `model.`, the optimiser under `optimizer.`, averages under `ema.`, counters under `run.`.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// What the file is.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// The format that is written, and the only one that is read.
+const FORMAT: &str = "strait-checkpoint-1";
+
+impl Checkpoint {
+    /// Adds tensors under `section.`.
+    pub fn put(&mut self, section: &str, tensors: Vec<(String, Tensor)>) {
+        self.tensors.extend(tensors.into_iter().map(|(name, tensor)| (format!("{section}.{name}"), tensor)));
+    }
+
+    /// The tensors under `section.`, without the prefix.
+    pub fn section(&self, section: &str) -> BTreeMap<String, Tensor> {
+        let prefix = format!("{section}.");
+        self.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.to_string(), tensor.clone()))).collect()
+    }
+
+    /// Adds integers; u64 values keep their bits.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn put_integers(&mut self, name: &str, values: &[u64]) -> Result<()> {
+        let values: Vec<i64> = values.iter().map(|&v| v as i64).collect();
+        self.tensors.insert(name.into(), Tensor::from_slice(&values, [values.len()], &Device::cpu())?);
+        Ok(())
+    }
+
+    /// Integers written by [`Checkpoint::put_integers`].
+    ///
+    /// # Errors
+    /// There is no such entry, or it is something else.
+    pub fn integers<const N: usize>(&self, name: &str) -> Result<[u64; N]> {
+        let values = self.tensor(name)?.to_vec::<i64>()?;
+        let found = values.len();
+        let values: [i64; N] = values.try_into().map_err(|_| Error::BadTensor {
+            name: name.into(),
+            found: format!("{found} integers"),
+            expected: format!("{N} integers"),
+        })?;
+        Ok(values.map(|v| v as u64))
+    }
+
+    /// A tensor that must be there.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| Error::BadTensor {
+            name: name.into(),
+            found: "nothing".into(),
+            expected: "a tensor of this name".into(),
+        })
+    }
+
+    /// Writes to a temporary file, syncs it and renames it over `path`: the previous checkpoint stays until then.
+    ///
+    /// # Errors
+    /// The file system refuses; the previous checkpoint is untouched.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let tensors = self.tensors.iter().map(|(name, tensor)| named(name, tensor)).collect::<Result<Vec<_>>>()?;
+        let mut metadata = self.metadata.clone();
+        metadata.insert("format".into(), FORMAT.into());
+        metadata.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        safetensors::write(path, &tensors, &metadata)
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or no checkpoint of this format.
+    pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
+        let file = safetensors::read(path)?;
+        match file.metadata.get("format").map(String::as_str) {
+            Some(FORMAT) => {}
+            other => {
+                let found = other.map_or("a safetensors file without a format entry".into(), |f| format!("format '{f}'"));
+                return Err(Error::BadFile { path: path.into(), found, expected: format!("a checkpoint of format '{FORMAT}'") });
+            }
+        }
+        Ok(Checkpoint { tensors: load_tensors(&file.tensors, device)?, metadata: file.metadata })
+    }
+}
+
+/// A tensor as it is written to a file.
+///
+/// # Errors
+/// The device fails.
+pub fn named(name: &str, tensor: &Tensor) -> Result<NamedTensor> {
+    dispatch!(tensor.dtype(), T => NamedTensor::from_slice::<T>(name, tensor.shape(), &tensor.to_vec::<T>()?))
+}
+
+/// Tensors by name from a file's contents.
+///
+/// # Errors
+/// The device fails.
+pub fn load_tensors(tensors: &[NamedTensor], device: &Device) -> Result<BTreeMap<String, Tensor>> {
+    fn load<T: Element>(t: &NamedTensor, device: &Device) -> Result<Tensor> {
+        Tensor::from_vec(t.to_vec::<T>()?, t.shape, device)
+    }
+    tensors.iter().map(|t| Ok((t.name.clone(), dispatch!(t.dtype, T => load::<T>(t, device))?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_keep_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.safetensors");
+        let mut checkpoint = Checkpoint::default();
+        let weights = Tensor::from_vec(vec![0.1f32, f32::MIN_POSITIVE, -0.0], [3, 1], &Device::cpu()).unwrap();
+        checkpoint.put("model", vec![("a.weight".into(), weights)]);
+        checkpoint.put_integers("run.rng", &[u64::MAX, 3]).unwrap();
+        checkpoint.write(&path).unwrap();
+        let read = Checkpoint::read(&path, &Device::cpu()).unwrap();
+        assert_eq!(read.integers::<2>("run.rng").unwrap(), [u64::MAX, 3]);
+        let bits = |t: &Tensor| t.to_vec::<f32>().unwrap().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&read.section("model")["a.weight"]), bits(&checkpoint.section("model")["a.weight"]));
+        assert!(read.integers::<3>("run.rng").is_err() && read.tensor("none").is_err());
+    }
+
+    #[test]
+    fn other_safetensors_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.safetensors");
+        safetensors::write(&path, &[], &BTreeMap::new()).unwrap();
+        assert!(Checkpoint::read(&path, &Device::cpu()).unwrap_err().to_string().contains("without a format entry"));
+    }
+}

@@ -1,0 +1,159 @@
+//! What is reported of a classifier: errors, rate, information bounds, calibration.
+
+use crate::data::{Range, Split};
+use crate::device::Device;
+use crate::error::Result;
+use crate::models::{Vib, VibObjective};
+use crate::nn::Mode;
+use crate::ops::Noise;
+use crate::report::svg::{calibration_bins, expected_calibration_error};
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// Bins of the calibration error.
+pub const CALIBRATION_BINS: usize = 15;
+
+/// Measures of a model on one part of a data set.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// Share of wrong answers with one sample of z.
+    pub error_one_sample: f64,
+    /// Share of wrong answers with probabilities averaged over samples.
+    pub error: f64,
+    /// Share of wrong answers at the mean of z.
+    pub error_at_mean: f64,
+    /// Mean cross entropy of single samples, in nats.
+    pub cross_entropy: f64,
+    /// Mean rate, in nats: an upper bound of I(Z;X) (equation 14).
+    pub rate: f64,
+    /// Entropy of the labels minus the cross entropy, in nats: a lower bound of I(Z;Y) (equation 13).
+    pub information: f64,
+    /// Expected calibration error of the averaged probabilities, 15 equal bins (Guo et al. 2017).
+    pub calibration_error: f64,
+    /// Class probabilities averaged over samples [n * classes].
+    pub probabilities: Vec<f32>,
+    /// Predicted classes.
+    pub predictions: Vec<usize>,
+    /// True classes.
+    pub labels: Vec<usize>,
+    /// Number of samples averaged over.
+    pub samples: usize,
+}
+
+impl Evaluation {
+    /// Names and values as they stand in the metrics, each name after `prefix`.
+    pub fn values(&self, prefix: &str) -> Vec<(String, f64)> {
+        let bits = std::f64::consts::LN_2.recip();
+        [
+            ("error_one_sample", self.error_one_sample),
+            ("error", self.error),
+            ("error_at_mean", self.error_at_mean),
+            ("cross_entropy_nats", self.cross_entropy),
+            ("rate_nats", self.rate),
+            ("rate_bits", self.rate * bits),
+            ("information_nats", self.information),
+            ("information_bits", self.information * bits),
+            ("calibration_error", self.calibration_error),
+        ]
+        .map(|(name, value)| (format!("{prefix}{name}"), value))
+        .to_vec()
+    }
+
+    /// Confidence of each prediction and whether it was right.
+    pub fn confidences(&self) -> (Vec<f64>, Vec<bool>) {
+        let classes = self.probabilities.len() / self.labels.len().max(1);
+        let confidence = |(i, &p): (usize, &usize)| f64::from(self.probabilities[i * classes + p]);
+        let correct = self.predictions.iter().zip(&self.labels).map(|(p, l)| p == l).collect();
+        (self.predictions.iter().enumerate().map(confidence).collect(), correct)
+    }
+}
+
+/// Evaluates a model on one part of a data set.
+#[derive(Debug)]
+pub struct Evaluator {
+    /// Samples to average over.
+    pub samples: usize,
+    /// Rows at a time.
+    pub batch: usize,
+    /// Seed of the noise; the same seed gives the same figures.
+    pub seed: u64,
+}
+
+impl Evaluator {
+    /// Evaluates `model` on all of `split`.
+    ///
+    /// # Errors
+    /// The data do not fit the model.
+    pub fn run(&self, model: &Vib, split: &Split, device: &Device) -> Result<Evaluation> {
+        let mut rng = Rng::new(self.seed);
+        let (inputs, classes, n) = (model.config().inputs, model.config().classes, split.len());
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        let mut sums = [0.0f64; 5];
+        let (mut probabilities, mut predictions, mut truth) = (Vec::new(), Vec::new(), Vec::new());
+        let order: Vec<u32> = (0..n as u32).collect();
+        for indices in order.chunks(self.batch) {
+            split.batch(indices, Range::Symmetric, &mut images, &mut labels)?;
+            let rows = indices.len();
+            let x = Tensor::from_slice(&images, [rows, inputs], device)?;
+            let y = Tensor::from_slice(&labels, [rows], device)?;
+            let posterior = model.encode(&x, self.samples, Noise::Draw(rng.draw()), &mut Mode::Eval)?;
+            let loss = model.loss_of(&posterior, &y, &VibObjective::default())?;
+            let first = loss.logits.narrow(0, 0, 1)?.reshape([rows, classes])?;
+            let mean = model.decode(&posterior.mean)?;
+            let averaged = loss.probabilities()?;
+            let chosen = argmax(&averaged)?;
+            sums[0] += wrong(&argmax(&first)?, &labels);
+            sums[1] += wrong(&chosen, &labels);
+            sums[2] += wrong(&argmax(&mean)?, &labels);
+            sums[3] += loss.cross_entropy.item()? * rows as f64;
+            sums[4] += loss.kl.item()? * rows as f64;
+            probabilities.extend(averaged.to_f64_vec()?.into_iter().map(|p| p as f32));
+            predictions.extend(chosen);
+            truth.extend(labels.iter().map(|&l| l as usize));
+        }
+        let [one, many, at_mean, cross_entropy, rate] = sums.map(|s| s / n as f64);
+        let mut evaluation = Evaluation {
+            error_one_sample: one,
+            error: many,
+            error_at_mean: at_mean,
+            cross_entropy,
+            rate,
+            information: entropy(&truth, classes) - cross_entropy,
+            calibration_error: 0.0,
+            probabilities,
+            predictions,
+            labels: truth,
+            samples: self.samples,
+        };
+        let (confidence, correct) = evaluation.confidences();
+        evaluation.calibration_error = expected_calibration_error(&calibration_bins(&confidence, &correct, CALIBRATION_BINS));
+        Ok(evaluation)
+    }
+}
+
+fn argmax(logits: &Tensor) -> Result<Vec<usize>> {
+    Ok(logits.argmax(1, false)?.to_vec::<i64>()?.into_iter().map(|i| i as usize).collect())
+}
+
+fn wrong(predictions: &[usize], labels: &[i64]) -> f64 {
+    predictions.iter().zip(labels).filter(|(p, l)| **p != **l as usize).count() as f64
+}
+
+/// Entropy of the labels' frequencies in nats.
+fn entropy(labels: &[usize], classes: usize) -> f64 {
+    let mut counts = vec![0usize; classes];
+    labels.iter().for_each(|&l| counts[l] += 1);
+    let share = |c: usize| c as f64 / labels.len() as f64;
+    counts.into_iter().filter(|&c| c > 0).map(|c| -share(c) * share(c).ln()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entropy_of_frequencies() {
+        assert!((entropy(&[0, 1, 1, 0], 3) - 2f64.ln()).abs() < 1e-12);
+        assert_eq!(entropy(&[2, 2], 3), 0.0);
+    }
+}

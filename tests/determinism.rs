@@ -1,0 +1,140 @@
+//! Same seed, same run: for any number of threads, run against run, and across stop and resume, all bitwise.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use strait::train::{Checkpoint, Observer, StepStats, VibRun, VibTrainer, run_vib};
+use strait::{Device, Error, Result};
+
+/// A short run with everything that has state: averages, dual beta, dropout, augmentation, several samples.
+const RUN: &str = r#"
+epochs = 2
+batch = 400
+hidden = [48, 32]
+latent = 8
+dropout = 0.1
+augment_shift = 1
+train_samples = 2
+test_samples = 2
+learning_rate = 1e-3
+beta = { kind = "dual", initial = 0.01, target = 5.0, step = 0.01 }
+"#;
+
+fn trainer(changes: &[&str]) -> VibTrainer {
+    let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
+    VibTrainer::new(VibRun::parse("test", RUN, &changes).unwrap(), &Device::cpu()).unwrap()
+}
+
+/// Every bit of a state.
+fn bits(trainer: &VibTrainer) -> Vec<(String, Vec<u64>)> {
+    let checkpoint = trainer.checkpoint().unwrap();
+    checkpoint.tensors.iter().map(|(name, t)| (name.clone(), t.to_f64_vec().unwrap().iter().map(|v| v.to_bits()).collect())).collect()
+}
+
+fn with_threads<R: Send>(threads: usize, f: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
+
+fn steps(trainer: &mut VibTrainer, count: u64) -> Vec<StepStats> {
+    (0..count).map(|_| trainer.step().unwrap()).collect()
+}
+
+#[test]
+fn one_two_and_three_threads_agree() {
+    let run = |threads| {
+        with_threads(threads, || {
+            let mut t = trainer(&["hidden=[600, 300]"]);
+            let stats = steps(&mut t, 3);
+            (stats, bits(&t))
+        })
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(3));
+}
+
+#[test]
+fn run_against_run_and_seed_against_seed() {
+    let run = |seed: &str| {
+        let mut t = trainer(&[seed]);
+        steps(&mut t, 4);
+        bits(&t)
+    };
+    assert_eq!(run("seed=1"), run("seed=1"));
+    assert_ne!(run("seed=1"), run("seed=2"));
+}
+
+#[test]
+fn stopping_at_any_step_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut whole = trainer(&[]);
+    let total = whole.steps();
+    let stats = steps(&mut whole, total);
+    let end = bits(&whole);
+    for stop in 0..total {
+        let mut first = trainer(&[]);
+        steps(&mut first, stop);
+        first.checkpoint().unwrap().write(&path).unwrap();
+        let mut second = trainer(&[]);
+        second.restore(&Checkpoint::read(&path, &Device::cpu()).unwrap()).unwrap();
+        assert_eq!(steps(&mut second, total - stop), stats[stop as usize..], "stopped at {stop}");
+        assert_eq!(bits(&second), end, "stopped at {stop}");
+    }
+}
+
+/// Asks for a stop after a number of steps, and collects what is reported.
+struct Watch {
+    stop_at: u64,
+    stop: AtomicBool,
+    reports: Vec<Vec<(String, f64)>>,
+}
+
+impl Observer for Watch {
+    fn stepped(&mut self, done: u64, _: &StepStats) -> Result<()> {
+        self.stop.store(done == self.stop_at, Ordering::Relaxed);
+        Ok(())
+    }
+    fn evaluated(&mut self, _: u64, _: u64, values: &[(String, f64)]) -> Result<()> {
+        self.reports.push(values.to_vec());
+        Ok(())
+    }
+    fn before_checkpoint(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn stop(&self) -> &AtomicBool {
+        &self.stop
+    }
+}
+
+#[test]
+fn an_interrupted_loop_reports_what_a_whole_one_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let watch = |stop_at| Watch { stop_at, stop: AtomicBool::new(false), reports: Vec::new() };
+    let mut whole = watch(0);
+    run_vib(&mut trainer(&[]), &path, &mut whole).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let mut first = watch(13);
+    assert!(matches!(run_vib(&mut trainer(&[]), &path, &mut first), Err(Error::Interrupted { step: 13 })));
+    let mut resumed = trainer(&[]);
+    resumed.restore(&Checkpoint::read(&path, &Device::cpu()).unwrap()).unwrap();
+    let mut second = watch(0);
+    run_vib(&mut resumed, &path, &mut second).unwrap();
+    assert_eq!(first.reports.iter().chain(&second.reports).cloned().collect::<Vec<_>>(), whole.reports);
+}
+
+#[test]
+fn a_diverging_run_names_op_and_step_and_keeps_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut t = trainer(&["learning_rate=1e30", "ema_decay=0", "checkpoint_every=1", "optimizer={kind=\"sgd\"}"]);
+    let mut watch = Watch { stop_at: 0, stop: AtomicBool::new(false), reports: Vec::new() };
+    let error = run_vib(&mut t, &path, &mut watch).unwrap_err();
+    assert!(matches!(&error, Error::Diverged { step, .. } if *step >= 1), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("step ") && text.contains("NaN"), "{text}");
+    if path.exists() {
+        let good = Checkpoint::read(&path, &Device::cpu()).unwrap();
+        assert!(good.tensors.values().all(|t| t.is_finite().unwrap()));
+    }
+}

@@ -1,0 +1,116 @@
+//! Imports go one way. A file may use the layers that its own is listed with here, and its own.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Layers from the bottom up, each with what it may import. A tensor holds the op that made it, so `tensor` and `op`
+/// are one layer, which needs the CPU kernels that copy and convert.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("error", &["dtype", "shape"]),
+    ("dtype", &["error"]),
+    ("shape", &["error"]),
+    ("device", &["error", "dtype", "shape"]),
+    ("storage", &["device"]),
+    ("tensor", &["device", "dtype", "error", "op", "shape", "storage"]),
+    ("op", &["device", "dtype", "error", "shape", "storage", "tensor"]),
+    ("rng", &["device", "dtype", "error", "shape", "tensor"]),
+    ("ops", &["device", "dtype", "error", "op", "rng", "shape", "tensor"]),
+    ("grad", &["error", "op", "ops", "tensor"]),
+    ("check", &["device", "dtype", "error", "grad", "op", "ops", "rng", "tensor"]),
+    ("nn", &["device", "dtype", "error", "grad", "ops", "rng", "shape", "tensor"]),
+    ("optim", &["device", "dtype", "error", "grad", "nn", "op", "ops", "rng", "shape", "tensor"]),
+    ("io", &["device", "dtype", "error", "shape", "tensor"]),
+    ("data", &["device", "dtype", "error", "io", "rng", "shape", "tensor"]),
+    ("models", &["device", "dtype", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
+    ("report", &["error", "io"]),
+    ("train", &["data", "device", "dtype", "error", "grad", "io", "models", "nn", "ops", "optim", "report", "rng", "shape", "tensor"]),
+    (
+        "cli",
+        &[
+            "check", "data", "device", "dtype", "error", "grad", "io", "models", "nn", "ops", "optim", "report", "rng", "shape", "tensor",
+            "train",
+        ],
+    ),
+];
+
+fn files(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, out);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// The code of a file without its unit tests, which may use anything.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("#[cfg(test)]").next().unwrap().to_string()
+}
+
+/// The names after `crate::` in the code, but for macros and re-exports at the top.
+fn imports(code: &str) -> BTreeSet<String> {
+    let name = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
+    let used: BTreeSet<String> = lines.flat_map(|l| l.split("crate::").skip(1)).map(name).collect();
+    used.into_iter().filter(|n| LAYERS.iter().any(|(layer, _)| layer == n)).collect()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn layer(path: &Path) -> String {
+    let relative = path.strip_prefix(root()).unwrap();
+    relative.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_string()
+}
+
+fn sources() -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    files(&root(), &mut paths);
+    assert!(paths.len() > 40, "the sources were not found");
+    paths
+}
+
+#[test]
+fn imports_go_one_way() {
+    let mut wrong = Vec::new();
+    for path in sources() {
+        let own = layer(&path);
+        if own == "lib" || own == "main" || path.file_name().is_some_and(|n| n == "tests.rs") {
+            continue;
+        }
+        let (_, allowed) = LAYERS.iter().find(|(name, _)| *name == own).unwrap_or_else(|| panic!("{own} is in no layer"));
+        for import in imports(&code(&path)) {
+            if import != own && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{}: uses {import}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_stays_under_device() {
+    let words = |path: &PathBuf| {
+        code(path)
+            .lines()
+            .any(|l| !l.trim_start().starts_with("//") && l.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe"))
+    };
+    let wrong: Vec<PathBuf> = sources().into_iter().filter(|p| layer(p) != "device" && words(p)).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn files_stay_readable() {
+    let long: Vec<String> = sources()
+        .iter()
+        .map(|p| (fs::read_to_string(p).unwrap().lines().count(), p))
+        .filter(|(lines, _)| *lines > 450)
+        .map(|(lines, p)| format!("{}: {lines} lines", p.display()))
+        .collect();
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
