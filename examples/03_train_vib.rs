@@ -1,0 +1,42 @@
+//! A training loop by hand: VIB on the embedded digits, with the library only.
+
+use strait::data::{Range, digits, order::epoch_order};
+use strait::models::{Covariance, Vib, VibConfig, VibObjective};
+use strait::nn::Mode;
+use strait::ops::Noise;
+use strait::optim::{Algorithm, Optimizer};
+use strait::train::Evaluator;
+use strait::{DType, Device, Rng, Tensor, grad};
+
+fn main() -> strait::Result<()> {
+    let (device, data, mut rng) = (Device::cpu(), digits::load()?, Rng::new(0));
+    let config = VibConfig {
+        inputs: data.pixels(),
+        hidden: vec![256, 256],
+        latent: 16,
+        classes: data.classes,
+        covariance: Covariance::Diagonal,
+        shift: 5.0,
+        dropout: 0.0,
+    };
+    let model = Vib::new(config, &mut rng, DType::F32, &device)?;
+    let params = model.params();
+    let mut optimizer = Optimizer::new(Algorithm::adam(), &params)?;
+    let objective = VibObjective { beta: 1e-3, ..Default::default() };
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    for epoch in 0..10 {
+        for batch in epoch_order(data.train.len(), 1, epoch).chunks(100) {
+            data.train.batch(batch, Range::Symmetric, &mut images, &mut labels)?;
+            let x = Tensor::from_slice(&images, [batch.len(), data.pixels()], &device)?;
+            let y = Tensor::from_slice(&labels, [batch.len()], &device)?;
+            let noise = Noise::Draw(rng.draw());
+            let loss = model.loss(&x, &y, &objective, 1, noise, &mut Mode::Train(&mut rng))?.loss;
+            let tensors = params.tensors();
+            let gradients = grad(&loss, &tensors.iter().collect::<Vec<_>>())?;
+            optimizer.step(&gradients, 1e-3)?;
+        }
+        let figures = Evaluator { samples: 12, batch: 500, seed: 0 }.run(&model, &data.test, &device)?;
+        println!("epoch {:>2}: test error {:.2} %, rate {:.2} nats", epoch + 1, 100.0 * figures.error, figures.rate);
+    }
+    Ok(())
+}

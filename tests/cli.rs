@@ -1,0 +1,241 @@
+//! The program as a user meets it: run folders, resuming after anything, and errors that say what is wrong.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A run of a second or so with everything that has state, and a checkpoint every few steps.
+const SETTINGS: &[&str] = &[
+    "epochs=4",
+    "batch=250",
+    "hidden=[64, 64]",
+    "latent=8",
+    "dropout=0.1",
+    "augment_shift=1",
+    "train_samples=2",
+    "checkpoint_every=5",
+    "beta={kind=\"dual\", initial=0.01, target=5.0, step=0.01}",
+];
+
+fn strait(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strait"));
+    command.current_dir(folder).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn train(folder: &Path, out: &str) -> Command {
+    let mut command = strait(folder, &["train", "vib", "--out", out]);
+    for setting in SETTINGS {
+        command.args(["--set", setting]);
+    }
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn succeed(mut command: Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}\n{}{}", text(&output.stdout), text(&output.stderr));
+    output
+}
+
+/// The standard error of a command that must fail, and must not panic.
+fn fail(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let errors = text(&output.stderr);
+    assert!(!output.status.success(), "{command:?} should fail");
+    assert!(output.status.code().is_some() && !errors.contains("panicked"), "{command:?}\n{errors}");
+    errors
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The metrics without their times.
+fn metrics(folder: &Path) -> Vec<String> {
+    let lines = text(&read(&folder.join("metrics.jsonl")));
+    let untimed = |line: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+        value.as_object_mut().unwrap().remove("time_s").expect("a time");
+        value.to_string()
+    };
+    lines.lines().map(untimed).collect()
+}
+
+#[test]
+fn a_run_leaves_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = succeed(train(folder.path(), "run"));
+    assert!(text(&output.stdout).contains("test error"), "{}", text(&output.stdout));
+    let run = folder.path().join("run");
+    for name in ["config.toml", "checkpoint.safetensors", "metrics.jsonl", "report.html", "pictures/error.svg", "pictures/confusion.svg", "pictures/calibration.svg"] {
+        assert!(!read(&run.join(name)).is_empty(), "{name}");
+    }
+    assert!(std::fs::read_dir(&run).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().starts_with("events.out.tfevents")));
+    let html = text(&read(&run.join("report.html")));
+    for part in ["Confusion matrix", "Calibration", "Wrong answers", "data:image/png;base64", "latent = 8"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("http://www.w3.org/1999") || !html.contains("src=\"http"), "the report must be self-contained");
+    let printed = text(&succeed(strait(folder.path(), &["eval", "run", "--json"])).stdout);
+    let values: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let error = values["test_error"].as_f64().unwrap();
+    assert!((0.0..0.9).contains(&error), "{error}");
+    assert_eq!(metrics(&run).last().unwrap().matches("test_error\"").count(), 1);
+    // the same folder is not used twice
+    assert!(fail(train(folder.path(), "run")).contains("strait resume"));
+    // a finished run has nothing to resume, and says the same figures
+    let again = text(&succeed(strait(folder.path(), &["resume", "run"])).stdout);
+    assert_eq!(again, text(&output.stdout));
+    std::fs::remove_file(run.join("report.html")).unwrap();
+    succeed(strait(folder.path(), &["report", "run"]));
+    assert_eq!(text(&read(&run.join("report.html"))).len(), html.len());
+}
+
+/// Kills the child after `delay`, without a chance to clean up.
+fn kill_after(mut child: Child, delay: Duration) {
+    std::thread::sleep(delay);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn twenty_kills_at_random_moments_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Instant::now();
+    succeed(train(folder.path(), "whole"));
+    let duration = start.elapsed();
+    let whole = folder.path().join("whole");
+    let (weights, records) = (read(&whole.join("checkpoint.safetensors")), metrics(&whole));
+    let mut killed_early = 0;
+    for i in 0..20u64 {
+        let out = format!("killed-{i}");
+        let run = folder.path().join(&out);
+        // a moment between 0 and the whole duration, spread by a Weyl sequence
+        let share = (i as f64 * 0.618_033_988_75 + 0.02).fract();
+        kill_after(train(folder.path(), &out).spawn().unwrap(), duration.mul_f64(share));
+        if !run.join("config.toml").exists() {
+            // killed before the run began: nothing is left to resume, and training can begin
+            killed_early += 1;
+            let _ = std::fs::remove_dir_all(&run);
+            succeed(train(folder.path(), &out));
+        } else {
+            // killed again while resuming, then left alone
+            kill_after(strait(folder.path(), &["resume", &out]).spawn().unwrap(), duration.mul_f64(share / 2.0));
+            succeed(strait(folder.path(), &["resume", &out]));
+        }
+        assert!(read(&run.join("checkpoint.safetensors")) == weights, "killed at {:.0} % of {duration:?}", 100.0 * share);
+        assert_eq!(metrics(&run), records, "killed at {:.0} % of {duration:?}", 100.0 * share);
+    }
+    assert!(killed_early < 10, "most kills came before the run began");
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupting_writes_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = train(folder.path(), "run");
+    // long enough to be interrupted for certain
+    let child = command.args(["--set", "epochs=100000", "--set", "checkpoint_every=0", "--set", "evaluate_every=100000"]).spawn().unwrap();
+    let metrics = folder.path().join("run/metrics.jsonl");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::fs::metadata(&metrics).map_or(0, |m| m.len()) == 0 {
+        assert!(Instant::now() < deadline, "the run does not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("strait resume run"), "{}", text(&output.stderr));
+    assert!(folder.path().join("run/checkpoint.safetensors").exists());
+}
+
+#[test]
+fn mistakes_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("typo.toml"), "epoch = 3\n").unwrap();
+    std::fs::write(at("not.npy"), "some text").unwrap();
+    std::fs::create_dir(at("empty")).unwrap();
+    let expect = |arguments: &[&str], parts: &[&str]| {
+        let errors = fail(strait(folder.path(), arguments));
+        for part in parts {
+            assert!(errors.contains(part), "strait {}: '{part}' is missing from:\n{errors}", arguments.join(" "));
+        }
+    };
+    expect(&["train", "gan"], &["gan", "vib"]);
+    expect(&["train", "vib", "--config", "vib-minst"], &["vib-minst", "vib-mnist-fast"]);
+    expect(&["train", "vib", "--config", "absent.toml"], &["absent.toml", "cannot read"]);
+    expect(&["train", "vib", "--config", "typo.toml"], &["typo.toml", "unknown field `epoch`"]);
+    expect(&["train", "vib", "--set", "batch=0"], &["batch = 0", "at least 1"]);
+    expect(&["train", "vib", "--set", "batch=many"], &["batch", "many"]);
+    expect(&["train", "vib", "--data", "mnist:empty"], &["empty", "train-images"]);
+    expect(&["train", "vib", "--data", "not.npy"], &["not.npy", "npy"]);
+    expect(&["train", "vib", "--data", "absent.npy"], &["absent.npy"]);
+    expect(&["train", "vib", "--device", "cuda:0"], &["cuda:0", "not available"]);
+    expect(&["train", "vib", "--device", "tpu"], &["tpu", "cpu or cuda:0"]);
+    expect(&["train", "vib", "--threads", "0"], &["at least one thread"]);
+    expect(&["resume", "empty"], &["empty", "without config.toml"]);
+    expect(&["resume", "absent"], &["absent", "no such folder"]);
+    expect(&["eval", "absent"], &["absent"]);
+    expect(&["sweep", "vib", "--over", "beta.value"], &["KEY=V1,V2"]);
+    expect(&["sweep", "vib", "--over", "beta.value=x"], &["'x' is not a number"]);
+    expect(&["presets", "none"], &["none", "vib-digits"]);
+    assert!(!folder.path().join("runs").exists(), "a command that fails at once must leave nothing behind");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    succeed(train(folder.path(), "run"));
+    let path = folder.path().join("run/checkpoint.safetensors");
+    let good = read(&path);
+    std::fs::write(&path, &good[..good.len() / 2]).unwrap();
+    assert!(fail(strait(folder.path(), &["resume", "run"])).contains("checkpoint.safetensors"));
+    std::fs::write(&path, b"nonsense").unwrap();
+    assert!(fail(strait(folder.path(), &["eval", "run"])).contains("checkpoint.safetensors"));
+    // settings that do not fit the weights
+    std::fs::write(&path, &good).unwrap();
+    let config = folder.path().join("run/config.toml");
+    let changed = text(&read(&config)).replace("latent = 8", "latent = 9");
+    std::fs::write(&config, changed).unwrap();
+    let errors = fail(strait(folder.path(), &["resume", "run"]));
+    assert!(errors.contains("[18, 64]") && errors.contains("[16, 64]"), "{errors}");
+}
+
+#[test]
+fn a_sweep_draws_and_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = |values: &str| {
+        let mut command = strait(folder.path(), &["sweep", "vib", "--out", "sweep", "--over", values]);
+        command.args(["--set", "epochs=1", "--set", "hidden=[32]", "--set", "latent=4"]);
+        text(&succeed(command).stdout)
+    };
+    let first = sweep("beta.value=1e-3,0.1");
+    assert_eq!(first.lines().count(), 4, "{first}");
+    let weights = || read(&folder.path().join("sweep/beta.value=0.001/checkpoint.safetensors"));
+    let before = weights();
+    let second = sweep("beta.value=1e-3,0.1,1");
+    assert_eq!(second.lines().nth(1), first.lines().nth(1));
+    assert!(weights() == before);
+    for name in ["sweep.svg", "information_plane.svg", "report.html"] {
+        assert!(text(&read(&folder.path().join("sweep").join(name))).contains("<svg"), "{name}");
+    }
+}
+
+#[test]
+fn tools_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| text(&succeed(strait(folder.path(), arguments)).stdout);
+    assert!(run(&["--help"]).contains("CC BY 4.0"));
+    assert!(run(&["devices"]).contains("cuda:0  not available"));
+    assert!(run(&["presets"]).contains("vib-mnist-paper"));
+    assert!(run(&["presets", "vib-mnist-paper"]).contains("latent = 256"));
+    assert!(run(&["data", "list"]).contains("digits"));
+    let checked = run(&["gradcheck"]);
+    assert!(checked.lines().count() > 50 && checked.lines().all(|l| l.starts_with("ok")), "{checked}");
+}
