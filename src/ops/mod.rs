@@ -32,6 +32,7 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
     [
         unary::SPECS,
         binary::SPECS,
+        divergence::SPECS,
         reduce::SPECS,
         shape::SPECS,
         index::SPECS,
