@@ -36,7 +36,7 @@ fn value_and_gradients(op: &'static str, inputs: &[Meta], wanted: &[bool], least
 }
 
 /// The kept gradients as slices, `None` where one is not wanted.
-fn slots<'a, T: Element, const N: usize>(kept: &'a mut [Output], wanted: [bool; N]) -> [Option<&'a mut [T]>; N] {
+fn slots<T: Element, const N: usize>(kept: &mut [Output], wanted: [bool; N]) -> [Option<&mut [T]>; N] {
     let mut kept = kept.iter_mut();
     wanted.map(|wanted| if wanted { kept.next().map(Output::slice) } else { None })
 }

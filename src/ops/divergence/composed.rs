@@ -3,6 +3,7 @@
 //! They compute in f64 whatever the dtype, since they take distances from norms and products.
 
 use super::{Estimator, MmdKernel};
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::{Kernel, Meta};
@@ -24,13 +25,24 @@ fn evaluate(kernel: &MmdKernel, squared: &Tensor) -> Result<Tensor> {
     rest.iter().try_fold(one(first)?, |sum, s| sum.add(&one(s)?))
 }
 
-/// The mean of the entries of a square matrix off its diagonal.
-fn mean_off_diagonal(matrix: &Tensor) -> Result<Tensor> {
-    let n = matrix.dims()[0];
+/// 1 off the diagonal and 0 on it, [n, n].
+fn off_diagonal(n: usize, device: &Device) -> Result<Tensor> {
     let mut mask = vec![1.0; n * n];
     mask.iter_mut().step_by(n + 1).for_each(|v| *v = 0.0);
-    let mask = Tensor::from_vec::<f64>(mask, [n, n], &matrix.device())?;
-    matrix.mul(&mask)?.sum_all()?.affine(1.0 / (n as f64 * (n - 1) as f64), 0.0)
+    Tensor::from_vec::<f64>(mask, [n, n], device)
+}
+
+/// Squared distances [n, n] of the rows from each other, and the mask of the pairs of different rows. The diagonal is 0, and so
+/// are its derivatives: its rounding would be weighted with the kernel's largest value.
+fn distances_within(x: &Tensor) -> Result<(Tensor, Tensor)> {
+    let mask = off_diagonal(x.dims()[0], &x.device())?;
+    Ok((squared_distances(x, x)?.mul(&mask)?, mask))
+}
+
+/// The sum of a matrix of n (n - 1) pairs as their mean.
+fn mean_of_pairs(matrix: &Tensor) -> Result<Tensor> {
+    let n = matrix.dims()[0];
+    matrix.sum_all()?.affine(1.0 / (n as f64 * (n - 1) as f64), 0.0)
 }
 
 /// [`Tensor::mmd2`], composed.
@@ -46,9 +58,10 @@ pub fn mmd2(x: &Tensor, y: &Tensor, kernel: &MmdKernel, estimator: Estimator) ->
     let centre = Tensor::concat(&[&x.detach(), &y.detach()], 0)?.mean(&[0], true)?;
     let (x, y) = (x.sub(&centre)?, y.sub(&centre)?);
     let within = |x: &Tensor| {
-        let k = evaluate(kernel, &squared_distances(x, x)?)?;
+        let (u, mask) = distances_within(x)?;
+        let k = evaluate(kernel, &u)?;
         match estimator {
-            Estimator::Unbiased => mean_off_diagonal(&k),
+            Estimator::Unbiased => mean_of_pairs(&k.mul(&mask)?),
             Estimator::Biased => k.mean_all(),
         }
     };
@@ -64,7 +77,7 @@ pub fn ksd(x: &Tensor, length_scale: f64) -> Result<Tensor> {
     super::positive("ksd", "length_scale", length_scale)?;
     let dtype = check(&super::Ksd { length_scale, wanted: [false] }, &[x])?;
     let x = x.to_dtype(DType::F64)?;
-    let (u, inverse) = (squared_distances(&x, &x)?, 1.0 / (length_scale * length_scale));
+    let ((u, _), inverse) = (distances_within(&x)?, 1.0 / (length_scale * length_scale));
     let bracket = x.matmul(&x.t()?)?.add(&u.affine(-(inverse + inverse * inverse), x.dims()[1] as f64 * inverse)?)?;
     u.affine(-0.5 * inverse, 0.0)?.exp()?.mul(&bracket)?.mean_all()?.to_dtype(dtype)
 }
@@ -80,7 +93,8 @@ pub fn pulling_away(x: &Tensor) -> Result<Tensor> {
     // 1 for rows with a direction, 0 for rows of zeros, which are divided by 1.
     let some = squares.positive()?;
     let unit = x.mul(&some)?.div(&squares.add(&some.affine(-1.0, 1.0)?)?.sqrt()?)?;
-    mean_off_diagonal(&unit.matmul(&unit.t()?)?.square()?)?.to_dtype(dtype)
+    let cosines = unit.matmul(&unit.t()?)?.mul(&off_diagonal(x.dims()[0], &x.device())?)?;
+    mean_of_pairs(&cosines.square()?)?.to_dtype(dtype)
 }
 
 /// Rejects what the fused kernel rejects; returns the dtype of the result.
