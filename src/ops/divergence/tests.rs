@@ -56,7 +56,13 @@ fn fused_forms_match_their_composed_twins() {
                     );
                 }
             }
-            compare(&format!("ksd {dtype} {n} {d}"), &|x| x[0].ksd(s), &|x| composed::ksd(&x[0], s), std::slice::from_ref(&x), tolerance * d as f64);
+            compare(
+                &format!("ksd {dtype} {n} {d}"),
+                &|x| x[0].ksd(s),
+                &|x| composed::ksd(&x[0], s),
+                std::slice::from_ref(&x),
+                tolerance * d as f64,
+            );
             if d > 1 {
                 compare("pulling_away", &|x| x[0].pulling_away(), &|x| composed::pulling_away(&x[0]), &[x], tolerance);
             }

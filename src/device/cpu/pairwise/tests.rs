@@ -144,6 +144,19 @@ fn mmd2_of_many_blocks() {
     }
 }
 
+/// The pulls within and between alike samples cancel: what is left must not be the rounding of long f32 sums.
+#[test]
+fn mmd2_of_many_alike_rows_in_single_precision() {
+    for d in [2, 9] {
+        let (x, y) = (to_f32(&normals(3, 2000 * d)), to_f32(&normals(4, 2000 * d)));
+        let wide = |x: &[f32]| x.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+        let kernel = MmdKernel::Rbf(vec![2.0, 4.0]);
+        let (_, gx, gy) = with_gradients(&wide(&x), &wide(&y), d, &kernel, Estimator::Biased);
+        let got = with_gradients(&x, &y, d, &kernel, Estimator::Biased);
+        assert!(error(&got.1, &gx) < 1e-5 && error(&got.2, &gy) < 1e-5, "{} {}", error(&got.1, &gx), error(&got.2, &gy));
+    }
+}
+
 #[test]
 fn far_from_the_origin() {
     // Points 50 away and 1e-3 apart; then the same in f32, judged against what f32 made of the inputs.
