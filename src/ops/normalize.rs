@@ -165,7 +165,7 @@ fn aligned(op: &'static str, x: &Tensor, per: &Tensor, over: Over) -> Result<Ten
             rule: "weight, bias and statistics must have one entry per channel (batch norm) or per entry of the last axis (layer norm)",
         });
     }
-    (0..x.rank()).filter(|&a| a != axis).fold(Ok(per.clone()), |per, a| per?.unsqueeze(a))
+    (0..x.rank()).filter(|&a| a != axis).try_fold(per.clone(), |per, a| per.unsqueeze(a))
 }
 
 impl Tensor {
