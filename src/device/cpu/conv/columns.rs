@@ -22,6 +22,10 @@ pub(super) struct Columns<'a> {
     width: usize,
     /// For each `kx`, the output columns whose input column lies inside of the image.
     inside: Vec<Range<usize>>,
+    /// For each `kx`, where in its row the input element of output column 0 is or, outside of the image, would be.
+    lead: Vec<isize>,
+    /// From one output column's input element to the next one's.
+    step: usize,
 }
 
 impl<'a> Columns<'a> {
@@ -36,7 +40,16 @@ impl<'a> Columns<'a> {
             at += end - col;
         }
         let inside = (0..dims.kernel[1]).map(|k| inside(k * dims.dilation[1], dims.padding[1], dims.stride[1], dims.input[1], width));
-        Columns { dims, runs, width: columns.len(), inside: inside.collect() }
+        let lead = (0..dims.kernel[1]).map(|k| {
+            let col = (k * dims.dilation[1]) as isize - dims.padding[1] as isize;
+            if !dims.splits() {
+                return col;
+            }
+            let stride = dims.stride[1] as isize;
+            phase(dims, col.rem_euclid(stride) as usize) as isize + col.div_euclid(stride)
+        });
+        let step = if dims.splits() { 1 } else { dims.stride[1] };
+        Columns { dims, runs, width: columns.len(), inside: inside.collect(), lead: lead.collect(), step }
     }
 
     /// Output images that the tile touches, with the positions in each and where they start in the tile.
@@ -49,7 +62,8 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// Writes the tile's rows `depth` from images with `channels` channels each, row-major.
+    /// Writes the tile's rows `depth` from images with `channels` channels each, row-major. If [`ConvDims::splits`], the images'
+    /// rows must be [`split`].
     pub(super) fn gather<T: Real>(&self, out: &mut [T], x: &[T], channels: usize, depth: Range<usize>) {
         parallel::simd(
             #[inline(always)]
@@ -64,9 +78,9 @@ impl<'a> Columns<'a> {
                             let Some(from) = from else { return run_out.fill(T::ZERO) };
                             let (before, rest) = run_out.split_at_mut(inside.start - run.cols.start);
                             let (middle, after) = rest.split_at_mut(inside.len());
-                            before.fill(T::ZERO);
-                            after.fill(T::ZERO);
-                            copy(middle, &x[from..], self.dims.stride[1]);
+                            // Mostly empty or a single element: a loop, not a call of memset.
+                            before.iter_mut().chain(after).for_each(|o| *o = T::ZERO);
+                            copy(middle, &x[from..], self.step);
                         },
                     );
                 }
@@ -74,7 +88,7 @@ impl<'a> Columns<'a> {
         );
     }
 
-    /// Adds the tile's rows `depth` to the image elements they were gathered from.
+    /// Adds the tile's rows `depth` to the image elements they were gathered from; rows are split as for [`Columns::gather`].
     pub(super) fn scatter<T: Real>(&self, x: &mut [T], columns: &[T], channels: usize, depth: Range<usize>) {
         parallel::simd(
             #[inline(always)]
@@ -87,7 +101,7 @@ impl<'a> Columns<'a> {
                         |run, inside, from| {
                             if let Some(from) = from {
                                 let start = run.at + inside.start - run.cols.start;
-                                add(&mut x[from..], &columns[start..start + inside.len()], self.dims.stride[1]);
+                                add(&mut x[from..], &columns[start..start + inside.len()], self.step);
                             }
                         },
                     );
@@ -102,17 +116,54 @@ impl<'a> Columns<'a> {
     fn each(&self, channels: usize, k: usize, mut f: impl FnMut(&Run, Range<usize>, Option<usize>)) {
         let dims = self.dims;
         let (channel, ky, kx) = (k / dims.window(), k / dims.kernel[1] % dims.kernel[0], k % dims.kernel[1]);
-        let valid = &self.inside[kx];
+        let (valid, lead) = (&self.inside[kx], self.lead[kx]);
         for run in &self.runs {
             let inside = run.cols.start.max(valid.start)..run.cols.end.min(valid.end);
             let row = (run.row * dims.stride[0] + ky * dims.dilation[0]).wrapping_sub(dims.padding[0]);
             if row < dims.input[0] && !inside.is_empty() {
-                let col = inside.start * dims.stride[1] + kx * dims.dilation[1] - dims.padding[1];
-                let from = ((run.image * channels + channel) * dims.input[0] + row) * dims.input[1] + col;
+                let line = ((run.image * channels + channel) * dims.input[0] + row) * dims.input[1];
+                let from = (line + inside.start * self.step).wrapping_add_signed(lead);
                 f(run, inside, Some(from));
             } else {
                 f(run, 0..0, None);
             }
+        }
+    }
+}
+
+/// Where in a split row the elements begin whose column is `phase` behind a multiple of the stride.
+fn phase(dims: &ConvDims, phase: usize) -> usize {
+    (0..phase).map(|p| dims.input[1].saturating_sub(p).div_ceil(dims.stride[1])).sum()
+}
+
+/// Copies image rows so that what windows at a stride read is next to each other: first the columns that are multiples of the
+/// stride, then those one behind, and so on.
+pub(super) fn split<T: Real>(out: &mut [T], x: &[T], dims: &ConvDims) {
+    let (width, stride) = (dims.input[1], dims.stride[1]);
+    parallel::simd(
+        #[inline(always)]
+        || {
+            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                let mut out = out;
+                for p in 0..stride.min(width) {
+                    let (part, rest) = out.split_at_mut((width - p).div_ceil(stride));
+                    copy(part, &x[p..], stride);
+                    out = rest;
+                }
+            }
+        },
+    );
+}
+
+/// The inverse of [`split`].
+pub(super) fn join<T: Real>(out: &mut [T], x: &[T], dims: &ConvDims) {
+    let (width, stride) = (dims.input[1], dims.stride[1]);
+    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+        let mut x = x;
+        for p in 0..stride.min(width) {
+            let (part, rest) = x.split_at((width - p).div_ceil(stride));
+            out[p..].iter_mut().step_by(stride).zip(part).for_each(|(o, v)| *o = *v);
+            x = rest;
         }
     }
 }

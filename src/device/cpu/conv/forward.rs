@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::columns::Columns;
+use super::columns::{Columns, split};
 use super::{ConvDims, TASK_WORK, TILE, TILE_DEPTH};
 use crate::device::cpu::math::Real;
 use crate::device::cpu::matmul::matmul_serial;
@@ -65,8 +65,16 @@ fn image_group<T: Real>(y: &mut [T], x: &[T], w: &[T], dims: &ConvDims, images: 
     let total = images * plane;
     let part = depth.div_ceil(depth.div_ceil(TILE_DEPTH));
     let result = if images == 1 { 0 } else { channels * width };
-    scratch::with(part * width + result, |buffer: &mut [T]| {
-        let (buffer, result) = buffer.split_at_mut(part * width);
+    let copied = if dims.splits() { x.len() } else { 0 };
+    scratch::with(part * width + result + copied, |buffer: &mut [T]| {
+        let (buffer, rest) = buffer.split_at_mut(part * width);
+        let (result, copy) = rest.split_at_mut(result);
+        let x = if dims.splits() {
+            split(copy, x, dims);
+            copy
+        } else {
+            x
+        };
         for start in (0..total).step_by(width) {
             let range = start..(start + width).min(total);
             let columns = Columns::new(dims, range.clone());

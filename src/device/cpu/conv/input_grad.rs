@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::columns::Columns;
+use super::columns::{Columns, join};
 use super::forward::{conv2d, min_len};
 use super::{ConvDims, TASK_WORK, TILE};
 use crate::device::cpu::math::Real;
@@ -95,9 +95,12 @@ fn image_group<T: Real>(dx: &mut [T], g: &[T], w: &[T], dims: &ConvDims, images:
     let part = (512 / window).clamp(1, channels) * window;
     let total = images * plane;
     let copied = if images == 1 { 0 } else { outs * TILE };
-    dx.fill(T::ZERO);
-    scratch::with(part * TILE + copied, |buffer: &mut [T]| {
-        let (buffer, copy) = buffer.split_at_mut(part * TILE);
+    let sums = if dims.splits() { dx.len() } else { 0 };
+    scratch::with(part * TILE + copied + sums, |buffer: &mut [T]| {
+        let (buffer, rest) = buffer.split_at_mut(part * TILE);
+        let (copy, sums) = rest.split_at_mut(copied);
+        let sum = if dims.splits() { &mut *sums } else { &mut *dx };
+        sum.fill(T::ZERO);
         for start in (0..total).step_by(TILE) {
             let range = start..(start + TILE).min(total);
             let columns = Columns::new(dims, range.clone());
@@ -117,8 +120,11 @@ fn image_group<T: Real>(dx: &mut [T], g: &[T], w: &[T], dims: &ConvDims, images:
                 let ks = k..(k + part).min(depth);
                 let tile = &mut buffer[..ks.len() * range.len()];
                 matmul_serial(tile, range.len(), weight.cut(ks.clone(), 0..outs), gradient, false);
-                columns.scatter(dx, tile, channels, ks);
+                columns.scatter(sum, tile, channels, ks);
             }
+        }
+        if dims.splits() {
+            join(dx, sums, dims);
         }
     });
 }

@@ -70,6 +70,12 @@ impl ConvDims {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output
     }
 
+    /// Whether rows are rearranged before columns are gathered from them, see [`columns::split`]: when a stride would make
+    /// gathering skip, and each element is gathered more than once.
+    fn splits(&self) -> bool {
+        self.stride[1] > 1 && self.kernel[1] > 1 && self.window() > self.stride[0] * self.stride[1]
+    }
+
     /// Checks the lengths of the three operands.
     fn check(&self, x: usize, w: usize, y: usize) {
         assert_eq!(x, self.batch * self.in_channels * self.in_plane(), "conv2d: elements of the input");

@@ -1,8 +1,10 @@
 //! The adjoint with respect to the weight.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::columns::Columns;
+use super::columns::{Columns, split};
 use super::forward::min_len;
 use super::{ConvDims, TASK_WORK, TILE};
 use crate::device::cpu::math::Real;
@@ -70,24 +72,41 @@ pub fn conv2d_weight_grad<T: Real>(dw: &mut [T], x: &[T], g: &[T], dims: &ConvDi
 }
 
 /// The images `images` and the input channels from `channel` on, as many as `out` has, on this thread.
-fn group<T: Real>(out: &mut [T], x: &[T], g: &[T], dims: &ConvDims, images: std::ops::Range<usize>, channel: usize) {
+fn group<T: Real>(out: &mut [T], x: &[T], g: &[T], dims: &ConvDims, images: Range<usize>, channel: usize) {
     let (plane, outs, window) = (dims.out_plane(), dims.out_channels, dims.window());
     let depth = out.len() / outs;
-    let ks = channel * window..channel * window + depth;
-    let x = &x[images.start * dims.in_channels * dims.in_plane()..];
-    let g = &g[images.start * outs * plane..];
-    let total = images.len() * plane;
-    scratch::with((depth + outs) * TILE.min(total), |buffer: &mut [T]| {
-        for start in (0..total).step_by(TILE) {
-            let range = start..(start + TILE).min(total);
-            let (tile, gradient) = buffer.split_at_mut(depth * range.len());
-            Columns::new(dims, range.clone()).gather(tile, x, dims.in_channels, ks.clone());
-            for (image, positions, at) in Columns::images(range.clone(), plane) {
-                let from = image * outs * plane + positions.start;
-                transpose(&mut gradient[at * outs..], outs, &g[from..], plane, outs, positions.len());
+    let channels = depth / window;
+    // As many images at a time as fill a tile, or all if their rows need not be split.
+    let batch = if dims.splits() { TILE.div_ceil(plane).min(images.len()) } else { images.len() };
+    let copied = if dims.splits() { batch * channels * dims.in_plane() } else { 0 };
+    scratch::with((depth + outs) * TILE.min(batch * plane) + copied, |buffer: &mut [T]| {
+        let (copy, buffer) = buffer.split_at_mut(copied);
+        for first in images.clone().step_by(batch) {
+            let batch = batch.min(images.end - first);
+            let g = &g[first * outs * plane..];
+            let x = &x[first * dims.in_channels * dims.in_plane()..];
+            // Where the group's channels are: in the images, or alone in the copy.
+            let (x, all, channel) = if dims.splits() {
+                let size = channels * dims.in_plane();
+                for (copy, x) in copy.chunks_exact_mut(size).zip(x.chunks_exact(dims.in_channels * dims.in_plane())) {
+                    split(copy, &x[channel * dims.in_plane()..][..size], dims);
+                }
+                (&*copy, channels, 0)
+            } else {
+                (x, dims.in_channels, channel)
+            };
+            let ks = channel * window..channel * window + depth;
+            for start in (0..batch * plane).step_by(TILE) {
+                let range = start..(start + TILE).min(batch * plane);
+                let (tile, gradient) = buffer.split_at_mut(depth * range.len());
+                Columns::new(dims, range.clone()).gather(tile, x, all, ks.clone());
+                for (image, positions, at) in Columns::images(range.clone(), plane) {
+                    let from = image * outs * plane + positions.start;
+                    transpose(&mut gradient[at * outs..], outs, &g[from..], plane, outs, positions.len());
+                }
+                let (tile, gradient) = (MatRef::new(tile, depth, range.len()), MatRef::new(gradient, range.len(), outs));
+                matmul_serial(out, outs, tile, gradient, first > images.start || start > 0);
             }
-            let (tile, gradient) = (MatRef::new(tile, depth, range.len()), MatRef::new(gradient, range.len(), outs));
-            matmul_serial(out, outs, tile, gradient, start > 0);
         }
     });
 }
