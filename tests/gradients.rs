@@ -155,3 +155,14 @@ fn gradients_of_and_through_intermediate_tensors() {
     assert_eq!(third[0].item().unwrap(), 6.0);
     assert_eq!(grad(&y, &[&y]).unwrap()[0].item().unwrap(), 1.0);
 }
+
+#[test]
+fn the_left_tail_of_gelu_and_its_derivative_are_relatively_accurate() {
+    // x Phi(x), and Phi(x) + x phi(x), to 15 digits
+    for (x, value, slope) in [(-5.0, -1.43325785939597e-6, -7.14694600179229e-6), (-10.0, -7.61985302416053e-23, -7.61840009646481e-22)] {
+        let x = Tensor::full(x, (), DType::F64, &Device::cpu()).unwrap().requires_grad();
+        let y = x.gelu_erf().unwrap();
+        assert!((y.item().unwrap() / value - 1.0).abs() < 1e-13, "{y:?}");
+        assert!((grad(&y, &[&x]).unwrap()[0].item().unwrap() / slope - 1.0).abs() < 1e-13);
+    }
+}

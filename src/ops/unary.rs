@@ -119,6 +119,10 @@ unary! {
         let slope = v.inputs[0].square()?.neg()?.exp()?.affine(std::f64::consts::FRAC_2_SQRT_PI, 0.0)?;
         Some(v.cotangent().mul(&slope)?)
     };
+    NormalCdf = "normal_cdf", |x: T| Real::normal_cdf(x), |v| {
+        let density = v.inputs[0].square()?.affine(-0.5, 0.0)?.exp()?.affine(std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2 / 2.0, 0.0)?;
+        Some(v.cotangent().mul(&density)?)
+    };
     Powf { exponent } = "powf", |x: T| Real::powf(x, exponent), |v| {
         Some(v.cotangent().mul(&v.inputs[0].powf(exponent - 1.0)?.affine(exponent, 0.0)?)?)
     };
@@ -304,12 +308,21 @@ impl Tensor {
         apply(Erf {}, &[self])
     }
 
+    /// The distribution function of the standard normal, `Phi(x) = 1/2 erfc(-x / sqrt(2))`. In f64 also its left tail is
+    /// relatively accurate.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn normal_cdf(&self) -> Result<Tensor> {
+        apply(NormalCdf {}, &[self])
+    }
+
     /// `x Phi(x)` with the normal distribution function Phi (Hendrycks and Gimpel 2016).
     ///
     /// # Errors
     /// Not a float tensor.
     pub fn gelu_erf(&self) -> Result<Tensor> {
-        self.affine(std::f64::consts::FRAC_1_SQRT_2, 0.0)?.erf()?.affine(0.5, 0.5)?.mul(self)
+        self.normal_cdf()?.mul(self)
     }
 
     /// The tanh approximation of [`Tensor::gelu_erf`] (Hendrycks and Gimpel 2016).
@@ -379,6 +392,7 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec::new("leaky_relu", ANY, |x| x[0].leaky_relu(0.2)).kinks(ZERO).empty(E).scalar(),
     Spec::new("elu", ANY, |x| x[0].elu(0.7)).kinks(ZERO).empty(E).scalar(),
     Spec::new("erf", ANY, |x| x[0].erf()).empty(E).scalar(),
+    Spec::new("normal_cdf", ANY, |x| x[0].normal_cdf()).empty(E).scalar(),
     Spec::new("gelu_erf", ANY, |x| x[0].gelu_erf()).empty(E).scalar(),
     Spec::new("gelu_tanh", ANY, |x| x[0].gelu_tanh()).empty(E).scalar(),
     Spec::new("powf", POSITIVE, |x| x[0].powf(2.5)).empty(E).scalar(),
