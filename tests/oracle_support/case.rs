@@ -22,6 +22,13 @@ pub enum Precision {
     F32,
 }
 
+impl Precision {
+    /// What it is computed in.
+    pub fn dtype(self) -> DType {
+        if self == Precision::F32 { DType::F32 } else { DType::F64 }
+    }
+}
+
 /// A file of a case folder.
 pub struct Case {
     /// The file's name without its ending: KIND__VARIANT.
@@ -61,11 +68,6 @@ impl Case {
     /// The names of the inputs of an op: cotangents and directions are not among them.
     pub fn inputs(&self) -> Vec<String> {
         self.names("in.").into_iter().filter(|n| n != "grad_out" && !n.starts_with("v.")).collect()
-    }
-
-    /// Whether the case holds this tensor.
-    pub fn has(&self, name: &str) -> bool {
-        self.file.get(name).is_some()
     }
 
     /// A tensor: floats in the precision asked for, integers as they are.

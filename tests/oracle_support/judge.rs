@@ -5,6 +5,7 @@ use std::fmt;
 use strait::Tensor;
 
 use super::case::{Case, Outcome, Precision};
+use super::reference;
 
 /// Results by the name of the tensor that they should equal.
 pub type Results = Vec<(String, Tensor)>;
@@ -109,7 +110,9 @@ fn missing(case: &Case, results: &Results) -> Vec<Failure> {
 
 fn file_values(case: &Case, name: &str, tolerance: f64) -> Outcome<Expected> {
     let tensor = case.tensor(name, Precision::F64)?;
-    Ok(Expected { values: tensor.to_f64_vec()?, dims: tensor.dims().to_vec(), tolerance })
+    let mut values = tensor.to_f64_vec()?;
+    reference::correct(case, name, &mut values)?;
+    Ok(Expected { values, dims: tensor.dims().to_vec(), tolerance })
 }
 
 /// The element that is farthest off, and by how much relative to the largest expected entry (absolutely, where all

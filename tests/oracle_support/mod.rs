@@ -2,8 +2,10 @@
 
 pub mod case;
 pub mod elementary;
+pub mod gaussian;
 pub mod judge;
 pub mod op;
+mod reference;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -21,7 +23,7 @@ pub enum Runner {
 
 /// The dispatch table.
 pub fn runner(kind: &str) -> Option<Runner> {
-    elementary::function(kind).map(Runner::Op)
+    elementary::function(kind).map(Runner::Op).or_else(|| gaussian::runner(kind))
 }
 
 fn results(case: &Case, runner: &Runner, precision: Precision) -> Outcome<Results> {

@@ -1,6 +1,6 @@
 //! Ops: value, vector-Jacobian product by either path, and second order.
 
-use strait::{DType, Device, Gradient, Tensor};
+use strait::{Device, Gradient, Tensor};
 
 use super::case::{Case, Outcome, Precision};
 use super::judge::Results;
@@ -70,8 +70,7 @@ pub fn second_order(case: &Case, precision: Precision, names: &[String], leaves:
     if case.names("grad2.").is_empty() {
         return Ok(Vec::new());
     }
-    let dtype = if precision == Precision::F32 { DType::F32 } else { DType::F64 };
-    let mut slope = Tensor::zeros((), dtype, &Device::cpu())?;
+    let mut slope = Tensor::zeros((), precision.dtype(), &Device::cpu())?;
     for (name, gradient) in names.iter().zip(gradients) {
         let direction = case.tensor(&format!("in.v.{name}"), precision)?;
         slope = slope.add(&gradient.mul(&direction)?.sum_all()?)?;
