@@ -1,9 +1,11 @@
 //! The harness that runs cases computed elsewhere: files of inputs and expected outputs.
 
 pub mod case;
+pub mod divergence;
 pub mod elementary;
 pub mod gaussian;
 pub mod judge;
+pub mod layers;
 pub mod op;
 mod reference;
 
@@ -23,7 +25,8 @@ pub enum Runner {
 
 /// The dispatch table.
 pub fn runner(kind: &str) -> Option<Runner> {
-    elementary::function(kind).map(Runner::Op).or_else(|| gaussian::runner(kind))
+    let op = elementary::function(kind).or_else(|| layers::function(kind)).or_else(|| divergence::function(kind));
+    op.map(Runner::Op).or_else(|| gaussian::runner(kind))
 }
 
 fn results(case: &Case, runner: &Runner, precision: Precision) -> Outcome<Results> {
