@@ -1,0 +1,111 @@
+//! Single operations.
+
+use strait::device::cpu::conv::{ConvDims, conv2d, conv2d_input_grad, conv2d_weight_grad};
+use strait::device::cpu::pairwise::{Estimator, Kernel, mmd2};
+use strait::{Activation, DType, Device, Result, Rng, Tensor, grad};
+
+use super::data::{labels, tensor, values};
+use super::{Run, Work, eval};
+
+/// Elements of the elementwise work.
+const BIG: [usize; 2] = [10_000, 1000];
+
+/// The list.
+pub const WORK: &[Work] = &[
+    Work { name: "matmul_128", build: || square(128) },
+    Work { name: "matmul_512", build: || square(512) },
+    Work { name: "matmul_1024", build: || square(1024) },
+    Work { name: "matmul_2048", build: || square(2048) },
+    // The products of a linear layer with 784 inputs and 1024 outputs at batch 100; the weight is [out, in].
+    Work { name: "layer_forward", build: || product(&[100, 784], false, &[1024, 784], true) },
+    Work { name: "layer_dx", build: || product(&[100, 1024], false, &[1024, 784], false) },
+    Work { name: "layer_dw", build: || product(&[100, 1024], true, &[100, 784], false) },
+    Work { name: "exp_10M", build: || elementwise(Tensor::exp) },
+    Work { name: "tanh_10M", build: || elementwise(Tensor::tanh) },
+    Work { name: "softplus_10M", build: || elementwise(Tensor::softplus) },
+    Work { name: "sum_10M", build: || elementwise(Tensor::sum_all) },
+    Work { name: "logsumexp_10000x1000", build: || elementwise(|x| x.logsumexp(1, false)) },
+    Work { name: "normals_10M", build: normals },
+    Work { name: "linear_relu_forward_backward", build: linear },
+    Work { name: "cross_entropy_forward_backward", build: cross_entropy },
+    Work { name: "mmd2_n1024_d64", build: || discrepancy(1024, 64) },
+    Work { name: "mmd2_n4096_d64", build: || discrepancy(4096, 64) },
+    Work { name: "conv2d_forward", build: || convolution(false) },
+    Work { name: "conv2d_forward_backward", build: || convolution(true) },
+];
+
+fn square(n: usize) -> Box<dyn Run> {
+    product(&[n, n], false, &[n, n], false)
+}
+
+fn product(a: &[usize], a_transposed: bool, b: &[usize], b_transposed: bool) -> Box<dyn Run> {
+    let view = |x: Tensor, transposed: bool| if transposed { x.t().expect("a matrix") } else { x };
+    let (a, b) = (view(tensor(a, 1, 1.0), a_transposed), view(tensor(b, 2, 1.0), b_transposed));
+    eval(move || Ok(vec![a.matmul(&b)?]))
+}
+
+fn elementwise(f: fn(&Tensor) -> Result<Tensor>) -> Box<dyn Run> {
+    let x = tensor(&BIG, 1, 4.0);
+    eval(move || Ok(vec![f(&x)?]))
+}
+
+fn normals() -> Box<dyn Run> {
+    let mut rng = Rng::new(1);
+    eval(move || Ok(vec![rng.normal(BIG, DType::F32, &Device::cpu())?]))
+}
+
+/// A layer with 1024 inputs and outputs at batch 100, and all three gradients.
+fn linear() -> Box<dyn Run> {
+    let x = tensor(&[100, 1024], 1, 1.0).requires_grad();
+    let (weight, bias) = (tensor(&[1024, 1024], 2, 0.05).requires_grad(), tensor(&[1024], 3, 0.05).requires_grad());
+    eval(move || grad(&x.linear(&weight, Some(&bias), Activation::Relu)?.sum_all()?, &[&x, &weight, &bias]))
+}
+
+fn cross_entropy() -> Box<dyn Run> {
+    let (x, labels) = (tensor(&[1000, 1000], 1, 4.0).requires_grad(), labels(1000, 1000, 2));
+    eval(move || {
+        let loss = x.softmax_cross_entropy(&labels, 0.0)?.mean_all()?;
+        let gradient = grad(&loss, &[&x])?;
+        Ok(vec![loss, gradient[0].clone()])
+    })
+}
+
+/// Value and gradient in x of the V-statistic with the kernel exp(-u / (2 d)).
+fn discrepancy(n: usize, d: usize) -> Box<dyn Run> {
+    let x = values(n * d, 1);
+    let y: Vec<f32> = values(n * d, 2).iter().map(|v| v + 0.125).collect();
+    let kernel = Kernel::Rbf(vec![(d as f64).sqrt()]);
+    let mut gradient = vec![0.0; n * d];
+    eval(move || {
+        let value = mmd2(&x, &y, d, &kernel, Estimator::Biased, Some(&mut gradient), None);
+        Ok(vec![Tensor::full(value, [], DType::F64, &Device::cpu())?, Tensor::from_slice(&gradient, [n, d], &Device::cpu())?])
+    })
+}
+
+/// 32 images of 32 x 32 with 64 channels, 64 filters of 3 x 3, padding 1.
+fn convolution(backward: bool) -> Box<dyn Run> {
+    let size = 32;
+    let dims = ConvDims {
+        batch: 32,
+        in_channels: 64,
+        out_channels: 64,
+        input: [size; 2],
+        kernel: [3; 2],
+        output: [size; 2],
+        stride: [1; 2],
+        padding: [1; 2],
+        dilation: [1; 2],
+    };
+    let images = [32, 64, size, size];
+    let (x, w, g) = (values(images.iter().product(), 1), values(64 * 64 * 9, 2), values(images.iter().product(), 3));
+    let (mut y, mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+    eval(move || {
+        conv2d(&mut y, &x, &w, &dims);
+        if backward {
+            conv2d_input_grad(&mut dx, &g, &w, &dims);
+            conv2d_weight_grad(&mut dw, &x, &g, &dims);
+        }
+        let tensor = |v: &[f32]| Tensor::from_slice(v, [v.len()], &Device::cpu());
+        Ok(if backward { vec![tensor(&dx)?, tensor(&dw)?] } else { vec![tensor(&y)?] })
+    })
+}
