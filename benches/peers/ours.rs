@@ -15,13 +15,13 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use work::{Run, Work};
 
-/// Seconds of processor time that this process has used, in all threads.
+/// Seconds of processor time that the living threads of this process have used; they all live as long as it does.
 fn processor_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The name before it is in parentheses and may hold blanks.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let nanoseconds = |task: std::fs::DirEntry| -> Option<u64> {
+        std::fs::read_to_string(task.path().join("schedstat")).ok()?.split_whitespace().next()?.parse().ok()
+    };
+    tasks.filter_map(nanoseconds).sum::<u64>() as f64 * 1e-9
 }
 
 fn burst(run: &mut dyn Run, count: usize) -> f64 {
