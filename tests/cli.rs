@@ -71,7 +71,15 @@ fn a_run_leaves_its_folder() {
     let output = succeed(train(folder.path(), "run"));
     assert!(text(&output.stdout).contains("test error"), "{}", text(&output.stdout));
     let run = folder.path().join("run");
-    for name in ["config.toml", "checkpoint.safetensors", "metrics.jsonl", "report.html", "pictures/error.svg", "pictures/confusion.svg", "pictures/calibration.svg"] {
+    for name in [
+        "config.toml",
+        "checkpoint.safetensors",
+        "metrics.jsonl",
+        "report.html",
+        "pictures/error.svg",
+        "pictures/confusion.svg",
+        "pictures/calibration.svg",
+    ] {
         assert!(!read(&run.join(name)).is_empty(), "{name}");
     }
     assert!(std::fs::read_dir(&run).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().starts_with("events.out.tfevents")));

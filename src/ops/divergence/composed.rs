@@ -37,18 +37,12 @@ fn off_diagonal(n: usize, device: &Device) -> Result<Tensor> {
 fn distances_within(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let mask = off_diagonal(x.dims()[0], &x.device())?;
     Ok((squared_distances(x, x)?.mul(&mask)?, mask))
+}
+
 /// The sum of a matrix of n (n - 1) pairs as their mean.
 fn mean_of_pairs(matrix: &Tensor) -> Result<Tensor> {
     let n = matrix.dims()[0];
     matrix.sum_all()?.affine(1.0 / (n as f64 * (n - 1) as f64), 0.0)
-/// The sum of the entries of a square matrix off its diagonal.
-fn sum_off_diagonal(matrix: &Tensor) -> Result<Tensor> {
-    let mask = Tensor::from_vec::<f64>(mask, [n, n], &matrix.device())?;
-    matrix.mul(&mask)?.sum_all()
-/// The mean of the entries of a square matrix off its diagonal.
-fn mean_off_diagonal(matrix: &Tensor) -> Result<Tensor> {
-    let n = matrix.dims()[0] as f64;
-    sum_off_diagonal(matrix)?.affine(1.0 / (n * (n - 1.0)), 0.0)
 }
 
 /// [`Tensor::mmd2`], composed.
@@ -69,13 +63,6 @@ pub fn mmd2(x: &Tensor, y: &Tensor, kernel: &MmdKernel, estimator: Estimator) ->
         match estimator {
             Estimator::Unbiased => mean_of_pairs(&k.mul(&mask)?),
             Estimator::Biased => k.mean_all(),
-            Estimator::Unbiased => mean_off_diagonal(&k),
-            // A row's kernel with itself is constant: left in, the rounding of its vanishing derivative would drown
-            // those of pairs that are far apart.
-            Estimator::Biased => {
-                let n = x.dims()[0] as f64;
-                sum_off_diagonal(&k)?.affine(1.0 / (n * n), kernel.scales().len() as f64 / n)
-            }
         }
     };
     let between = evaluate(kernel, &squared_distances(&x, &y)?)?.mean_all()?;
