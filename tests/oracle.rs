@@ -15,12 +15,10 @@ use oracle_support::{Verdict, run, runner};
 const PENDING: &[&str] = &[
     "ebgan_discriminator",
     "ebgan_generator",
-    "ema",
     "energy_model",
     "gradient_penalty",
     "infovae",
     "langevin",
-    "optimizer",
     "vdb_discriminator",
     "vdb_generator",
 ];

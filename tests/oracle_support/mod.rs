@@ -8,6 +8,7 @@ pub mod judge;
 pub mod layers;
 pub mod op;
 mod reference;
+pub mod training;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -26,7 +27,7 @@ pub enum Runner {
 /// The dispatch table.
 pub fn runner(kind: &str) -> Option<Runner> {
     let op = elementary::function(kind).or_else(|| layers::function(kind)).or_else(|| divergence::function(kind));
-    op.map(Runner::Op).or_else(|| gaussian::runner(kind))
+    op.map(Runner::Op).or_else(|| gaussian::runner(kind)).or_else(|| training::runner(kind))
 }
 
 fn results(case: &Case, runner: &Runner, precision: Precision) -> Outcome<Results> {
