@@ -196,10 +196,7 @@ pub(crate) fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>>
     Ok(results
         .into_iter()
         .enumerate()
-        .map(|(i, t)| {
-            let origin = if t.dtype().is_float() { Origin::Output(call.clone(), i) } else { Origin::Constant };
-            Tensor::new(t.storage().clone(), *t.layout(), t.dtype(), origin)
-        })
+        .map(|(i, t)| if t.dtype().is_float() { t.made_by(Origin::Output(call.clone(), i)) } else { t })
         .collect())
 }
 

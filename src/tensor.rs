@@ -177,6 +177,17 @@ impl Tensor {
         if self.is_tracked() { self.with_origin(Origin::Constant) } else { self.clone() }
     }
 
+    /// This tensor, made by a call; a fresh one is changed in place.
+    pub(crate) fn made_by(mut self, origin: Origin) -> Tensor {
+        match Arc::get_mut(&mut self.0) {
+            Some(node) => {
+                node.origin = origin;
+                self
+            }
+            None => self.with_origin(origin),
+        }
+    }
+
     fn with_origin(&self, origin: Origin) -> Tensor {
         Tensor::new(self.0.storage.clone(), self.0.layout, self.0.dtype, origin)
     }
