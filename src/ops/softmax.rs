@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 /// Writes `exp(x - max(x))` to `out` and returns the maximum and the sum. A row of -inf alone gives NaN, as it should.
 #[inline(always)]
 fn exponentials<T: Real>(x: &[T], out: &mut [T]) -> (T, T) {
-    let largest = x.iter().fold(T::NEG_INFINITY, |m, &v| Real::max_(m, v));
+    let largest = cpu::max(x);
     simd(
         #[inline(always)]
         || out.iter_mut().zip(x).for_each(|(o, &v)| *o = Real::exp(v - largest)),
