@@ -240,15 +240,15 @@ def main():
         ok = check(contestants, names)
         [c.close() for c in contestants]
         sys.exit(not ok)
-    rows, start = [], time.time()
+    rows, start, here = [], time.time(), machine()
     for name in names:
         print(f"{name} ({time.time() - start:.0f} s)", file=sys.stderr)
         rows += measure(name, contestants, a.rounds, a.patience, a.limit)
         if a.json:
             with open(a.json, "w") as f:
-                json.dump(dict(machine=machine(), rows=rows), f, indent=1)
+                json.dump(dict(machine=here, rows=rows), f, indent=1)
     [c.close() for c in contestants]
-    print("- " + ", ".join(f"{k} {v}" for k, v in machine().items()))
+    print("- " + ", ".join(f"{k} {v}" for k, v in here.items()))
     print(f"- command: `python benches/peers/compare.py {' '.join(sys.argv[1:])}`".rstrip())
     good = [r for r in rows if "median_ms" in r]
     n, q = sum(r["chunks"] for r in good), sum(r["quiet"] for r in good)
