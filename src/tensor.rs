@@ -205,6 +205,19 @@ impl Tensor {
         Arc::into_inner(self.0).map(|node| node.origin)
     }
 
+    /// The elements as memory to write: this tensor's own if nothing else holds it, else a copy.
+    pub(crate) fn into_buffer(self) -> Buffer {
+        let bytes = self.element_count() * self.dtype().size();
+        if !self.layout().is_contiguous() || self.0.storage.cpu().as_slice::<u8>().len() != bytes {
+            return crate::op::compact(&self).into_buffer();
+        }
+        match Arc::try_unwrap(self.0).map(|node| Arc::try_unwrap(node.storage)) {
+            Ok(Ok(Storage::Cpu(buffer))) => buffer,
+            Ok(Err(storage)) => storage.cpu().clone(),
+            Err(node) => node.storage.cpu().clone(),
+        }
+    }
+
     pub(crate) fn layout(&self) -> &Layout {
         &self.0.layout
     }

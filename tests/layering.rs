@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("io", &["device", "dtype", "error", "shape", "tensor"]),
     ("data", &["device", "dtype", "error", "io", "rng", "shape", "tensor"]),
     ("models", &["device", "dtype", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
-    ("report", &["error", "io"]),
+    ("report", &["error", "io", "shape"]),
     ("train", &["data", "device", "dtype", "error", "grad", "io", "models", "nn", "ops", "optim", "report", "rng", "shape", "tensor"]),
     (
         "cli",

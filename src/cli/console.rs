@@ -68,11 +68,6 @@ impl Console {
         self.metrics.write(&record)
     }
 
-    /// A line that stays.
-    pub fn line(&mut self, text: &str) {
-        self.progress.line(text);
-    }
-
     pub fn finish(&mut self) -> Result<()> {
         self.progress.finish();
         self.events.flush()

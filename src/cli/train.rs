@@ -33,9 +33,6 @@ pub fn train_in(folder: &RunFolder, mut trainer: VibTrainer) -> anyhow::Result<E
     catch_interrupts()?;
     let mut console = Console::new(folder, &trainer)?;
     let result = run_vib(&mut trainer, &folder.checkpoint(), &mut console);
-    if result.is_ok() {
-        console.line(&format!("trained {} steps", trainer.done()));
-    }
     console.finish()?;
     match result {
         Ok(()) => report::draw(folder, &trainer),

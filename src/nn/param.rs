@@ -29,6 +29,19 @@ impl Param {
         self.0.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
+    /// Replaces the tensor by what `f` makes of it. If nothing else holds the tensor, `f` may use its memory.
+    ///
+    /// # Errors
+    /// Those of `f`: the value is lost then, so `f` should not fail on what was checked before.
+    pub(crate) fn update(&self, f: impl FnOnce(Tensor) -> Result<Tensor>) -> Result<()> {
+        let mut slot = self.0.write().unwrap_or_else(|e| e.into_inner());
+        let placeholder = Tensor::zeros([0], slot.dtype(), &slot.device())?;
+        let tracked = slot.is_tracked();
+        let value = f(std::mem::replace(&mut *slot, placeholder))?;
+        *slot = if tracked { value.requires_grad() } else { value };
+        Ok(())
+    }
+
     /// Puts this very tensor in place, so that gradients can be taken with respect to it. For checks and functional use.
     pub fn replace(&self, value: &Tensor) {
         *self.0.write().unwrap_or_else(|e| e.into_inner()) = value.clone();

@@ -24,7 +24,6 @@ pub use bottleneck::{Bottleneck, Noise};
 pub use divergence::{Estimator, MmdKernel};
 pub use pool::PoolOptions;
 pub use spec::{Domain, Spec};
-pub(crate) use unary::same as same_floats;
 pub use window::ConvOptions;
 
 /// The specs of every op.

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::fused;
+use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::math::Real;
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::op::{Few, Kernel, Meta, Output};
+use crate::op::Few;
 use crate::tensor::Tensor;
 
 /// How gradients become changes of the parameters, with PyTorch's conventions.
@@ -180,7 +181,7 @@ pub(super) fn slot_dtype(parameter: DType) -> DType {
     if parameter.is_half() { DType::F32 } else { parameter }
 }
 
-/// One step of one tensor: parameter, gradient and slots in, new parameter and slots out.
+/// One step of one tensor.
 #[derive(Debug)]
 pub(super) struct Update {
     pub(super) algorithm: Algorithm,
@@ -189,97 +190,84 @@ pub(super) struct Update {
     pub(super) step: u64,
 }
 
-impl Kernel for Update {
-    fn name(&self) -> &'static str {
-        self.algorithm.name()
-    }
-
-    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        let parameter = inputs[0];
-        if !parameter.dtype.is_float() {
-            return Err(Error::BadDType { op: self.name(), found: parameter.dtype, expected: "a float parameter" });
-        }
-        let slot = Meta::new(parameter.shape, slot_dtype(parameter.dtype));
-        for (i, input) in inputs.iter().enumerate() {
-            let expected = if i < 2 { parameter } else { slot };
-            if input.shape != expected.shape {
-                let rule = "the gradient and what is kept must have the parameter's shape";
-                return Err(Error::ShapeMismatch { op: self.name(), shapes: vec![expected.shape, input.shape], rule });
-            }
-            if input.dtype != expected.dtype {
-                return Err(Error::MixedDTypes { op: self.name(), left: expected.dtype, right: input.dtype });
-            }
-        }
-        Ok(std::iter::once(parameter).chain(inputs[2..].iter().copied()).collect())
-    }
-
-    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        dispatch_float!(outputs[0].meta.dtype, T => self.update::<T>(inputs, outputs));
-        Ok(())
-    }
-}
-
 impl Update {
+    /// The new parameter; what is kept for it changes in place, and so does the parameter if nothing else holds it.
+    /// 16-bit parameters are updated in f32 and rounded. All shapes and dtypes fit: the caller has checked them.
+    pub(super) fn apply(&self, parameter: Tensor, gradient: &Tensor, slots: &mut Few<Tensor>) -> Result<Tensor> {
+        let (shape, dtype) = (parameter.shape(), parameter.dtype());
+        let wide = slot_dtype(dtype);
+        let gradient = gradient.detach().to_dtype(wide)?.contiguous()?;
+        let parameter = if dtype == wide { parameter } else { parameter.detach().to_dtype(wide)? };
+        let mut weights = parameter.into_buffer();
+        let mut kept: Few<Buffer> = slots.drain(..).map(Tensor::into_buffer).collect();
+        dispatch_float!(wide, T => self.update::<T>(&mut weights, gradient.slice::<T>(), &mut kept));
+        slots.extend(kept.into_iter().map(|buffer| Tensor::from_buffer(buffer, shape, wide)));
+        Tensor::from_buffer(weights, shape, wide).to_dtype(dtype)
+    }
+
     /// Everything that is the same for all elements is computed in f64 and rounded once.
-    fn update<T: Real>(&self, inputs: &[&Tensor], outputs: &mut [Output]) {
+    fn update<T: Real>(&self, weights: &mut Buffer, gradient: &[T], kept: &mut [Buffer]) {
         let t = T::from_f64;
         let rate = self.learning_rate;
-        match self.algorithm {
-            Algorithm::Sgd { momentum: 0.0, weight_decay, .. } => {
+        match (self.algorithm, kept) {
+            (Algorithm::Sgd { weight_decay, .. }, []) => {
                 let (decay, rate) = (t(weight_decay), t(-rate));
-                fused::map(
-                    inputs,
-                    outputs,
+                fused::update(
+                    [weights],
+                    gradient,
                     #[inline(always)]
-                    move |[w, g]: [T; 2]| [rate.mul_add(decay.mul_add(w, g), w)],
+                    move |[w]: [T; 1], g| [rate.mul_add(decay.mul_add(w, g), w)],
                 );
             }
-            Algorithm::Sgd { momentum, nesterov, weight_decay } => {
+            (Algorithm::Sgd { momentum, nesterov, weight_decay }, [buffer]) => {
                 let (momentum, decay, rate) = (t(momentum), t(weight_decay), t(-rate));
                 // b alone, or g + momentum b.
                 let (of_g, of_b) = if nesterov { (T::ONE, momentum) } else { (T::ZERO, T::ONE) };
-                fused::map(
-                    inputs,
-                    outputs,
+                fused::update(
+                    [weights, buffer],
+                    gradient,
                     #[inline(always)]
-                    move |[w, g, b]: [T; 3]| {
+                    move |[w, b]: [T; 2], g| {
                         let g = decay.mul_add(w, g);
                         let b = momentum.mul_add(b, g);
                         [rate.mul_add(of_b.mul_add(b, of_g * g), w), b]
                     },
                 );
             }
-            Algorithm::Adam { beta1, beta2, epsilon } => self.adam::<T>([beta1, beta2, epsilon, 0.0], inputs, outputs),
-            Algorithm::AdamW { beta1, beta2, epsilon, weight_decay } => {
-                self.adam::<T>([beta1, beta2, epsilon, weight_decay], inputs, outputs);
+            (Algorithm::Adam { beta1, beta2, epsilon }, [mean, square]) => {
+                self.adam([beta1, beta2, epsilon, 0.0], [weights, mean, square], gradient);
             }
-            Algorithm::RmsProp { alpha, epsilon } => {
+            (Algorithm::AdamW { beta1, beta2, epsilon, weight_decay }, [mean, square]) => {
+                self.adam([beta1, beta2, epsilon, weight_decay], [weights, mean, square], gradient);
+            }
+            (Algorithm::RmsProp { alpha, epsilon }, [square]) => {
                 let (keep, take, epsilon, rate) = (t(alpha), t(1.0 - alpha), t(epsilon), t(-rate));
-                fused::map(
-                    inputs,
-                    outputs,
+                fused::update(
+                    [weights, square],
+                    gradient,
                     #[inline(always)]
-                    move |[w, g, a]: [T; 3]| {
+                    move |[w, a]: [T; 2], g| {
                         let a = (take * g).mul_add(g, keep * a);
                         [rate.mul_add(g / (a.sqrt() + epsilon), w), a]
                     },
                 );
             }
+            (_, kept) => unreachable!("slots() says how many tensors are kept, not {}", kept.len()),
         }
     }
 
-    fn adam<T: Real>(&self, [beta1, beta2, epsilon, decay]: [f64; 4], inputs: &[&Tensor], outputs: &mut [Output]) {
+    fn adam<T: Real>(&self, [beta1, beta2, epsilon, decay]: [f64; 4], state: [&mut Buffer; 3], gradient: &[T]) {
         let t = T::from_f64;
         let correction = |beta: f64| 1.0 - beta.powf(self.step as f64);
         let (keep1, take1, keep2, take2) = (t(beta1), t(1.0 - beta1), t(beta2), t(1.0 - beta2));
         let rate = t(-self.learning_rate / correction(beta1));
         let scale = t(1.0 / correction(beta2).sqrt());
         let (epsilon, left) = (t(epsilon), t(1.0 - self.learning_rate * decay));
-        fused::map(
-            inputs,
-            outputs,
+        fused::update(
+            state,
+            gradient,
             #[inline(always)]
-            move |[w, g, m, v]: [T; 4]| {
+            move |[w, m, v]: [T; 3], g| {
                 let m = take1.mul_add(g, keep1 * m);
                 let v = (take2 * g).mul_add(g, keep2 * v);
                 [rate.mul_add(m / v.sqrt().mul_add(scale, epsilon), left * w), m, v]

@@ -2,52 +2,52 @@
 
 use std::collections::BTreeMap;
 
+use super::algorithm::slot_dtype;
+use super::{fused, state};
+use crate::dispatch_float;
+use crate::dtype::Element;
 use crate::error::{Error, Result};
-use crate::nn::Params;
-use crate::op::{Few, Kernel, Meta, Output, launch};
-use crate::ops::same_floats;
+use crate::nn::{Param, Params};
 use crate::tensor::Tensor;
-use crate::{device::cpu::elementwise, dispatch_float};
 
-/// Averages of parameters: `average <- decay average + (1 - decay) value` after every step.
-#[derive(Debug, Clone)]
+/// Moving averages of the trained parameters: `average = decay average + (1 - decay) weight` at every update.
+///
+/// Plain, the averages start as the weights. With `debias` they start at 0 and are divided by `1 - decay^updates` when
+/// they are read (TensorFlow's zero-debias, the correction of Kingma and Ba 2015, section 3), so that the first weights do not
+/// count more than the others. What is not trained, such as running statistics, is not averaged.
+///
+/// ```
+/// use strait::nn::{Param, Params};
+/// use strait::optim::Ema;
+/// use strait::{Device, Tensor};
+/// let weight = Param::new(&Tensor::from_slice(&[1.0f64], [1], &Device::cpu())?);
+/// let mut params = Params::default();
+/// params.push("weight".to_string(), &weight);
+/// let mut ema = Ema::new(0.75, false, &params)?;
+/// weight.set(&Tensor::from_slice(&[5.0f64], [1], &Device::cpu())?)?;
+/// ema.update()?;
+/// let evaluated = ema.with_averages(|| weight.tensor().item())?;
+/// assert_eq!((evaluated, weight.tensor().item()?), (2.0, 5.0));
+/// # Ok::<(), strait::Error>(())
+/// ```
+#[derive(Debug)]
 pub struct Ema {
     decay: f64,
     debias: bool,
-    params: Params,
-    averages: Vec<Tensor>,
+    entries: Vec<Entry>,
     updates: u64,
 }
 
-/// `decay a + (1 - decay) b` in one pass.
 #[derive(Debug)]
-struct Mix {
-    decay: f64,
-}
-
-impl Kernel for Mix {
-    fn name(&self) -> &'static str {
-        "ema"
-    }
-    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        same_floats("ema", inputs)
-    }
-    fn takes_strides(&self) -> bool {
-        true
-    }
-    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        dispatch_float!(inputs[0].dtype(), T => {
-            let (keep, take) = (self.decay as T, (1.0 - self.decay) as T);
-            let (average, value) = (inputs[0].view::<T>(), inputs[1].view::<T>());
-            elementwise::binary(average, value, outputs[0].slice::<T>(), #[inline(always)] move |a: T, b: T| keep.mul_add(a, take * b));
-        });
-        Ok(())
-    }
+struct Entry {
+    name: String,
+    param: Param,
+    /// In f32 for 16-bit parameters: changes by a thousandth would be rounded away.
+    average: Tensor,
 }
 
 impl Ema {
-    /// Averages of these parameters. Plain ones start at the parameters; debiased ones start at zero and are divided by
-    /// `1 - decay^t`, so that they are averages of what was seen alone (Kingma and Ba 2015, section 3).
+    /// Averages of the trained ones of these parameters, before the first update.
     ///
     /// # Errors
     /// The decay is not in [0, 1).
@@ -55,128 +55,209 @@ impl Ema {
         if !(0.0..1.0).contains(&decay) {
             return Err(Error::OutOfRange { op: "ema", name: "decay", value: decay, expected: "at least 0 and below 1" });
         }
-        let averages = params.tensors().iter().map(|t| if debias { t.full_like(0.0) } else { Ok(t.detach()) }).collect::<Result<_>>()?;
-        Ok(Ema { decay, debias, params: params.clone(), averages, updates: 0 })
+        let entries = params
+            .trained()
+            .iter()
+            .map(|(name, param)| {
+                let tensor = param.tensor().detach();
+                let dtype = slot_dtype(tensor.dtype());
+                let average = if debias { Tensor::zeros(tensor.shape(), dtype, &tensor.device())? } else { tensor.to_dtype(dtype)? };
+                Ok(Entry { name: name.to_string(), param: param.clone(), average })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Ema { decay, debias, entries, updates: 0 })
     }
 
-    /// Takes the parameters' current values into the averages.
+    /// Number of updates made.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// Takes the parameters' present values in; call it after every step of the optimiser.
     ///
     /// # Errors
     /// The device fails.
     pub fn update(&mut self) -> Result<()> {
-        let kernel = Mix { decay: self.decay };
-        for (average, value) in self.averages.iter_mut().zip(self.params.tensors()) {
-            *average = launch(&kernel, &[average, &value])?.swap_remove(0);
+        let (keep, take) = (self.decay, 1.0 - self.decay);
+        for entry in &mut self.entries {
+            let (shape, dtype) = (entry.average.shape(), entry.average.dtype());
+            let value = entry.param.tensor().detach().to_dtype(dtype)?.contiguous()?;
+            let empty = Tensor::zeros([0], dtype, &value.device())?;
+            let mut average = std::mem::replace(&mut entry.average, empty).into_buffer();
+            dispatch_float!(dtype, T => {
+                let (keep, take) = (T::from_f64(keep), T::from_f64(take));
+                fused::update(
+                    [&mut average],
+                    value.slice::<T>(),
+                    #[inline(always)]
+                    move |[a]: [T; 1], w| [take.mul_add(w, keep * a)],
+                )
+            });
+            entry.average = Tensor::from_buffer(average, shape, dtype);
         }
         self.updates += 1;
         Ok(())
     }
 
-    /// The averages, debiased if asked for, in the order of the parameters.
+    /// Names of the parameters, and their averages as constants of the parameters' dtypes. Debiased averages of no updates do
+    /// not exist; the parameters' present values stand for them.
     ///
     /// # Errors
-    /// Debiased averages before the first update.
-    pub fn tensors(&self) -> Result<Vec<Tensor>> {
-        if !self.debias {
-            return Ok(self.averages.clone());
-        }
-        if self.updates == 0 {
-            return Err(Error::OutOfRange { op: "ema", name: "updates", value: 0.0, expected: "at least one before a debiased average" });
-        }
-        let seen = 1.0 - self.decay.powf(self.updates as f64);
-        self.averages.iter().map(|a| a.affine(1.0 / seen, 0.0)).collect()
+    /// The device fails.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        self.entries.iter().map(|entry| Ok((entry.name.clone(), self.read(entry)?))).collect()
     }
 
-    /// Runs `f` with the averages in place of the parameters, which are put back in any case.
+    fn read(&self, entry: &Entry) -> Result<Tensor> {
+        let now = entry.param.tensor().detach();
+        match (self.debias, self.updates) {
+            (true, 0) => Ok(now),
+            (true, updates) => entry.average.affine(1.0 / (1.0 - self.decay.powf(updates as f64)), 0.0)?.to_dtype(now.dtype()),
+            (false, _) => entry.average.to_dtype(now.dtype()),
+        }
+    }
+
+    /// Calls `f` while the parameters have their averages as values, and gives them their own values back, whether `f`
+    /// succeeds, fails or panics. What `f` sets the parameters to is lost.
     ///
     /// # Errors
-    /// Whatever `f` fails with.
-    pub fn with_applied<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
-        let (averages, values) = (self.tensors()?, self.params.tensors());
-        let put = |tensors: &[Tensor]| self.params.iter().zip(tensors).try_for_each(|((_, param), tensor)| param.set(tensor));
-        put(&averages)?;
-        let result = f();
-        self.params.iter().zip(&values).for_each(|((_, param), tensor)| param.replace(tensor));
-        result
+    /// Those of `f`; the device fails.
+    pub fn with_averages<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        let averages = self.entries.iter().map(|entry| self.read(entry)).collect::<Result<Vec<_>>>()?;
+        let own = Restore(self.entries.iter().map(|entry| (&entry.param, entry.param.tensor())).collect());
+        for ((param, _), average) in own.0.iter().zip(&averages) {
+            param.set(average)?;
+        }
+        f()
     }
 
-    /// The raw averages by the parameters' names.
+    /// What has to be saved, besides [`Ema::updates`], to go on bitwise the same: `encoder.0.weight` and so on, not
+    /// debiased, and in f32 for 16-bit parameters.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        self.params.iter().zip(&self.averages).map(|((name, _), a)| (name.to_string(), a.clone())).collect()
+        self.entries.iter().map(|entry| (entry.name.clone(), entry.average.clone())).collect()
     }
 
-    /// Takes over a state after this many updates.
+    /// Takes over a state that [`Ema::state`] gave after `updates` updates.
     ///
     /// # Errors
-    /// A name is missing, or a shape or dtype differs.
+    /// A name is missing or left over, or a shape, dtype or device differs; nothing is changed then.
     pub fn load(&mut self, state: &BTreeMap<String, Tensor>, updates: u64) -> Result<()> {
-        let mut averages = Vec::new();
-        for ((name, _), old) in self.params.iter().zip(&self.averages) {
-            let expected = format!("{} {}", old.dtype(), old.shape());
-            match state.get(name) {
-                Some(t) if (t.shape(), t.dtype()) == (old.shape(), old.dtype()) => averages.push(t.detach()),
-                found => {
-                    let found = found.map_or("nothing".into(), |t| format!("{} {}", t.dtype(), t.shape()));
-                    return Err(Error::BadTensor { name: format!("ema.{name}"), found, expected });
-                }
-            }
+        let loaded = state::matching(&self.state(), state)?;
+        for (entry, average) in self.entries.iter_mut().zip(loaded) {
+            entry.average = average;
         }
-        (self.averages, self.updates) = (averages, updates);
+        self.updates = updates;
         Ok(())
+    }
+}
+
+/// Parameters and the values they get back when this is dropped.
+struct Restore<'a>(Vec<(&'a Param, Tensor)>);
+
+impl Drop for Restore<'_> {
+    fn drop(&mut self) {
+        for (param, value) in &self.0 {
+            param.set(value).expect("a parameter keeps its shape and dtype, so its former value fits");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Param;
-    use crate::{DType, Device};
+    use crate::{DType, Device, Rng};
 
-    fn one(value: f64) -> (Param, Params) {
-        let param = Param::new(&Tensor::full(value, [2], DType::F64, &Device::cpu()).unwrap());
+    fn model(dtype: DType) -> (Params, Param) {
         let mut params = Params::default();
+        let param = Param::new(&Rng::new(1).normal([3, 7], dtype, &Device::cpu()).unwrap());
         params.push("w".into(), &param);
-        (param, params)
+        params.push("mean".into(), &Param::buffer(&Tensor::ones([2], dtype, &Device::cpu()).unwrap()));
+        (params, param)
+    }
+
+    fn value(t: u64, dtype: DType) -> Tensor {
+        Rng::new(100 + t).normal([3, 7], dtype, &Device::cpu()).unwrap()
+    }
+
+    fn follow(ema: &mut Ema, param: &Param, updates: u64) {
+        for _ in 0..updates {
+            param.set(&value(ema.updates(), param.tensor().dtype())).unwrap();
+            ema.update().unwrap();
+        }
     }
 
     #[test]
-    fn plain_and_debiased_by_hand() {
-        for debias in [false, true] {
-            let (param, params) = one(4.0);
-            let mut ema = Ema::new(0.75, debias, &params).unwrap();
-            let (mut plain, mut zero) = (4.0, 0.0);
-            for t in 1..=5 {
-                let value = t as f64;
-                param.set(&Tensor::full(value, [2], DType::F64, &Device::cpu()).unwrap()).unwrap();
-                ema.update().unwrap();
-                plain = 0.75 * plain + 0.25 * value;
-                zero = 0.75 * zero + 0.25 * value;
-                let expected = if debias { zero / (1.0 - 0.75f64.powi(t)) } else { plain };
-                let found = ema.tensors().unwrap()[0].to_vec::<f64>().unwrap()[1];
-                assert!((found - expected).abs() < 1e-14, "{found} {expected}");
+    fn averages_match_the_formulas() {
+        for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 1e-6), (DType::BF16, 1e-2)] {
+            for debias in [false, true] {
+                let (params, param) = model(dtype);
+                let mut expected = if debias { vec![0.0; 21] } else { param.tensor().to_f64_vec().unwrap() };
+                let mut ema = Ema::new(0.9, debias, &params).unwrap();
+                assert_eq!(ema.tensors().unwrap()[0].1.to_f64_vec().unwrap(), param.tensor().to_f64_vec().unwrap());
+                for t in 0..10 {
+                    follow(&mut ema, &param, 1);
+                    let values = value(t, dtype).to_f64_vec().unwrap();
+                    expected.iter_mut().zip(values).for_each(|(e, v)| *e = 0.9 * *e + 0.1 * v);
+                    let correction = if debias { 1.0 - 0.9f64.powi(t as i32 + 1) } else { 1.0 };
+                    let found = ema.tensors().unwrap();
+                    assert_eq!((found.len(), found[0].0.as_str(), found[0].1.dtype()), (1, "w", dtype));
+                    for (found, expected) in found[0].1.to_f64_vec().unwrap().iter().zip(&expected) {
+                        assert!((found - expected / correction).abs() <= tolerance, "{dtype} {debias}: {found} for {expected}");
+                    }
+                }
             }
         }
     }
 
     #[test]
-    fn applied_for_a_while_only() {
-        let (param, params) = one(4.0);
-        let ema = Ema::new(0.5, false, &params).unwrap();
-        param.set(&Tensor::full(9.0, [2], DType::F64, &Device::cpu()).unwrap()).unwrap();
-        let inside = ema.with_applied(|| param.tensor().mean_all()?.item()).unwrap();
-        assert_eq!((inside, param.tensor().mean_all().unwrap().item().unwrap()), (4.0, 9.0));
-        assert!(ema.with_applied(|| Err::<(), _>(Error::TooManyAxes { rank: 9 })).is_err());
-        assert_eq!(param.tensor().mean_all().unwrap().item().unwrap(), 9.0);
-        assert!(param.is_trained());
-        assert!(Ema::new(1.0, false, &params).is_err() && Ema::new(0.5, true, &params).unwrap().tensors().is_err());
+    fn own_values_come_back_after_success_failure_and_panic() {
+        let (params, param) = model(DType::F32);
+        let mut ema = Ema::new(0.9, true, &params).unwrap();
+        follow(&mut ema, &param, 3);
+        let bits = |t: &Tensor| t.to_vec::<f32>().unwrap();
+        let (own, average) = (bits(&param.tensor()), bits(&ema.tensors().unwrap()[0].1));
+        assert_ne!(own, average);
+        let seen = ema.with_averages(|| Ok((bits(&param.tensor()), param.is_trained()))).unwrap();
+        assert_eq!(seen, (average, true));
+        assert_eq!((bits(&param.tensor()), param.is_trained()), (own.clone(), true));
+        let error = ema.with_averages(|| param.tensor().item()).unwrap_err();
+        assert!(matches!(error, Error::BadShape { op: "item", .. }));
+        assert_eq!(bits(&param.tensor()), own);
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ema.with_averages(|| -> Result<()> { panic!("in f") })));
+        assert!(panic.is_err());
+        assert_eq!(bits(&param.tensor()), own);
     }
 
     #[test]
-    fn states_must_fit() {
-        let (_, params) = one(1.0);
-        let mut ema = Ema::new(0.5, false, &params).unwrap();
-        let state: BTreeMap<String, Tensor> = ema.state().into_iter().collect();
-        ema.load(&state, 3).unwrap();
-        assert!(ema.load(&BTreeMap::new(), 3).unwrap_err().to_string().contains("ema.w"));
+    fn a_loaded_state_goes_on_with_the_same_bits() {
+        for dtype in [DType::F32, DType::F16] {
+            let (params, param) = model(dtype);
+            let mut whole = Ema::new(0.99, true, &params).unwrap();
+            follow(&mut whole, &param, 3);
+            let mut resumed = Ema::new(0.99, true, &params).unwrap();
+            resumed.load(&whole.state().into_iter().collect(), whole.updates()).unwrap();
+            follow(&mut whole, &param, 3);
+            follow(&mut resumed, &param, 3);
+            let bits = |ema: &Ema| ema.state().iter().map(|(n, t)| (n.clone(), t.to_vec::<f32>().unwrap())).collect::<Vec<_>>();
+            assert_eq!(bits(&whole), bits(&resumed));
+            assert_eq!(bits(&whole)[0].0, "w");
+            assert_eq!(whole.tensors().unwrap()[0].1.to_f64_vec().unwrap(), resumed.tensors().unwrap()[0].1.to_f64_vec().unwrap());
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_rejected() {
+        let (params, param) = model(DType::F32);
+        for decay in [-0.1, 1.0, f64::NAN] {
+            assert!(matches!(Ema::new(decay, false, &params), Err(Error::OutOfRange { name: "decay", .. })));
+        }
+        let mut ema = Ema::new(0.9, false, &params).unwrap();
+        assert!(matches!(ema.load(&BTreeMap::new(), 1), Err(Error::BadTensor { name, .. }) if name == "w"));
+        let wide = [("w".to_string(), param.tensor().to_dtype(DType::F64).unwrap())].into_iter().collect();
+        assert!(matches!(ema.load(&wide, 1), Err(Error::BadTensor { name, .. }) if name == "w"));
+        let mut more: BTreeMap<_, _> = ema.state().into_iter().collect();
+        more.insert("ema.v".into(), param.tensor());
+        assert!(matches!(ema.load(&more, 1), Err(Error::BadTensor { name, .. }) if name == "ema.v"));
+        assert_eq!(ema.updates(), 0);
     }
 }

@@ -1,79 +1,64 @@
-//! One pass over several tensors of one shape: reads all inputs of an element, writes all its outputs.
+//! One pass over a parameter and what is kept for it: reads and writes each element where it lies.
 
+use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
-use crate::op::Output;
-use crate::tensor::Tensor;
 
-/// Elements computed together. They are read into and written from local arrays: with seven slices at once the compiler would
+/// Elements computed together. They are read into and written from local arrays: with several slices at once the compiler would
 /// not prove that none overlap, and give up on vector code.
 const LANES: usize = 16;
 
-/// `outputs[..][i] = f(inputs[..][i])` for every element `i` of contiguous tensors of one float type.
+/// `state[..][i] = f(state[..][i], input[i])` for every element `i`.
 ///
 /// Mark `f` `#[inline(always)]`: it is compiled into vector code.
-pub(super) fn map<T: Real, const I: usize, const O: usize>(
-    inputs: &[&Tensor],
-    outputs: &mut [Output],
-    f: impl Fn([T; I]) -> [T; O] + Copy + Send + Sync,
-) {
-    assert_eq!((inputs.len(), outputs.len()), (I, O), "inputs and outputs of the function");
-    let inputs: [&[T]; I] = std::array::from_fn(|k| inputs[k].slice::<T>());
-    let chunks = inputs[0].len().div_ceil(CHUNK);
-    let mut parts: Vec<_> = outputs.iter_mut().map(|o| o.slice::<T>().chunks_mut(CHUNK)).collect();
-    let mut tasks: Vec<[&mut [T]; O]> =
-        (0..chunks).map(|_| std::array::from_fn(|k| parts[k].next().expect("outputs as long as inputs"))).collect();
+pub(super) fn update<T: Real, const S: usize>(state: [&mut Buffer; S], input: &[T], f: impl Fn([T; S], T) -> [T; S] + Copy + Send + Sync) {
+    let mut parts = state.map(|s| s.as_mut_slice::<T>().chunks_mut(CHUNK));
+    let chunks = input.len().div_ceil(CHUNK);
+    let mut tasks: Vec<[&mut [T]; S]> =
+        (0..chunks).map(|_| std::array::from_fn(|k| parts[k].next().expect("state as long as the input"))).collect();
     chunks_mut(&mut tasks, 1, |i, task| {
-        let out = &mut task[0];
-        let len = out[0].len();
-        let x = inputs.map(|x| &x[i * CHUNK..][..len]);
+        let state = &mut task[0];
+        let input = &input[i * CHUNK..][..state[0].len()];
         simd(
             #[inline(always)]
-            || chunk(x, out, f),
+            || chunk(state, input, f),
         );
     });
 }
 
 #[inline(always)]
-fn chunk<T: Real, const I: usize, const O: usize>(x: [&[T]; I], out: &mut [&mut [T]; O], f: impl Fn([T; I]) -> [T; O] + Copy) {
-    let len = out[0].len();
+fn chunk<T: Real, const S: usize>(state: &mut [&mut [T]; S], input: &[T], f: impl Fn([T; S], T) -> [T; S] + Copy) {
     let mut at = 0;
-    while at + LANES <= len {
-        let mut block = [[T::ZERO; LANES]; I];
-        for k in 0..I {
-            block[k].copy_from_slice(&x[k][at..at + LANES]);
+    while at < input.len() {
+        let count = LANES.min(input.len() - at);
+        if count == LANES {
+            lanes::<T, S>(state, input, at, LANES, f);
+        } else {
+            lanes::<T, S>(state, input, at, count, f);
         }
-        let result = lanes(&block, f);
-        for k in 0..O {
-            out[k][at..at + LANES].copy_from_slice(&result[k]);
-        }
-        at += LANES;
-    }
-    let rest = len - at;
-    if rest > 0 {
-        let mut block = [[T::ZERO; LANES]; I];
-        for k in 0..I {
-            block[k][..rest].copy_from_slice(&x[k][at..]);
-        }
-        let result = lanes(&block, f);
-        for k in 0..O {
-            out[k][at..].copy_from_slice(&result[k][..rest]);
-        }
+        at += count;
     }
 }
 
 #[inline(always)]
-fn lanes<T: Real, const I: usize, const O: usize>(block: &[[T; LANES]; I], f: impl Fn([T; I]) -> [T; O]) -> [[T; LANES]; O] {
-    let mut result = [[T::ZERO; LANES]; O];
+fn lanes<T: Real, const S: usize>(state: &mut [&mut [T]; S], input: &[T], at: usize, count: usize, f: impl Fn([T; S], T) -> [T; S]) {
+    let mut block = [[T::ZERO; LANES]; S];
+    let mut given = [T::ZERO; LANES];
+    for k in 0..S {
+        block[k][..count].copy_from_slice(&state[k][at..at + count]);
+    }
+    given[..count].copy_from_slice(&input[at..at + count]);
     for lane in 0..LANES {
-        let mut x = [T::ZERO; I];
-        for k in 0..I {
+        let mut x = [T::ZERO; S];
+        for k in 0..S {
             x[k] = block[k][lane];
         }
-        let y = f(x);
-        for k in 0..O {
-            result[k][lane] = y[k];
+        let y = f(x, given[lane]);
+        for k in 0..S {
+            block[k][lane] = y[k];
         }
     }
-    result
+    for k in 0..S {
+        state[k][at..at + count].copy_from_slice(&block[k][..count]);
+    }
 }

@@ -1,12 +1,14 @@
 //! Optimisers, moving averages of weights, schedules and gradient clipping.
 
 mod algorithm;
+mod clip;
 mod ema;
 mod fused;
 mod schedule;
 mod state;
 
 pub use algorithm::Algorithm;
+pub use clip::clip_grad_norm;
 pub use ema::Ema;
 pub use schedule::Schedule;
 
@@ -14,7 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Error, Result};
 use crate::nn::{Param, Params};
-use crate::op::{Few, launch};
+use crate::op::Few;
 use crate::tensor::Tensor;
 use algorithm::{Update, slot_dtype};
 
@@ -122,14 +124,9 @@ impl Optimizer {
                 return Err(Error::MixedDevices { op, left, right });
             }
         }
-        let kernel = Update { algorithm: self.algorithm, learning_rate, step: self.steps + 1 };
+        let update = Update { algorithm: self.algorithm, learning_rate, step: self.steps + 1 };
         for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
-            let tensor = entry.param.tensor();
-            let inputs: Few<&Tensor> = [&tensor, gradient].into_iter().chain(&entry.slots).collect();
-            let mut results = launch(&kernel, &inputs)?;
-            drop(inputs);
-            entry.param.set(&results.remove(0))?;
-            entry.slots = results;
+            entry.param.update(|parameter| update.apply(parameter, gradient, &mut entry.slots))?;
         }
         self.steps += 1;
         Ok(())

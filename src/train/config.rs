@@ -69,7 +69,7 @@ pub struct VibRun {
     pub confidence_penalty: f64,
     /// Learning rate of the first epoch.
     pub learning_rate: f64,
-    /// Decay of the averaged weights that are evaluated; 0 evaluates the weights themselves.
+    /// Decay of the averaged weights (zero-debiased) that are evaluated; 0 evaluates the weights themselves.
     pub ema_decay: f64,
     /// Epochs between evaluations.
     pub evaluate_every: u64,
@@ -108,7 +108,7 @@ impl Default for VibRun {
             checkpoint_every: 0,
             beta: Beta::Fixed { value: 1e-3 },
             optimizer: Algorithm::Adam { beta1: 0.5, beta2: 0.999, epsilon: 1e-8 },
-            schedule: Schedule::Step { factor: 0.97, every: 2.0 },
+            schedule: Schedule::Step { factor: 0.97, every: 2 },
         }
     }
 }
@@ -123,6 +123,7 @@ impl VibRun {
         let syntax =
             |origin: &str, message: &str| Error::ConfigSyntax { origin: origin.into(), message: message.trim().replace('\n', " ") };
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| syntax(origin, &e.to_string()))?;
+        let usual = toml::Table::try_from(VibRun::default()).expect("a table of plain values can always be written");
         for change in changes {
             let (key, value) = change.split_once('=').ok_or_else(|| syntax(change, "a change must have the form key=value"))?;
             // A bare word is taken as a string, so that quotes need not survive the shell.
@@ -130,6 +131,11 @@ impl VibRun {
                 .parse()
                 .or_else(|_| format!("value = {}", toml::Value::String(value.into())).parse())
                 .map_err(|e: toml::de::Error| syntax(change, e.message()))?;
+            // A change inside a table that the text does not have is one of the usual table.
+            let head = key.split('.').next().unwrap_or(key).trim();
+            if let (false, Some(usual)) = (table.contains_key(head), usual.get(head)) {
+                table.insert(head.into(), usual.clone());
+            }
             set(&mut table, key.trim(), parsed["value"].clone()).map_err(|message| syntax(change, &message))?;
         }
         let run: VibRun = table.try_into().map_err(|e: toml::de::Error| syntax(origin, &e.to_string()))?;

@@ -73,7 +73,7 @@ impl VibTrainer {
         let model = Vib::new(run.architecture(data.pixels(), data.classes), &mut streams, DType::F32, device)?;
         let params = model.params();
         let optimizer = Optimizer::new(run.optimizer, &params)?;
-        let ema = if run.ema_decay > 0.0 { Some(Ema::new(run.ema_decay, false, &params)?) } else { None };
+        let ema = if run.ema_decay > 0.0 { Some(Ema::new(run.ema_decay, true, &params)?) } else { None };
         let [order_key, _] = rng.split().state();
         let beta = run.beta.initial();
         Ok(VibTrainer {
@@ -150,12 +150,11 @@ impl VibTrainer {
     /// [`Error::Diverged`] if the loss or a gradient is not finite, naming the op that made it first.
     pub fn step(&mut self) -> Result<StepStats> {
         let diverged = |step: u64, cause: Error| Error::Diverged { step, cause: Box::new(cause) };
-        let epoch = self.done as f64 / self.steps_per_epoch() as f64;
         let (x, labels) = self.batch()?;
         let noise = Noise::Draw(self.rng.draw());
         let objective = self.run.objective(self.beta);
         let loss = self.model.loss(&x, &labels, &objective, self.run.train_samples, noise, &mut Mode::Train(&mut self.rng))?;
-        let learning_rate = self.run.schedule.value(self.run.learning_rate, epoch.floor());
+        let learning_rate = self.run.schedule.value(self.run.learning_rate, self.done / self.steps_per_epoch());
         let stats = StepStats {
             loss: loss.loss.item()?,
             cross_entropy: loss.cross_entropy.item()?,
@@ -192,11 +191,11 @@ impl VibTrainer {
         Ok(stats)
     }
 
-    /// Runs `f` with the averaged weights in place of the current ones.
+    /// Runs `f` with the averaged weights, if there are any yet, in place of the current ones.
     fn averaged<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
         match &self.ema {
-            Some(ema) => ema.with_applied(f),
-            None => f(),
+            Some(ema) if ema.updates() > 0 => ema.with_averages(f),
+            _ => f(),
         }
     }
 
@@ -231,10 +230,7 @@ impl VibTrainer {
             .map(|(name, sum)| (name.to_string(), sum / count.max(1.0)))
             .to_vec();
         values.push(("beta".into(), self.beta));
-        values.push((
-            "learning_rate".into(),
-            self.run.schedule.value(self.run.learning_rate, ((self.done - 1) / self.steps_per_epoch()) as f64),
-        ));
+        values.push(("learning_rate".into(), self.run.schedule.value(self.run.learning_rate, (self.done - 1) / self.steps_per_epoch())));
         values.extend(self.evaluate()?.values("test_"));
         if let Some(split) = &self.validation {
             values.extend(self.averaged(|| self.evaluator().run(&self.model, split, &self.device))?.values("validation_"));

@@ -77,8 +77,8 @@ fn ema(case: &Case, precision: Precision) -> Outcome<Results> {
         weight.set(&value)?;
         plain.update()?;
         debiased.update()?;
-        averages.extend(plain.tensors()?);
-        debiased_averages.extend(debiased.tensors()?);
+        averages.extend(plain.tensors()?.into_iter().map(|(_, t)| t));
+        debiased_averages.extend(debiased.tensors()?.into_iter().map(|(_, t)| t));
     }
     Ok(vec![("out.ema".to_string(), stacked(&averages)?), ("out.ema_debiased".to_string(), stacked(&debiased_averages)?)])
 }

@@ -84,6 +84,14 @@ impl Buffer {
     }
 }
 
+impl Clone for Buffer {
+    fn clone(&self) -> Buffer {
+        let mut copy = Buffer::new(self.bytes);
+        copy.as_mut_slice::<u8>().copy_from_slice(self.as_slice());
+        copy
+    }
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         let blocks = std::mem::take(&mut self.blocks);
@@ -127,7 +135,7 @@ mod tests {
             assert_eq!(buffer.as_slice::<f32>().len(), bytes / 4);
             assert!(buffer.as_slice::<f32>().iter().all(|&v| v == 0.0));
             buffer.as_mut_slice::<f32>().fill(1.0);
-            assert_eq!(bytes == 0 || buffer.as_slice::<u8>().as_ptr() as usize % 64 == 0, true);
+            assert!(bytes == 0 || (buffer.as_slice::<u8>().as_ptr() as usize).is_multiple_of(64));
         }
     }
 }
