@@ -149,7 +149,10 @@ fn check_devices(name: &'static str, inputs: &[&Tensor]) -> Result<()> {
 }
 
 /// Computes `kernel` without recording it.
-pub(crate) fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few<Tensor>> {
+///
+/// # Errors
+/// The inputs are on different devices; those of the kernel.
+pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few<Tensor>> {
     check_devices(kernel.name(), inputs)?;
     let metas: Few<Meta> = inputs.iter().map(|t| Meta { shape: t.shape(), dtype: t.dtype() }).collect();
     let results = kernel.infer(&metas)?;
@@ -184,7 +187,10 @@ fn run(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor], results: &[Meta]) ->
 }
 
 /// Runs an op with several results and records the call if an input is tracked.
-pub(crate) fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
+///
+/// # Errors
+/// The inputs are on different devices; those of the op.
+pub fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
     let visible = op.visible();
     let mut results = launch(&op, inputs)?;
     let saved: Few<Tensor> = results.drain(visible..).collect();
@@ -200,8 +206,45 @@ pub(crate) fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>>
         .collect())
 }
 
-/// Runs an op with one result and records the call if an input is tracked.
-pub(crate) fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
+/// Runs an op with one result and records the call if an input is tracked. An op of your own needs nothing else:
+///
+/// ```
+/// use strait::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+/// use strait::{Device, Result, Tensor, check};
+///
+/// /// `x^3`, for f64 alone.
+/// #[derive(Debug)]
+/// struct Cube;
+///
+/// impl Kernel for Cube {
+///     fn name(&self) -> &'static str {
+///         "cube"
+///     }
+///     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+///         Ok([inputs[0]].into_iter().collect())
+///     }
+///     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+///         let x = inputs[0].slice::<f64>();
+///         outputs[0].slice::<f64>().iter_mut().zip(x).for_each(|(y, x)| *y = x * x * x);
+///         Ok(())
+///     }
+/// }
+///
+/// impl Op for Cube {
+///     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+///         let slope = v.inputs[0].square()?.affine(3.0, 0.0)?;
+///         Ok([Some(v.cotangent().mul(&slope)?)].into_iter().collect())
+///     }
+/// }
+///
+/// let x = Tensor::from_vec(vec![0.5f64, -2.0], [2], &Device::cpu())?;
+/// check::gradcheck(|x| apply(Cube, &[&x[0]]), &[x], 2)?;
+/// # Ok::<(), strait::Error>(())
+/// ```
+///
+/// # Errors
+/// The inputs are on different devices; those of the op.
+pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
     if let [input] = inputs
         && let Some(layout) = op.view(input.layout())
     {

@@ -226,15 +226,21 @@ impl Tensor {
         &self.0.storage
     }
 
-    /// The storage's elements (all of them) and the layout that says which are this tensor's.
-    pub(crate) fn view<T: Element>(&self) -> (&[T], &Layout) {
-        debug_assert_eq!(T::DTYPE, self.dtype());
+    /// The storage's elements (all of them) and the layout that says which are this tensor's. For kernels.
+    ///
+    /// # Panics
+    /// `T` is not the element type.
+    pub fn view<T: Element>(&self) -> (&[T], &Layout) {
+        assert_eq!(T::DTYPE, self.dtype(), "the element type of the view");
         (self.0.storage.cpu().as_slice(), &self.0.layout)
     }
 
-    /// The elements of a contiguous tensor.
-    pub(crate) fn slice<T: Element>(&self) -> &[T] {
-        debug_assert!(self.layout().is_contiguous());
+    /// The elements of a contiguous tensor. For kernels, whose inputs are contiguous unless they say otherwise.
+    ///
+    /// # Panics
+    /// The tensor is not contiguous, or `T` is not its element type.
+    pub fn slice<T: Element>(&self) -> &[T] {
+        assert!(self.layout().is_contiguous(), "only contiguous tensors are slices");
         let (data, layout) = self.view::<T>();
         &data[layout.offset..layout.offset + layout.shape.len()]
     }

@@ -1,10 +1,9 @@
 //! Single operations.
 
-use strait::device::cpu::conv::{ConvDims, conv2d, conv2d_input_grad, conv2d_weight_grad};
-use strait::device::cpu::pairwise::{Estimator, Kernel, mmd2};
-use strait::{Activation, DType, Device, Result, Rng, Tensor, grad};
+use strait::ops::{ConvOptions, Estimator, MmdKernel};
+use strait::{Activation, DType, Device, Gradient, Result, Rng, Tensor, grad};
 
-use super::data::{labels, tensor, values};
+use super::data::{labels, tensor};
 use super::{Run, Work, eval};
 
 /// Elements of the elementwise work.
@@ -72,40 +71,27 @@ fn cross_entropy() -> Box<dyn Run> {
 
 /// Value and gradient in x of the V-statistic with the kernel exp(-u / (2 d)).
 fn discrepancy(n: usize, d: usize) -> Box<dyn Run> {
-    let x = values(n * d, 1);
-    let y: Vec<f32> = values(n * d, 2).iter().map(|v| v + 0.125).collect();
-    let kernel = Kernel::Rbf(vec![(d as f64).sqrt()]);
-    let mut gradient = vec![0.0; n * d];
+    let x = tensor(&[n, d], 1, 1.0).requires_grad();
+    let y = tensor(&[n, d], 2, 1.0).affine(1.0, 0.125).expect("floats");
+    let kernel = MmdKernel::Rbf(vec![(d as f64).sqrt()]);
     eval(move || {
-        let value = mmd2(&x, &y, d, &kernel, Estimator::Biased, Some(&mut gradient), None);
-        Ok(vec![Tensor::full(value, [], DType::F64, &Device::cpu())?, Tensor::from_slice(&gradient, [n, d], &Device::cpu())?])
+        let value = x.mmd2(&y, &kernel, Estimator::Biased)?;
+        let gradient = grad(&value, &[&x])?;
+        Ok(vec![value, gradient[0].clone()])
     })
 }
 
-/// 32 images of 32 x 32 with 64 channels, 64 filters of 3 x 3, padding 1.
+/// 32 images of 32 x 32 with 64 channels, 64 filters of 3 x 3, padding 1; backward with a cotangent of the output's shape.
 fn convolution(backward: bool) -> Box<dyn Run> {
-    let size = 32;
-    let dims = ConvDims {
-        batch: 32,
-        in_channels: 64,
-        out_channels: 64,
-        input: [size; 2],
-        kernel: [3; 2],
-        output: [size; 2],
-        stride: [1; 2],
-        padding: [1; 2],
-        dilation: [1; 2],
-    };
-    let images = [32, 64, size, size];
-    let (x, w, g) = (values(images.iter().product(), 1), values(64 * 64 * 9, 2), values(images.iter().product(), 3));
-    let (mut y, mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+    let images = [32, 64, 32, 32];
+    let (x, w, g) = (tensor(&images, 1, 1.0), tensor(&[64, 64, 3, 3], 2, 1.0), tensor(&images, 3, 1.0));
+    let options = ConvOptions::default().padding(1);
+    if !backward {
+        return eval(move || Ok(vec![x.conv2d(&w, None, options)?]));
+    }
+    let (x, w) = (x.requires_grad(), w.requires_grad());
     eval(move || {
-        conv2d(&mut y, &x, &w, &dims);
-        if backward {
-            conv2d_input_grad(&mut dx, &g, &w, &dims);
-            conv2d_weight_grad(&mut dw, &x, &g, &dims);
-        }
-        let tensor = |v: &[f32]| Tensor::from_slice(v, [v.len()], &Device::cpu());
-        Ok(if backward { vec![tensor(&dx)?, tensor(&dw)?] } else { vec![tensor(&y)?] })
+        let y = x.conv2d(&w, None, options)?;
+        Gradient::of(&y).cotangent(&g).wrt(&[&x, &w])
     })
 }

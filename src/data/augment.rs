@@ -9,7 +9,7 @@ pub fn shift_images(images: &mut [f32], image: [usize; 3], largest: usize, draw:
     let mut shifted = vec![0.0f32; height * width];
     for (i, image) in images.chunks_mut(channels * height * width).enumerate() {
         let choices = 2 * largest as u64 + 1;
-        let offset = |axis: u64| (u64::from(draw.word(2 * i as u64 + axis)) * choices >> 32) as isize - largest as isize;
+        let offset = |axis: u64| ((u64::from(draw.word(2 * i as u64 + axis)) * choices) >> 32) as isize - largest as isize;
         let (down, right) = (offset(0), offset(1));
         for plane in image.chunks_mut(height * width) {
             for (at, out) in shifted.iter_mut().enumerate() {

@@ -69,7 +69,7 @@ pub struct Posterior {
     pub mean: Tensor,
     /// Samples [samples, rows, k].
     pub z: Tensor,
-    /// Rate KL(p(z|x) || N(0, I)) in nats [rows].
+    /// Rate KL(p(z|x) || N(0, I)) in nats `[rows]`.
     pub kl: Tensor,
 }
 
@@ -208,7 +208,7 @@ impl Vib {
         }
     }
 
-    /// The loss on inputs [rows, inputs] with labels [rows] (i64): cross entropy averaged over `samples` of z, plus beta
+    /// The loss on inputs [rows, inputs] with labels `[rows]` (i64): cross entropy averaged over `samples` of z, plus beta
     /// times the mean rate (equation 17).
     ///
     /// # Errors
@@ -293,7 +293,7 @@ mod tests {
         let centred = z.sub(&mean).unwrap();
         let found = centred.t().unwrap().matmul(&centred).unwrap().affine(1.0 / 200_000.0, 0.0).unwrap().to_f64_vec().unwrap();
         for (f, e) in found.iter().zip(covariance.to_f64_vec().unwrap()) {
-            assert!((f - e).abs() < 0.03, "{f} {e}");
+            approx::assert_abs_diff_eq!(*f, e, epsilon = 0.03);
         }
     }
 
@@ -308,7 +308,7 @@ mod tests {
             vib.loss(&x, &labels, &VibObjective::default(), s, Noise::Given(noise), &mut Mode::Eval).unwrap().loss.item().unwrap()
         };
         let each: f64 = (0..3).map(|s| loss(&noise.narrow(0, s, 1).unwrap(), 1)).sum();
-        assert!((loss(&noise, 3) - each / 3.0).abs() < 1e-12);
+        approx::assert_relative_eq!(loss(&noise, 3), each / 3.0, max_relative = 1e-12);
         let y = vib.loss(&x, &labels, &VibObjective { beta: 1.0, ..Default::default() }, 3, Noise::Given(&noise), &mut Mode::Eval).unwrap();
         assert!(grad(&y.loss, &vib.params().tensors().iter().collect::<Vec<_>>()).is_ok());
         assert!((y.probabilities().unwrap().sum_all().unwrap().item().unwrap() - 2.0).abs() < 1e-12);

@@ -9,12 +9,12 @@ use crate::ops::{Activation, ConvOptions};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// `activation(conv2d(x, W) + b)` with weight [out, in, kh, kw] and bias [out].
+/// `activation(conv2d(x, W) + b)` with weight [out, in, kh, kw] and bias `[out]`.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     /// [out, in, kh, kw].
     pub weight: Param,
-    /// [out].
+    /// `[out]`.
     pub bias: Option<Param>,
     /// How the window moves.
     pub options: ConvOptions,
@@ -65,12 +65,12 @@ impl Module for Conv2d {
     }
 }
 
-/// `activation(conv_transpose2d(x, W) + b)` with weight [in, out, kh, kw] and bias [out].
+/// `activation(conv_transpose2d(x, W) + b)` with weight [in, out, kh, kw] and bias `[out]`.
 #[derive(Debug, Clone)]
 pub struct ConvTranspose2d {
     /// [in, out, kh, kw].
     pub weight: Param,
-    /// [out].
+    /// `[out]`.
     pub bias: Option<Param>,
     /// How the window moves over the result.
     pub options: ConvOptions,

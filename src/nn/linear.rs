@@ -9,12 +9,12 @@ use crate::ops::Activation;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// `activation(x W^T + b)` with weight [out, in] and bias [out].
+/// `activation(x W^T + b)` with weight [out, in] and bias `[out]`.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// [out, in].
     pub weight: Param,
-    /// [out].
+    /// `[out]`.
     pub bias: Option<Param>,
     /// Applied to the result.
     pub activation: Activation,

@@ -14,13 +14,13 @@ use crate::tensor::Tensor;
 /// buffers: saved with the parameters, not trained.
 #[derive(Debug, Clone)]
 pub struct BatchNorm {
-    /// [C], starts as ones.
+    /// `[C]`, starts as ones.
     pub weight: Param,
-    /// [C], starts as zeros.
+    /// `[C]`, starts as zeros.
     pub bias: Param,
-    /// [C], starts as zeros.
+    /// `[C]`, starts as zeros.
     pub running_mean: Param,
-    /// [C], starts as ones.
+    /// `[C]`, starts as ones.
     pub running_var: Param,
     /// The share of a batch in the running estimates; 0.1 unless changed.
     pub momentum: f64,
@@ -81,9 +81,9 @@ impl Module for BatchNorm {
 /// Layer norm over the last axis (Ba et al. 2016); the same in training and evaluation.
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
-    /// [features], starts as ones.
+    /// `[features]`, starts as ones.
     pub weight: Param,
-    /// [features], starts as zeros.
+    /// `[features]`, starts as zeros.
     pub bias: Param,
     /// Added to the variance; 1e-5 unless changed.
     pub eps: f64,

@@ -30,7 +30,7 @@ pub enum Noise<'a> {
 pub struct Bottleneck {
     /// Samples [samples, rows, k].
     pub z: Tensor,
-    /// KL(N(mu, diag sigma^2) || N(0, I)) in nats [rows].
+    /// KL(N(mu, diag sigma^2) || N(0, I)) in nats `[rows]`.
     pub kl: Tensor,
 }
 

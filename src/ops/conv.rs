@@ -257,7 +257,7 @@ impl Op for ConvWeight {
 }
 
 impl Tensor {
-    /// The convolution of images [N, Ci, H, W] with a weight [Co, Ci, kh, kw], plus a bias [Co]: [N, Co, Ho, Wo] with
+    /// The convolution of images [N, Ci, H, W] with a weight [Co, Ci, kh, kw], plus a bias `[Co]`: [N, Co, Ho, Wo] with
     /// `Ho = floor((H + 2 padding - dilation (kh - 1) - 1) / stride) + 1`.
     ///
     /// # Errors
@@ -271,7 +271,7 @@ impl Tensor {
         }
     }
 
-    /// The transposed convolution of [N, Ci, Ho, Wo] with a weight [Ci, Co, kh, kw], plus a bias [Co]: [N, Co, H, W] with
+    /// The transposed convolution of [N, Ci, Ho, Wo] with a weight [Ci, Co, kh, kw], plus a bias `[Co]`: [N, Co, H, W] with
     /// `H = (Ho - 1) stride - 2 padding + dilation (kh - 1) + 1 + output_padding`. It is the adjoint of the [`Tensor::conv2d`]
     /// with this weight; `output_padding` chooses among the sizes that this convolution maps to Ho, and adds no zeros.
     ///

@@ -196,7 +196,7 @@ impl Tensor {
         if axis < self.rank() { Ok(()) } else { Err(Error::AxisOutOfRange { op, axis, shape: self.shape() }) }
     }
 
-    /// The entries of `axis` that `index` [n] (i64) names, in its order.
+    /// The entries of `axis` that `index` `[n]` (i64) names, in its order.
     ///
     /// # Errors
     /// Axis or index out of range; a wrong dtype.

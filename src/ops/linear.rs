@@ -113,7 +113,7 @@ impl Op for Linear {
 }
 
 impl Tensor {
-    /// `activation(x W^T + b)`: x [.., in], weight [out, in], bias [out].
+    /// `activation(x W^T + b)`: x [.., in], weight [out, in], bias `[out]`.
     ///
     /// # Errors
     /// The shapes do not fit; dtypes or devices are mixed; a leaky slope that is not positive.

@@ -179,8 +179,8 @@ impl Tensor {
         scale_and_shift("layer_norm", standard, weight, bias, Over::Last)
     }
 
-    /// Each channel of [N, C] or [N, C, H, W] standardised by the mean and biased variance of this batch, then times `weight` [C]
-    /// and plus `bias` [C] (Ioffe and Szegedy 2015).
+    /// Each channel of [N, C] or [N, C, H, W] standardised by the mean and biased variance of this batch, then times `weight` `[C]`
+    /// and plus `bias` `[C]` (Ioffe and Szegedy 2015).
     ///
     /// # Errors
     /// Other ranks; a channel without an element; a weight or bias of another length; a negative `eps`; dtypes or devices are
@@ -189,7 +189,7 @@ impl Tensor {
         Ok(self.batch_norm_moments(weight, bias, eps)?.0)
     }
 
-    /// [`Tensor::batch_norm`] with the mean [C] and the biased variance [C] of the batch, in f32 for 16-bit floats.
+    /// [`Tensor::batch_norm`] with the mean `[C]` and the biased variance `[C]` of the batch, in f32 for 16-bit floats.
     ///
     /// # Errors
     /// As for [`Tensor::batch_norm`].
@@ -200,7 +200,7 @@ impl Tensor {
         Ok((scale_and_shift("batch_norm", results.remove(0), weight, bias, Over::Channels)?, mean, variance))
     }
 
-    /// Batch norm with a given mean [C] and variance [C], such as running statistics.
+    /// Batch norm with a given mean `[C]` and variance `[C]`, such as running statistics.
     ///
     /// # Errors
     /// Other ranks than those of [N, C] and [N, C, H, W]; a vector of another length; a negative `eps`; dtypes or devices are mixed.

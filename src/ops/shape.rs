@@ -361,7 +361,7 @@ impl Tensor {
     pub fn halves(&self, axis: usize) -> Result<(Tensor, Tensor)> {
         check_axis("halves", self, axis)?;
         let length = self.dims()[axis];
-        if length % 2 != 0 {
+        if !length.is_multiple_of(2) {
             return Err(Error::BadShape { op: "halves", shape: self.shape(), expected: "an even length" });
         }
         Ok((self.narrow(axis, 0, length / 2)?, self.narrow(axis, length / 2, length / 2)?))

@@ -215,7 +215,7 @@ impl Tensor {
         self.on_last_axis("log_softmax", axis, |x| apply(Softmax { log: true }, &[x]))
     }
 
-    /// The cross entropy, in nats, of each row of logits [rows, classes] with its label [rows] (i64).
+    /// The cross entropy, in nats, of each row of logits [rows, classes] with its label `[rows]` (i64).
     ///
     /// `label_smoothing` s gives the label's class the probability 1 - s + s/classes and every other s/classes
     /// (Szegedy et al. 2016, section 7).

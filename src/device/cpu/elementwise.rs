@@ -106,12 +106,15 @@ pub fn unary_slices<T: Copy + Send + Sync, U: Send>(x: View<T>, out: &mut [U], f
     });
 }
 
+/// A function of pieces of two inputs that writes a piece of the output.
+type PieceOf2<'a, A, B, U> = dyn Fn(&[A], &[B], &mut [U]) + Sync + 'a;
+
 /// Calls `f` with pieces of both inputs and the output that belong together.
 pub fn binary_slices<A: Copy + Send + Sync, B: Copy + Send + Sync, U: Send>(
     a: View<A>,
     b: View<B>,
     out: &mut [U],
-    f: &(dyn Fn(&[A], &[B], &mut [U]) + Sync),
+    f: &PieceOf2<'_, A, B, U>,
 ) {
     if out.is_empty() {
         return;
