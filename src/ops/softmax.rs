@@ -79,6 +79,47 @@ impl Op for Softmax {
     }
 }
 
+/// `log(sum(exp(x)))` along the last axis, which stays with length 1.
+#[derive(Debug)]
+struct LogSumExp;
+
+impl Kernel for LogSumExp {
+    fn name(&self) -> &'static str {
+        "logsumexp"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let (shape, last) = (inputs[0].shape, inputs[0].shape.rank() - 1);
+        same("logsumexp", inputs)?;
+        if shape[last] == 0 {
+            return Err(Error::BadShape { op: "logsumexp", shape, expected: "at least one entry along the axis" });
+        }
+        Ok([Meta { shape: shape.with(last, 1), ..inputs[0] }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let length = inputs[0].dims()[inputs[0].rank() - 1];
+        dispatch_float!(inputs[0].dtype(), T => {
+            let x = inputs[0].slice::<T>();
+            let group = (CHUNK / length).max(1);
+            chunks_mut(outputs[0].slice::<T>(), group, |i, out| {
+                let mut scratch = vec![T::ZERO; length];
+                for (r, o) in out.iter_mut().enumerate() {
+                    let (largest, sum) = exponentials(&x[(i * group + r) * length..][..length], &mut scratch);
+                    // rows of infinities have no difference to their maximum, but a value
+                    *o = if largest.is_finite() { largest + Real::ln(sum) } else { largest };
+                }
+            })
+        });
+        Ok(())
+    }
+}
+
+impl Op for LogSumExp {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let weights = v.inputs[0].sub(v.output())?.exp()?;
+        Ok([Some(weights.mul(v.cotangent())?)].into_iter().collect())
+    }
+}
+
 fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
     match labels.iter().find(|&&l| l < 0 || l as usize >= classes) {
         Some(&index) => Err(Error::IndexOutOfRange { op: "cross_entropy", index, length: classes }),
@@ -207,6 +248,15 @@ impl Tensor {
         self.on_last_axis("softmax", axis, |x| apply(Softmax { log: false }, &[x]))
     }
 
+    /// `log(sum(exp(x)))` along `axis`, without overflow; the axis stays with length 1 if `keepdim`.
+    ///
+    /// # Errors
+    /// The axis is out of range or empty; not a float tensor.
+    pub fn logsumexp(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
+        let kept = self.on_last_axis("logsumexp", axis, |x| apply(LogSumExp, &[x]))?;
+        if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+    }
+
     /// The logarithm of [`Tensor::softmax`], without cancellation.
     ///
     /// # Errors
@@ -256,6 +306,8 @@ fn labels(x: &Tensor) -> Result<Tensor> {
 pub(crate) const SPECS: &[Spec] = &[
     Spec::new("softmax", X, |x| x[0].softmax(1)?.sin()).empty(&[&[0, 4, 5]]),
     Spec::new("log_softmax", X, |x| x[0].log_softmax(2)?.sin()).empty(&[&[0, 4, 5]]),
+    Spec::new("logsumexp", X, |x| x[0].logsumexp(1, false)).empty(&[&[0, 4, 5]]),
+    Spec::new("logsumexp (last axis)", X, |x| x[0].logsumexp(2, true)).empty(&[&[0, 4, 5]]),
     Spec::new("cross_entropy", ROWS, |x| x[0].softmax_cross_entropy(&labels(&x[0])?, 0.0)?.sin()).empty(&[&[0, 5]]),
     Spec::new("cross_entropy (smoothed)", ROWS, |x| x[0].softmax_cross_entropy(&labels(&x[0])?, 0.1)?.sin()).empty(&[&[0, 5]]),
     Spec::new("bce_with_logits", &[Domain::any(&[3, 4]), Domain::positive(&[3, 4])], |x| x[0].bce_with_logits(&x[1]))

@@ -1,0 +1,100 @@
+//! Fused ops against the same thing op by op: values and gradients, on odd sizes, in f64 and f32.
+//! (The twins of the bottleneck, the Gaussian divergences, MMD, KSD and pulling-away are tested beside them.)
+
+use strait::{Activation, DType, Device, Result, Rng, Shape, Tensor, grad};
+
+const ACTIVATIONS: [Activation; 6] =
+    [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Tanh, Activation::Sigmoid, Activation::Softplus];
+
+fn draw(shape: &[usize], dtype: DType, rng: &mut Rng) -> Tensor {
+    rng.uniform(-2.0, 2.0, Shape::new(shape).unwrap(), dtype, &Device::cpu()).unwrap().requires_grad()
+}
+
+/// Compares two forms of a function of `inputs`: the values, and the gradients under one random weighting.
+fn compare(name: &str, inputs: &[Tensor], fused: impl Fn(&[Tensor]) -> Result<Tensor>, composed: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let leaves: Vec<&Tensor> = inputs.iter().collect();
+    let both: Vec<Vec<Tensor>> = [fused(inputs).unwrap(), composed(inputs).unwrap()]
+        .into_iter()
+        .map(|y| {
+            let weights = draw(y.dims(), y.dtype(), &mut Rng::new(99)).detach();
+            let loss = y.mul(&weights).unwrap().sum_all().unwrap();
+            let mut all = grad(&loss, &leaves).unwrap();
+            all.push(y);
+            all
+        })
+        .collect();
+    let tolerance = if inputs[0].dtype() == DType::F64 { 1e-12 } else { 2e-6 };
+    for (i, (f, c)) in both[0].iter().zip(&both[1]).enumerate() {
+        assert_eq!((f.shape(), f.dtype()), (c.shape(), c.dtype()), "{name}, result {i}");
+        let (f, c) = (f.to_f64_vec().unwrap(), c.to_f64_vec().unwrap());
+        let scale = c.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+        for (f, c) in f.iter().zip(&c) {
+            approx::assert_abs_diff_eq!(f, c, epsilon = tolerance * scale);
+        }
+    }
+}
+
+#[test]
+fn linear() {
+    for dtype in [DType::F64, DType::F32] {
+        for (i, [rows, inputs, outputs]) in [[1, 1, 1], [3, 17, 5], [65, 33, 129], [100, 64, 300]].into_iter().enumerate() {
+            for activation in ACTIVATIONS {
+                let mut rng = Rng::new(i as u64);
+                let x =
+                    [draw(&[rows, inputs], dtype, &mut rng), draw(&[outputs, inputs], dtype, &mut rng), draw(&[outputs], dtype, &mut rng)];
+                compare(
+                    &format!("linear {rows}x{inputs}x{outputs} {activation} {dtype}"),
+                    &x,
+                    |x| x[0].linear(&x[1], Some(&x[2]), activation),
+                    |x| activation.apply(&x[0].matmul(&x[1].t()?)?.add(&x[2])?),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn softplus() {
+    for dtype in [DType::F64, DType::F32] {
+        let x = [draw(&[7, 131], dtype, &mut Rng::new(1))];
+        compare("softplus", &x, |x| x[0].softplus(), |x| x[0].exp()?.affine(1.0, 1.0)?.log());
+        compare("log_softplus", &x, |x| x[0].log_softplus(), |x| x[0].exp()?.affine(1.0, 1.0)?.log()?.log());
+        compare("log_sigmoid", &x, |x| x[0].log_sigmoid(), |x| x[0].neg()?.exp()?.affine(1.0, 1.0)?.log()?.neg());
+    }
+}
+
+#[test]
+fn softmax_cross_entropy() {
+    for dtype in [DType::F64, DType::F32] {
+        for (rows, classes) in [(1, 1), (5, 10), (33, 257)] {
+            for smoothing in [0.0, 0.1, 1.0] {
+                let labels: Vec<i64> = (0..rows).map(|r| (r * 7 % classes) as i64).collect();
+                let labels = Tensor::from_vec(labels, [rows], &Device::cpu()).unwrap();
+                let x = [draw(&[rows, classes], dtype, &mut Rng::new(rows as u64))];
+                compare(
+                    &format!("cross entropy {rows}x{classes} {smoothing}"),
+                    &x,
+                    |x| x[0].softmax_cross_entropy(&labels, smoothing),
+                    |x| {
+                        let log = x[0].log_softmax(1)?;
+                        let hit = log.gather(1, &labels.reshape([rows, 1])?)?.reshape([rows])?.affine(-(1.0 - smoothing), 0.0)?;
+                        hit.sub(&log.mean(&[1], false)?.affine(smoothing, 0.0)?)
+                    },
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn softmax_family() {
+    for dtype in [DType::F64, DType::F32] {
+        let x = [draw(&[3, 11, 5], dtype, &mut Rng::new(4))];
+        for axis in 0..3 {
+            let composed = |x: &Tensor| x.exp()?.div(&x.exp()?.sum(&[axis], true)?);
+            compare("softmax", &x, |x| x[0].softmax(axis), |x| composed(&x[0]));
+            compare("log_softmax", &x, |x| x[0].log_softmax(axis), |x| composed(&x[0])?.log());
+            compare("logsumexp", &x, |x| x[0].logsumexp(axis, false), |x| x[0].exp()?.sum(&[axis], false)?.log());
+        }
+    }
+}
