@@ -49,7 +49,7 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor], ord
     }
     let directions: Vec<Tensor> = inputs.iter().map(|x| self::weights(x, &mut rng)).collect::<Result<_>>()?;
     let dot = |gradients: Vec<Tensor>| -> Result<Tensor> {
-        let mut sum = Tensor::zeros((), DType::F64, &inputs[0].device())?;
+        let mut sum = Tensor::zeros((), DType::F64, &weights.device())?;
         for (g, v) in gradients.iter().zip(&directions) {
             sum = sum.add(&g.mul(v)?.sum_all()?)?;
         }

@@ -121,19 +121,12 @@ impl std::fmt::Display for Error {
             Error::BadConfig { key, found, expected } => write!(f, "config: {key} = {found} does not fit: {expected}"),
             Error::ConfigSyntax { origin, message } => write!(f, "{origin}: {message}"),
             Error::Diverged { step, cause } => {
-                write!(f, "step {step}: {cause}: lower the learning rate, or resume from the last checkpoint, which is good")
+                write!(f, "step {step}: {cause}: lower the learning rate; the last checkpoint, if there is one, is good")
             }
             Error::Interrupted { step } => write!(f, "interrupted after step {step}: a checkpoint was written"),
         }
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Io { source, .. } => Some(source),
-            Error::Diverged { cause, .. } => Some(cause),
-            _ => None,
-        }
-    }
-}
+// The sentences contain their causes, so there is no source to print after them.
+impl std::error::Error for Error {}

@@ -101,6 +101,7 @@ impl<'a> Gradient<'a> {
     pub fn wrt(&self, xs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let y = self.y;
         let seed = match self.cotangent {
+            Some(c) if c.dtype() != y.dtype() => return Err(Error::MixedDTypes { op: "grad", left: y.dtype(), right: c.dtype() }),
             Some(c) if c.shape() == y.shape() => c.clone(),
             Some(c) => {
                 return Err(Error::ShapeMismatch {
@@ -176,7 +177,7 @@ impl<'a> Gradient<'a> {
             call.op.vjp(&Vjp { cotangents, inputs: &inputs, output: output.as_ref(), saved: &call.saved, needs, differentiable: false })?
         };
         if self.check_finite {
-            for result in results.iter().flatten() {
+            for result in results.iter().zip(needs).filter_map(|(result, need)| result.as_ref().filter(|_| *need)) {
                 if !result.is_finite()? {
                     return Err(Error::NonFinite {
                         op: call.op.name(),

@@ -156,6 +156,7 @@ pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few
     check_devices(kernel.name(), inputs)?;
     let metas: Few<Meta> = inputs.iter().map(|t| Meta { shape: t.shape(), dtype: t.dtype() }).collect();
     let results = kernel.infer(&metas)?;
+    results.iter().try_for_each(|meta| meta.shape.check(kernel.name(), meta.dtype.size()))?;
     let strided = kernel.takes_strides();
     if inputs.iter().all(|t| (strided || t.layout().is_contiguous()) && !t.dtype().is_half()) && !results.iter().any(|m| m.dtype.is_half())
     {
@@ -249,6 +250,7 @@ pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
         && let Some(layout) = op.view(input.layout())
     {
         let meta = op.infer(&[Meta { shape: input.shape(), dtype: input.dtype() }])?[0];
+        meta.shape.check(op.name(), meta.dtype.size())?;
         let layout = Layout { shape: meta.shape, ..layout };
         let origin = if input.is_tracked() && meta.dtype.is_float() {
             let inputs = SmallVec::from_iter([(*input).clone()]);

@@ -79,7 +79,7 @@ impl Rng {
         self.draw().tensor("normal", shape.into(), dtype, device, philox::fill_normal, philox::fill_normal_f64)
     }
 
-    /// A tensor of uniforms in (low, high).
+    /// A tensor of uniforms in (low, high), whose borders can be reached by rounding.
     ///
     /// # Errors
     /// The dtype is not a float.

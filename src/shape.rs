@@ -40,7 +40,15 @@ impl Shape {
     /// Number of elements; 1 for a scalar.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.iter().product()
+        self.iter().fold(1, |n, &length| n.saturating_mul(length))
+    }
+
+    /// Whether memory can hold a tensor of this shape with elements of `size` bytes.
+    pub(crate) fn check(&self, op: &'static str, size: usize) -> Result<()> {
+        match self.len().checked_mul(size) {
+            Some(bytes) if bytes <= isize::MAX as usize => Ok(()),
+            _ => Err(Error::BadShape { op, shape: *self, expected: "a shape that memory can hold" }),
+        }
     }
 
     /// The axis lengths as a slice.
@@ -86,10 +94,10 @@ impl Shape {
     /// Row-major strides in elements.
     pub fn strides(&self) -> [usize; MAX_RANK] {
         let mut strides = [0; MAX_RANK];
-        let mut step = 1;
+        let mut step = 1usize;
         for i in (0..self.rank).rev() {
             strides[i] = step;
-            step *= self.dims[i];
+            step = step.saturating_mul(self.dims[i]);
         }
         strides
     }

@@ -91,6 +91,7 @@ impl Tensor {
     /// The device is out of memory.
     pub fn full(value: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let (shape, Device::Cpu) = (shape.into(), device);
+        shape.check("full", dtype.size())?;
         let mut buffer = Buffer::new(shape.len() * dtype.size());
         macro_rules! fill {
             ($t:ty) => {

@@ -212,7 +212,7 @@ fn a_damaged_checkpoint_is_an_error_that_names_it() {
     let changed = text(&read(&config)).replace("latent = 8", "latent = 9");
     std::fs::write(&config, changed).unwrap();
     let errors = fail(strait(folder.path(), &["resume", "run"]));
-    assert!(errors.contains("[18, 64]") && errors.contains("[16, 64]"), "{errors}");
+    assert!(errors.contains("checkpoint.safetensors") && errors.contains("latent = 8"), "{errors}");
 }
 
 #[test]
@@ -225,11 +225,16 @@ fn a_sweep_draws_and_goes_on_where_it_was() {
     };
     let first = sweep("beta.value=1e-3,0.1");
     assert_eq!(first.lines().count(), 4, "{first}");
-    let weights = || read(&folder.path().join("sweep/beta.value=0.001/checkpoint.safetensors"));
+    let weights = || read(&folder.path().join("sweep/beta.value=1e-3/checkpoint.safetensors"));
     let before = weights();
     let second = sweep("beta.value=1e-3,0.1,1");
     assert_eq!(second.lines().nth(1), first.lines().nth(1));
     assert!(weights() == before);
+    // integers stay integers, and a bad value is found before anything is trained
+    let widths = ["sweep", "vib", "--out", "widths", "--over", "latent=2,4", "--set", "epochs=1", "--set", "hidden=[32]"];
+    assert!(text(&succeed(strait(folder.path(), &widths)).stdout).contains("latent"));
+    assert!(fail(strait(folder.path(), &["sweep", "vib", "--out", "bad", "--over", "beta.value=1e-3,-1"])).contains("-1"));
+    assert!(!folder.path().join("bad").exists());
     for name in ["sweep.svg", "information_plane.svg", "report.html"] {
         assert!(text(&read(&folder.path().join("sweep").join(name))).contains("<svg"), "{name}");
     }

@@ -98,3 +98,36 @@ fn softmax_family() {
         }
     }
 }
+
+#[test]
+fn corner_cases_are_values_or_errors() {
+    let cpu = Device::cpu();
+    let zeros = |shape: &[usize]| Tensor::zeros(Shape::new(shape).unwrap(), DType::F32, &cpu).unwrap();
+    // an empty view of an empty view
+    let empty = zeros(&[2, 3]).narrow(0, 2, 0).unwrap().narrow(1, 1, 2).unwrap();
+    assert_eq!(empty.to_vec::<f32>().unwrap(), [0.0f32; 0]);
+    // relu of infinities and NaN
+    let x = Tensor::from_vec(vec![f32::NEG_INFINITY, f32::INFINITY, f32::NAN], [3], &cpu).unwrap();
+    let y = x.relu().unwrap().to_vec::<f32>().unwrap();
+    assert!(y[0] == 0.0 && y[1] == f32::INFINITY && y[2].is_nan());
+    // a layer without inputs
+    let bias = zeros(&[4]).requires_grad();
+    let y = zeros(&[3, 0]).linear(&zeros(&[4, 0]), Some(&bias), Activation::Identity).unwrap();
+    assert_eq!(grad(&y.sum_all().unwrap(), &[&bias]).unwrap()[0].to_vec::<f32>().unwrap(), [3.0; 4]);
+    // means of halves whose sum is out of range, and weights of large equal logits
+    let ones = Tensor::ones([100_000], DType::F16, &cpu).unwrap();
+    assert_eq!(ones.mean_all().unwrap().item().unwrap(), 1.0);
+    let large = Tensor::full(1000.0, [3], DType::BF16, &cpu).unwrap().requires_grad();
+    let weights = grad(&large.logsumexp(0, false).unwrap(), &[&large]).unwrap()[0].to_f64_vec().unwrap();
+    assert!(weights.iter().all(|w| (w - 1.0 / 3.0).abs() < 0.01), "{weights:?}");
+    // powers at zero
+    let origin = zeros(&[1]).requires_grad();
+    for exponent in [0.0, 1.0, 2.0] {
+        assert!(grad(&origin.powf(exponent).unwrap().sum_all().unwrap(), &[&origin]).unwrap()[0].is_finite().unwrap());
+    }
+    // shapes that no memory holds
+    assert!(Tensor::zeros([1 << 40, 1 << 40], DType::F32, &cpu).is_err());
+    assert!(zeros(&[1, 1]).broadcast_to([1 << 40, 1 << 40]).is_err());
+    assert!(zeros(&[1]).pad(0, usize::MAX, 1).is_err());
+    assert!(zeros(&[2, 3, 4]).flatten(2, 0).is_err());
+}

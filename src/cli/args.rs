@@ -51,7 +51,7 @@ enum Command {
     Sweep {
         #[command(flatten)]
         settings: Settings,
-        /// The setting and its values.
+        /// A setting with a number as value, and the values to try: beta.value=1e-4,1e-3 or latent=2,16,256.
         #[arg(long, value_name = "KEY=V1,V2,...", default_value = "beta.value=1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1")]
         over: String,
     },
@@ -91,16 +91,20 @@ pub(super) struct Settings {
     /// A preset or a TOML file; vib-digits if left out.
     #[arg(long, value_name = "PRESET|FILE", default_value = "vib-digits")]
     pub config: String,
-    /// digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or a .npy or .safetensors file.
+    /// digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or a .npy or .safetensors file; a classifier needs labels.
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
     /// Where to compute: cpu or cuda:0.
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// Seed of weights, order and noise.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Change one setting; may be repeated.
+    ///
+    /// `strait presets vib-mnist-paper` shows the settings, and an unknown key lists all. Tables are given whole or by one
+    /// entry: beta.value=0.01, 'beta={kind="annealed",value=1e-3,epochs=10}', 'beta={kind="dual",initial=1e-3,target=20,step=1e-4}',
+    /// covariance=diagonal|full|deterministic.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Folder of the run; runs/NAME, with a number if that exists, if left out.

@@ -46,7 +46,7 @@ impl Console {
     pub fn new(folder: &RunFolder, trainer: &VibTrainer) -> Result<Console> {
         let done = trainer.done();
         let (metrics, kept) = MetricsWriter::resume(folder.metrics(), done)?;
-        let events = EventWriter::create(folder.path(), if done > 0 { Some(done + 1) } else { None })?;
+        let events = EventWriter::create(folder.path(), Some(done + 1))?;
         let plan = Plan {
             steps: trainer.steps(),
             steps_per_epoch: trainer.steps_per_epoch(),
@@ -87,14 +87,15 @@ impl Observer for Console {
 
     fn evaluated(&mut self, done: u64, epoch: u64, values: &[(String, f64)]) -> Result<()> {
         let get = |name: &str| values.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, v)| *v);
-        self.progress.line(&format!(
-            "epoch {epoch:>3}  loss {:.4}  test error {:.2} % (1 sample {:.2} %)  rate {:.2} nats  beta {:.2e}",
-            get("train_loss"),
-            100.0 * get("test_error"),
-            100.0 * get("test_error_one_sample"),
-            get("test_rate_nats"),
-            get("beta"),
-        ));
+        let mut line = format!("epoch {epoch:>3}  loss {:.4}  test error {:.2} %", get("train_loss"), 100.0 * get("test_error"));
+        if get("test_rate_nats").is_finite() {
+            let one = 100.0 * get("test_error_one_sample");
+            line += &format!(" (1 sample {one:.2} %)  rate {:.2} nats  beta {:.2e}", get("test_rate_nats"), get("beta"));
+        }
+        if get("validation_error").is_finite() {
+            line += &format!("  validation error {:.2} %", 100.0 * get("validation_error"));
+        }
+        self.progress.line(&line);
         self.write(done, values)
     }
 

@@ -87,7 +87,9 @@ impl RunFolder {
     pub fn load(&self, device: &Device) -> Result<VibTrainer> {
         let mut trainer = VibTrainer::new(self.read_config()?, device)?;
         if self.checkpoint().exists() {
-            trainer.restore(&Checkpoint::read(&self.checkpoint(), device)?)?;
+            let path = self.checkpoint();
+            let restored = trainer.restore(&Checkpoint::read(&path, device)?);
+            restored.map_err(|e| Error::BadFile { path, found: e.to_string(), expected: "the state of the run in config.toml".into() })?;
         }
         Ok(trainer)
     }

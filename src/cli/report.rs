@@ -16,6 +16,10 @@ use crate::train::{CALIBRATION_BINS, Evaluation, Evaluator, VibTrainer};
 
 /// Wrong answers that are shown.
 const EXAMPLES: usize = 24;
+/// Classes up to which the confusion matrix is drawn.
+const CONFUSION_CLASSES: usize = 200;
+/// Longest side of an image that is shown, in pixels.
+const LARGEST_IMAGE: usize = 1024;
 /// Test images in the picture of the latent plane.
 const PLANE_POINTS: usize = 1000;
 /// Of these, how many get an ellipse.
@@ -37,7 +41,9 @@ pub fn eval(folder: &Path, samples: Option<usize>, json: bool) -> anyhow::Result
         None => trainer.evaluate()?,
         Some(samples) => {
             anyhow::ensure!(samples > 0, "--samples 0: at least one sample is needed");
-            let evaluator = Evaluator { samples, ..trainer.evaluator() };
+            // fewer rows at a time, so that many samples need no more memory
+            let usual = trainer.evaluator();
+            let evaluator = Evaluator { samples, batch: (usual.batch * 12 / samples).clamp(1, usual.batch), ..usual };
             trainer.with_averaged_model(|model| evaluator.run(model, &trainer.data().test, &Device::cpu()))?
         }
     };
@@ -56,6 +62,13 @@ fn figures(e: &Evaluation) -> Vec<[String; 4]> {
     let percent = |v: f64| format!("{:.2}", 100.0 * v);
     let both = |nats: f64| format!("{:.3} ({:.3} bits)", nats, nats / std::f64::consts::LN_2);
     let row = |name: &str, value: String, unit: &str, note: &str| [name, &value, unit, note].map(str::to_string);
+    if !e.bottleneck {
+        return vec![
+            row("test error", percent(e.error), "%", "no bottleneck"),
+            row("cross entropy", format!("{:.4}", e.cross_entropy), "nats", ""),
+            row("calibration error", percent(e.calibration_error), "%", "expected, 15 bins"),
+        ];
+    }
     vec![
         row("test error", percent(e.error), "%", &format!("probabilities averaged over {} samples of z", e.samples)),
         row("test error, 1 sample", percent(e.error_one_sample), "%", "one sample of z per image"),
@@ -88,7 +101,7 @@ pub fn draw(folder: &RunFolder, trainer: &VibTrainer) -> anyhow::Result<Evaluati
         page.key("training time", &format!("{:.1}", last.time_s), "s", "evaluations included");
     }
     page.heading("Training");
-    for (name, chart, caption) in curves(&records) {
+    for (name, chart, caption) in curves(&records, evaluation.bottleneck) {
         let svg = chart.render();
         folder.picture(name, &svg)?;
         page.svg(&svg, caption);
@@ -96,12 +109,14 @@ pub fn draw(folder: &RunFolder, trainer: &VibTrainer) -> anyhow::Result<Evaluati
     page.heading("Predictions");
     let classes = trainer.data().classes;
     let pairs = evaluation.labels.iter().copied().zip(evaluation.predictions.iter().copied());
-    let confusion = ConfusionMatrix::from_predictions("Confusion matrix, test part", classes, pairs).render();
+    if classes <= CONFUSION_CLASSES {
+        let confusion = ConfusionMatrix::from_predictions("Confusion matrix, test part", classes, pairs).render();
+        folder.picture("confusion.svg", &confusion)?;
+        page.svg(&confusion, "Rows are the true classes, columns the predicted ones.");
+    }
     let (confidence, correct) = evaluation.confidences();
     let calibration = CalibrationChart::new("Calibration, test part", calibration_bins(&confidence, &correct, CALIBRATION_BINS)).render();
-    folder.picture("confusion.svg", &confusion)?;
     folder.picture("calibration.svg", &calibration)?;
-    page.svg(&confusion, "Rows are the true classes, columns the predicted ones.");
     page.svg(&calibration, "Accuracy of predictions against their confidence; on the diagonal, confidence can be taken at its word.");
     let wrong = wrong_examples(&evaluation, &trainer.data().test, trainer.data().image)?;
     if !wrong.is_empty() {
@@ -119,12 +134,17 @@ pub fn draw(folder: &RunFolder, trainer: &VibTrainer) -> anyhow::Result<Evaluati
     Ok(evaluation)
 }
 
-fn curves(records: &[Record]) -> Vec<(&'static str, LineChart, &'static str)> {
+fn curves(records: &[Record], bottleneck: bool) -> Vec<(&'static str, LineChart, &'static str)> {
     let percent = |name: &str| series(records, name).into_iter().map(|(s, v)| (s, 100.0 * v)).collect::<Vec<_>>();
     let errors = LineChart::new("Test error", Axis::linear("step"), Axis::linear("error (%)").from_zero())
-        .with(Series::new("averaged over samples", percent("test_error")))
-        .with(Series::new("1 sample", percent("test_error_one_sample")))
-        .with(Series::new("at the mean", percent("test_error_at_mean")).dashed());
+        .with(Series::new(if bottleneck { "averaged over samples" } else { "test" }, percent("test_error")));
+    let errors = if bottleneck {
+        errors
+            .with(Series::new("1 sample", percent("test_error_one_sample")))
+            .with(Series::new("at the mean", percent("test_error_at_mean")).dashed())
+    } else {
+        errors
+    };
     let losses = LineChart::new("Cross entropy", Axis::linear("step"), Axis::log("nats"))
         .with(Series::new("training batches", series(records, "cross_entropy_nats")).smooth())
         .with(Series::new("test", series(records, "test_cross_entropy_nats")));
@@ -133,16 +153,19 @@ fn curves(records: &[Record]) -> Vec<(&'static str, LineChart, &'static str)> {
         .with(Series::new("test", series(records, "test_rate_nats")));
     let beta = LineChart::new("Weight of the rate", Axis::linear("step"), Axis::linear("beta").from_zero())
         .with(Series::new("beta", series(records, "step_beta")));
-    vec![
+    let mut all = vec![
         (
             "error.svg",
             errors,
             "Share of wrong answers on the test part, under the averaged weights. It chooses nothing: the last weights are kept.",
         ),
-        ("cross_entropy.svg", losses, "Cross entropy of single samples of z."),
-        ("rate.svg", rates, "Mean KL divergence of the encoder's distribution from the standard normal."),
-        ("beta.svg", beta, "Fixed, annealed, or found by dual ascent."),
-    ]
+        ("cross_entropy.svg", losses, if bottleneck { "Cross entropy of single samples of z." } else { "Cross entropy." }),
+    ];
+    if bottleneck {
+        all.push(("rate.svg", rates, "Mean KL divergence of the encoder's distribution from the standard normal."));
+        all.push(("beta.svg", beta, "Fixed, annealed, or found by dual ascent."));
+    }
+    all
 }
 
 /// The bytes 0..=255 of one image.
@@ -153,6 +176,10 @@ fn bytes(split: &Split, index: usize) -> Result<Vec<u8>> {
 }
 
 fn wrong_examples(e: &Evaluation, split: &Split, [channels, height, width]: [usize; 3]) -> Result<Vec<Example>> {
+    // What is neither gray nor RGB, or too large for a page, is not drawn.
+    if !matches!(channels, 1 | 3) || height.max(width) > LARGEST_IMAGE {
+        return Ok(Vec::new());
+    }
     let (confidence, correct) = e.confidences();
     let mut wrong: Vec<usize> = (0..correct.len()).filter(|&i| !correct[i]).collect();
     wrong.sort_by(|&a, &b| confidence[b].total_cmp(&confidence[a]).then(a.cmp(&b)));

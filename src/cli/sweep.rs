@@ -22,28 +22,29 @@ struct Row {
 /// `strait sweep`. Runs that are complete are not trained again, so an interrupted sweep goes on where it was.
 pub fn sweep(settings: &Settings, over: &str) -> anyhow::Result<()> {
     let (key, values) = over.split_once('=').ok_or_else(|| anyhow::anyhow!("--over {over}: write KEY=V1,V2,..."))?;
-    let values: Vec<f64> = values
-        .split(',')
-        .map(|v| v.trim().parse().map_err(|_| anyhow::anyhow!("--over {over}: '{v}' is not a number")))
-        .collect::<anyhow::Result<_>>()?;
+    let number = |v: &str| v.parse::<f64>().map_err(|_| anyhow::anyhow!("--over {over}: '{v}' is not a number"));
+    let values: Vec<(&str, f64)> = values.split(',').map(|v| Ok((v.trim(), number(v.trim())?))).collect::<anyhow::Result<_>>()?;
     let device: Device = settings.device.parse()?;
     let (_, name) = resolve(settings)?;
     let root = settings.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-sweep")));
-    let mut rows = Vec::new();
-    for &value in &values {
+    let with = |text: &str| {
         let mut changed = settings.set.clone();
-        changed.push(format!("{key}={value:?}"));
-        let settings = Settings {
+        changed.push(format!("{key}={text}"));
+        Settings {
             model: settings.model.clone(),
             config: settings.config.clone(),
             data: settings.data.clone(),
             device: settings.device.clone(),
             seed: settings.seed,
             set: changed,
-            out: Some(root.join(format!("{key}={value}"))),
-        };
-        let path = settings.out.as_deref().expect("just set");
-        let (run, name) = resolve(&settings)?;
+            out: Some(root.join(format!("{key}={text}"))),
+        }
+    };
+    // Every value is checked before the first run begins.
+    let runs = values.iter().map(|&(text, value)| Ok((with(text), value, resolve(&with(text))?))).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut rows = Vec::new();
+    for (settings, value, (run, name)) in runs {
+        let path = settings.out.as_deref().expect("set above");
         let folder = if path.join("config.toml").exists() {
             let folder = RunFolder::open(path)?;
             if folder.read_config()? != run {
@@ -90,10 +91,10 @@ fn draw(root: &Path, key: &str, rows: &[Row]) -> anyhow::Result<()> {
         .iter()
         .map(|r| SweepPoint {
             beta: r.value,
-            train_error: r.train.error_one_sample,
-            train_error_averaged: r.train.error,
-            test_error: r.test.error_one_sample,
-            test_error_averaged: r.test.error,
+            train_error: 100.0 * r.train.error_one_sample,
+            train_error_averaged: 100.0 * r.train.error,
+            test_error: 100.0 * r.test.error_one_sample,
+            test_error_averaged: 100.0 * r.test.error,
             train_izx: bits(r.train.rate),
             test_izx: bits(r.test.rate),
             train_izy: bits(r.train.information),

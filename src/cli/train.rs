@@ -8,6 +8,7 @@ use super::folder::RunFolder;
 use super::report;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::io::atomic::remove_leftovers;
 use crate::train::{Evaluation, PRESETS, VibRun, VibTrainer, preset, run_vib};
 
 /// The settings that the arguments ask for, and a name for the run.
@@ -31,6 +32,10 @@ pub fn resolve(settings: &Settings) -> Result<(VibRun, String)> {
 /// Trains in `folder` from where `trainer` is, and draws the report.
 pub fn train_in(folder: &RunFolder, mut trainer: VibTrainer) -> anyhow::Result<Evaluation> {
     catch_interrupts()?;
+    // What a killed process was writing.
+    for file in [folder.checkpoint(), folder.metrics(), folder.html(), folder.config()] {
+        remove_leftovers(&file)?;
+    }
     let mut console = Console::new(folder, &trainer)?;
     let result = run_vib(&mut trainer, &folder.checkpoint(), &mut console);
     console.finish()?;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// How the weight beta of the rate is chosen in each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"fixed\", value = 1e-3 }")]
 pub enum Beta {
     /// The same in every step.
     Fixed {
@@ -94,7 +94,9 @@ pub struct DualBeta {
 impl DualBeta {
     /// Takes a step and returns the new multiplier.
     pub fn update(&mut self, rate: f64) -> f64 {
-        self.beta = (self.beta + self.step * (rate - self.target)).max(0.0);
+        let next = self.beta + self.step * (rate - self.target);
+        // not max(): a NaN must stay one
+        self.beta = if next < 0.0 { 0.0 } else { next };
         self.beta
     }
 }

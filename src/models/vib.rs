@@ -11,6 +11,9 @@ use crate::ops::{Activation, Noise};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
+/// Below this softplus leaves the range of f32.
+const SMALLEST: f64 = -80.0;
+
 /// What the encoder's distribution of z given x looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -142,6 +145,12 @@ impl Vib {
     /// The shapes do not fit.
     pub fn encode(&self, x: &Tensor, samples: usize, noise: Noise<'_>, mode: &mut Mode<'_>) -> Result<Posterior> {
         let stats = self.encoder.forward(x, mode)?;
+        if stats.rank() != 2 {
+            return Err(Error::BadShape { op: "vib", shape: x.shape(), expected: "inputs [rows, inputs]" });
+        }
+        if samples == 0 {
+            return Err(Error::OutOfRange { op: "vib", name: "samples", value: 0.0, expected: "at least 1" });
+        }
         let (rows, k) = (stats.dims()[0], self.config.latent);
         match self.config.covariance {
             Covariance::Diagonal => {
@@ -155,6 +164,10 @@ impl Vib {
                     Noise::Draw(draw) => draw.normal([samples, rows, k], stats.dtype(), &stats.device())?,
                     Noise::Given(noise) => noise.clone(),
                 };
+                if noise.dims() != [samples, rows, k] {
+                    let shapes = vec![stats.shape(), noise.shape()];
+                    return Err(Error::ShapeMismatch { op: "vib", shapes, rule: "noise must be [samples, rows, k]" });
+                }
                 let spread = tril.mul(&noise.unsqueeze(2)?)?.sum(&[3], false)?;
                 Ok(Posterior { z: mean.add(&spread)?, kl: mean.gaussian_kl_full(&tril)?, mean })
             }
@@ -168,7 +181,8 @@ impl Vib {
     /// Cholesky factors [rows, k, k] from the encoder's output: k diagonal entries, then the rest row by row.
     fn cholesky(&self, stats: &Tensor) -> Result<Tensor> {
         let (rows, k) = (stats.dims()[0], self.config.latent);
-        let diagonal = stats.narrow(1, k, k)?.affine(1.0, -self.config.shift)?.softplus()?;
+        // The rate takes the diagonal's logarithm, so softplus must not underflow.
+        let diagonal = stats.narrow(1, k, k)?.affine(1.0, -self.config.shift)?.clamp(SMALLEST, f64::INFINITY)?.softplus()?;
         let below = stats.narrow(1, 2 * k, k * (k - 1) / 2)?;
         let mut at: Vec<i64> = (0..k).map(|i| (i * (k + 1)) as i64).collect();
         at.extend((1..k).flat_map(|i| (0..i).map(move |j| (i * k + j) as i64)));

@@ -63,10 +63,10 @@ impl Activation {
         match self {
             Activation::Identity => x,
             Activation::Relu => {
-                if x > T::ZERO {
-                    x
+                if x <= T::ZERO {
+                    T::ZERO
                 } else {
-                    x * T::ZERO
+                    x
                 }
             }
             Activation::LeakyRelu(slope) => {
@@ -91,8 +91,11 @@ impl Activation {
             Activation::LeakyRelu(slope) => cotangent.mul(&positive()?.affine(1.0 - slope, slope)?),
             Activation::Tanh => cotangent.mul(&y.square()?.affine(-1.0, 1.0)?),
             Activation::Sigmoid => cotangent.mul(&y.mul(&y.affine(-1.0, 1.0)?)?),
-            // sigmoid(x) = 1 - e^-y
-            Activation::Softplus => cotangent.mul(&y.neg()?.exp()?.affine(-1.0, 1.0)?),
+            // sigmoid(x) = 1 - e^-y = 2 t / (1 + t) with t = tanh(y / 2), which does not cancel for small y
+            Activation::Softplus => {
+                let t = y.affine(0.5, 0.0)?.tanh()?;
+                cotangent.mul(&t.affine(2.0, 0.0)?.div(&t.affine(1.0, 1.0)?)?)
+            }
         }
     }
 

@@ -100,7 +100,7 @@ impl Op for Linear {
         let pull = if v.differentiable { Activation::pull_graph } else { Activation::pull };
         let g = pull(self.activation, v.cotangent(), v.output())?;
         let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
-        let rows = x.element_count() / in_features.max(1);
+        let rows: usize = x.dims()[..x.rank() - 1].iter().product();
         let g = g.reshape([rows, out_features])?;
         let dx = v.when(0, || g.matmul(weight)?.reshape(x.shape()))?;
         let dw = v.when(1, || g.t()?.matmul(&x.reshape([rows, in_features])?))?;

@@ -8,6 +8,7 @@ mod conv;
 pub mod divergence;
 mod gaussian;
 mod index;
+mod join;
 mod linear;
 mod matmul;
 mod normalize;
@@ -31,9 +32,9 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
     [
         unary::SPECS,
         binary::SPECS,
-        divergence::SPECS,
         reduce::SPECS,
         shape::SPECS,
+        join::SPECS,
         index::SPECS,
         matmul::SPECS,
         linear::SPECS,

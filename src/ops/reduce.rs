@@ -219,6 +219,10 @@ impl Tensor {
     /// # Errors
     /// An axis is out of range; not a float tensor.
     pub fn mean(&self, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+        if self.dtype().is_half() {
+            // the sum may be out of range where the mean is not
+            return self.to_dtype(DType::F32)?.mean(axes, keepdim)?.to_dtype(self.dtype());
+        }
         let sum = self.sum(axes, keepdim)?;
         let mask = self.axis_mask("mean", axes)?;
         let count: usize = (0..self.rank()).filter(|&a| mask[a]).map(|a| self.dims()[a]).product();
@@ -230,6 +234,9 @@ impl Tensor {
     /// # Errors
     /// Not a float tensor.
     pub fn mean_all(&self) -> Result<Tensor> {
+        if self.dtype().is_half() {
+            return self.to_dtype(DType::F32)?.mean_all()?.to_dtype(self.dtype());
+        }
         self.sum_all()?.affine(1.0 / self.element_count() as f64, 0.0)
     }
 

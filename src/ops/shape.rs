@@ -1,9 +1,9 @@
-//! Ops that only move elements: views that share storage, and copies that join or pad.
+//! Views that share storage, and copies to another order or dtype.
 
 use crate::device::Device;
 use crate::device::cpu::elementwise;
 use crate::dispatch;
-use crate::dtype::{DType, Element};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, cast};
 use crate::ops::spec::{Domain, Spec};
@@ -88,112 +88,14 @@ struct Narrow {
 view_kernel!(Narrow, "narrow", |self, meta| meta.shape.with(self.axis, self.length));
 impl Op for Narrow {
     fn view(&self, input: &Layout) -> Option<Layout> {
-        Some(Layout {
-            offset: input.offset + self.start * input.strides[self.axis],
-            shape: input.shape.with(self.axis, self.length),
-            ..*input
-        })
+        let shape = input.shape.with(self.axis, self.length);
+        // an empty view stays where it is: its start may lie behind the storage
+        let offset = if shape.contains(&0) { input.offset } else { input.offset + self.start * input.strides[self.axis] };
+        Some(Layout { offset, shape, ..*input })
     }
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         let after = v.inputs[0].dims()[self.axis] - self.start - self.length;
         Ok([Some(v.cotangent().pad(self.axis, self.start, after)?)].into_iter().collect())
-    }
-}
-
-/// Zeros before and after along one axis.
-#[derive(Debug)]
-struct Pad {
-    axis: usize,
-    before: usize,
-    after: usize,
-}
-impl Kernel for Pad {
-    fn name(&self) -> &'static str {
-        "pad"
-    }
-    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        let meta = inputs[0];
-        let length = self.before + meta.shape[self.axis] + self.after;
-        Ok([Meta { shape: meta.shape.with(self.axis, length), ..meta }].into_iter().collect())
-    }
-    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let (_, length, inner) = inputs[0].shape().around(self.axis);
-        dispatch!(inputs[0].dtype(), T => {
-            let total = outputs[0].meta.shape[self.axis] * inner;
-            let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
-            out.fill(T::from_f64(0.0));
-            if length * inner > 0 {
-                for (out, x) in out.chunks_mut(total).zip(x.chunks(length * inner)) {
-                    out[self.before * inner..][..x.len()].copy_from_slice(x);
-                }
-            }
-        });
-        Ok(())
-    }
-}
-impl Op for Pad {
-    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
-        Ok([Some(v.cotangent().narrow(self.axis, self.before, v.inputs[0].dims()[self.axis])?)].into_iter().collect())
-    }
-}
-
-#[derive(Debug)]
-struct Concat {
-    axis: usize,
-}
-impl Kernel for Concat {
-    fn name(&self) -> &'static str {
-        "concat"
-    }
-    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        let first = inputs[0];
-        let mut length = 0;
-        for meta in inputs {
-            if meta.dtype != first.dtype {
-                return Err(Error::MixedDTypes { op: "concat", left: first.dtype, right: meta.dtype });
-            }
-            if meta.shape.rank() != first.shape.rank() || meta.shape.with(self.axis, 0) != first.shape.with(self.axis, 0) {
-                return Err(Error::ShapeMismatch {
-                    op: "concat",
-                    shapes: vec![first.shape, meta.shape],
-                    rule: "all axes but the one joined must have equal lengths",
-                });
-            }
-            length += meta.shape[self.axis];
-        }
-        Ok([Meta { shape: first.shape.with(self.axis, length), ..first }].into_iter().collect())
-    }
-    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let (_, length, inner) = outputs[0].meta.shape.around(self.axis);
-        let total = length * inner;
-        dispatch!(inputs[0].dtype(), T => {
-            let out = outputs[0].slice::<T>();
-            let mut at = 0;
-            for input in inputs {
-                let block = input.dims()[self.axis] * inner;
-                if block > 0 {
-                    for (out, x) in out.chunks_mut(total).zip(input.slice::<T>().chunks(block)) {
-                        out[at..at + block].copy_from_slice(x);
-                    }
-                }
-                at += block;
-            }
-        });
-        Ok(())
-    }
-}
-impl Op for Concat {
-    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
-        let mut at = 0;
-        v.inputs
-            .iter()
-            .enumerate()
-            .map(|(i, x)| {
-                let length = x.dims()[self.axis];
-                at += length;
-                v.when(i, || v.cotangent().narrow(self.axis, at - length, length))
-            })
-            .collect()
     }
 }
 
@@ -242,11 +144,13 @@ impl Kernel for Cast {
 }
 impl Op for Cast {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
-        Ok([Some(v.cotangent().to_dtype(v.inputs[0].dtype())?)].into_iter().collect())
+        // nothing flows to integers
+        let dtype = v.inputs[0].dtype();
+        Ok([if dtype.is_float() { Some(v.cotangent().to_dtype(dtype)?) } else { None }].into_iter().collect())
     }
 }
 
-fn check_axis(op: &'static str, x: &Tensor, axis: usize) -> Result<()> {
+pub(super) fn check_axis(op: &'static str, x: &Tensor, axis: usize) -> Result<()> {
     if axis < x.rank() { Ok(()) } else { Err(Error::AxisOutOfRange { op, axis, shape: x.shape() }) }
 }
 
@@ -272,6 +176,9 @@ impl Tensor {
     /// An axis is out of range.
     pub fn flatten(&self, first: usize, last: usize) -> Result<Tensor> {
         check_axis("flatten", self, last)?;
+        if first > last {
+            return Err(Error::AxisOutOfRange { op: "flatten", axis: first, shape: self.shape() });
+        }
         let dims = self.dims();
         let mut out = dims[..first].to_vec();
         out.push(dims[first..=last].iter().product());
@@ -367,15 +274,6 @@ impl Tensor {
         Ok((self.narrow(axis, 0, length / 2)?, self.narrow(axis, length / 2, length / 2)?))
     }
 
-    /// Zeros added before and after along `axis`.
-    ///
-    /// # Errors
-    /// The axis is out of range.
-    pub fn pad(&self, axis: usize, before: usize, after: usize) -> Result<Tensor> {
-        check_axis("pad", self, axis)?;
-        apply(Pad { axis, before, after }, &[self])
-    }
-
     /// A new axis of length 1 at `axis`.
     ///
     /// # Errors
@@ -387,18 +285,6 @@ impl Tensor {
         let mut dims = self.dims().to_vec();
         dims.insert(axis, 1);
         self.reshape(Shape::new(&dims)?)
-    }
-
-    /// Tensors joined along `axis`.
-    ///
-    /// # Errors
-    /// No tensors; dtypes or other axes differ.
-    pub fn concat(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
-        let Some(first) = tensors.first() else {
-            return Err(Error::BadShape { op: "concat", shape: Shape::SCALAR, expected: "at least one tensor" });
-        };
-        check_axis("concat", first, axis)?;
-        apply(Concat { axis }, tensors)
     }
 
     /// The same elements in row-major order; this tensor itself when they already lie so.
@@ -440,9 +326,6 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec::new("permute", X, |x| x[0].permute(&[2, 0, 1])?.sin()).empty(&[&[3, 0, 2]]),
     Spec::new("broadcast_to", &[Domain::any(&[3, 1])], |x| x[0].broadcast_to([2, 3, 4])?.sin()),
     Spec::new("narrow", X, |x| x[0].narrow(1, 1, 2)?.sin()).empty(&[&[0, 4, 2]]),
-    Spec::new("pad", X, |x| x[0].pad(1, 1, 2)?.sin()).empty(&[&[3, 0, 2]]),
-    Spec::new("concat", &[Domain::any(&[3, 4, 2]), Domain::any(&[3, 1, 2])], |x| Tensor::concat(&[&x[0], &x[1]], 1)?.sin())
-        .empty(&[&[3, 0, 2], &[3, 1, 2]]),
     Spec::new("contiguous", X, |x| x[0].t()?.contiguous()?.sin()).empty(&[&[3, 0, 2]]),
     Spec::new("to_dtype", X, |x| x[0].to_dtype(DType::F64)?.sin()).empty(&[&[3, 0, 2]]).scalar(),
 ];

@@ -115,7 +115,8 @@ impl Kernel for LogSumExp {
 
 impl Op for LogSumExp {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
-        let weights = v.inputs[0].sub(v.output())?.exp()?;
+        // not from the output, whose rounding would scale the weights
+        let weights = v.inputs[0].softmax(v.inputs[0].rank() - 1)?;
         Ok([Some(weights.mul(v.cotangent())?)].into_iter().collect())
     }
 }

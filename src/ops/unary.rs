@@ -102,7 +102,7 @@ unary! {
         Some(v.cotangent().mul(&ratio)?)
     };
     LogSigmoid = "log_sigmoid", |x: T| Real::log_sigmoid(x), |v| Some(v.cotangent().mul(&v.inputs[0].neg()?.sigmoid()?)?);
-    Relu = "relu", |x: T| if x > T::ZERO { x } else { x * T::ZERO }, |v| {
+    Relu = "relu", |x: T| if x <= T::ZERO { T::ZERO } else { x }, |v| {
         Some(v.cotangent().mul(&v.inputs[0].positive()?)?)
     };
     LeakyRelu { slope } = "leaky_relu", |x: T| if x > T::ZERO { x } else { x * slope }, |v| {
@@ -124,7 +124,11 @@ unary! {
         Some(v.cotangent().mul(&density)?)
     };
     Powf { exponent } = "powf", |x: T| Real::powf(x, exponent), |v| {
-        Some(v.cotangent().mul(&v.inputs[0].powf(exponent - 1.0)?.affine(exponent, 0.0)?)?)
+        // 0 x^-1 is 0, also at 0
+        Some(match exponent {
+            0.0 => v.cotangent().affine(0.0, 0.0)?,
+            _ => v.cotangent().mul(&v.inputs[0].powf(exponent - 1.0)?.affine(exponent, 0.0)?)?,
+        })
     };
     Clamp { low, high } = "clamp", |x: T| if x < low { low } else if x > high { high } else { x }, |v| {
         Some(v.cotangent().mul(&v.inputs[0].inside(low, high)?)?)

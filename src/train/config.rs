@@ -138,7 +138,8 @@ impl VibRun {
             }
             set(&mut table, key.trim(), parsed["value"].clone()).map_err(|message| syntax(change, &message))?;
         }
-        let run: VibRun = table.try_into().map_err(|e: toml::de::Error| syntax(origin, &e.to_string()))?;
+        let origin = if changes.is_empty() { origin.to_string() } else { format!("{origin} with --set {}", changes.join(" --set ")) };
+        let run: VibRun = table.try_into().map_err(|e: toml::de::Error| syntax(&origin, &e.to_string()))?;
         run.validate()?;
         Ok(run)
     }
@@ -174,6 +175,9 @@ impl VibRun {
         }
         if !(self.confidence_penalty >= 0.0 && self.confidence_penalty.is_finite()) {
             return bad("confidence_penalty", self.confidence_penalty.to_string(), "zero or a positive number");
+        }
+        if i64::try_from(self.seed).is_err() {
+            return bad("seed", self.seed.to_string(), "at most 2^63 - 1");
         }
         if !self.shift.is_finite() {
             return bad("shift", self.shift.to_string(), "a finite number");

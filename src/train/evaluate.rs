@@ -3,7 +3,7 @@
 use crate::data::{Range, Split};
 use crate::device::Device;
 use crate::error::Result;
-use crate::models::{Vib, VibObjective};
+use crate::models::{Covariance, Vib, VibObjective};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::report::svg::{calibration_bins, expected_calibration_error};
@@ -38,12 +38,15 @@ pub struct Evaluation {
     pub labels: Vec<usize>,
     /// Number of samples averaged over.
     pub samples: usize,
+    /// Whether the model has a bottleneck; without one all errors are the same, and there is no rate.
+    pub bottleneck: bool,
 }
 
 impl Evaluation {
     /// Names and values as they stand in the metrics, each name after `prefix`.
     pub fn values(&self, prefix: &str) -> Vec<(String, f64)> {
         let bits = std::f64::consts::LN_2.recip();
+        let stays = |name: &str| self.bottleneck || ["error", "cross_entropy_nats", "calibration_error"].contains(&name);
         [
             ("error_one_sample", self.error_one_sample),
             ("error", self.error),
@@ -55,8 +58,10 @@ impl Evaluation {
             ("information_bits", self.information * bits),
             ("calibration_error", self.calibration_error),
         ]
+        .into_iter()
+        .filter(|(name, _)| stays(name))
         .map(|(name, value)| (format!("{prefix}{name}"), value))
-        .to_vec()
+        .collect()
     }
 
     /// Confidence of each prediction and whether it was right.
@@ -124,6 +129,7 @@ impl Evaluator {
             predictions,
             labels: truth,
             samples: self.samples,
+            bottleneck: model.config().covariance != Covariance::Deterministic,
         };
         let (confidence, correct) = evaluation.confidences();
         evaluation.calibration_error = expected_calibration_error(&calibration_bins(&confidence, &correct, CALIBRATION_BINS));

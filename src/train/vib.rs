@@ -67,6 +67,13 @@ impl VibTrainer {
     pub fn new(run: VibRun, device: &Device) -> Result<VibTrainer> {
         run.validate()?;
         let mut data = run.data.parse::<DataSpec>()?.load()?;
+        if data.classes == 0 {
+            return Err(Error::BadConfig {
+                key: "data".into(),
+                found: format!("'{}', which has no labels", run.data),
+                expected: "labelled data; in a .safetensors file, the tensor 'labels'".into(),
+            });
+        }
         let validation = if run.validation > 0 { Some(data.validation(run.validation)?) } else { None };
         let mut rng = Rng::new(run.seed);
         let mut streams = rng.split();
@@ -229,8 +236,13 @@ impl VibTrainer {
         let mut values: Vec<(String, f64)> = [("train_loss", loss), ("train_cross_entropy_nats", cross_entropy), ("train_rate_nats", rate)]
             .map(|(name, sum)| (name.to_string(), sum / count.max(1.0)))
             .to_vec();
-        values.push(("beta".into(), self.beta));
-        values.push(("learning_rate".into(), self.run.schedule.value(self.run.learning_rate, (self.done - 1) / self.steps_per_epoch())));
+        if self.run.covariance != Covariance::Deterministic {
+            values.push(("beta".into(), self.beta));
+        }
+        values.push((
+            "learning_rate".into(),
+            self.run.schedule.value(self.run.learning_rate, self.done.saturating_sub(1) / self.steps_per_epoch()),
+        ));
         values.extend(self.evaluate()?.values("test_"));
         if let Some(split) = &self.validation {
             values.extend(self.averaged(|| self.evaluator().run(&self.model, split, &self.device))?.values("validation_"));
@@ -243,9 +255,9 @@ impl VibTrainer {
     /// # Errors
     /// A weight is not finite: such a state is not worth keeping.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        for (name, param) in self.params.iter() {
-            if !param.tensor().is_finite()? {
-                let cause = Error::BadTensor { name: name.into(), found: "a NaN or an infinity".into(), expected: "finite weights".into() };
+        for (name, tensor) in self.params.state().into_iter().chain(self.optimizer.state()) {
+            if !tensor.is_finite()? {
+                let cause = Error::BadTensor { name, found: "a NaN or an infinity".into(), expected: "finite weights".into() };
                 return Err(Error::Diverged { step: self.done, cause: Box::new(cause) });
             }
         }
@@ -270,6 +282,16 @@ impl VibTrainer {
     /// # Errors
     /// The checkpoint is of another run.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let saved = checkpoint.metadata.get("config").map_or("", String::as_str);
+        let mut saved = VibRun::parse("the checkpoint's settings", saved, &[])?;
+        let now = &self.run;
+        // What may change without changing the steps that were taken. The folder of the data may have moved.
+        (saved.epochs, saved.evaluate_every, saved.checkpoint_every, saved.test_samples, saved.data) =
+            (now.epochs, now.evaluate_every, now.checkpoint_every, now.test_samples, now.data.clone());
+        if saved != *now {
+            let expected = format!("the settings that the run began with: {}", saved.to_toml().replace('\n', "; "));
+            return Err(Error::BadConfig { key: "settings".into(), found: "others than the checkpoint's".into(), expected });
+        }
         self.params.load(&checkpoint.section("model"))?;
         let [done, steps] = checkpoint.integers("run.position")?;
         self.optimizer.load(&checkpoint.section("optimizer"), steps)?;

@@ -1,0 +1,138 @@
+//! Copies that join tensors or add zeros.
+
+use crate::dispatch;
+use crate::dtype::Element;
+use crate::error::{Error, Result};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::shape::check_axis;
+use crate::ops::spec::{Domain, Spec};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Zeros before and after along one axis.
+#[derive(Debug)]
+struct Pad {
+    axis: usize,
+    before: usize,
+    after: usize,
+}
+impl Kernel for Pad {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let meta = inputs[0];
+        let length = self.before.saturating_add(meta.shape[self.axis]).saturating_add(self.after);
+        Ok([Meta { shape: meta.shape.with(self.axis, length), ..meta }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (_, length, inner) = inputs[0].shape().around(self.axis);
+        dispatch!(inputs[0].dtype(), T => {
+            let total = outputs[0].meta.shape[self.axis] * inner;
+            let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
+            out.fill(T::from_f64(0.0));
+            if length * inner > 0 {
+                for (out, x) in out.chunks_mut(total).zip(x.chunks(length * inner)) {
+                    out[self.before * inner..][..x.len()].copy_from_slice(x);
+                }
+            }
+        });
+        Ok(())
+    }
+}
+impl Op for Pad {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().narrow(self.axis, self.before, v.inputs[0].dims()[self.axis])?)].into_iter().collect())
+    }
+}
+
+#[derive(Debug)]
+struct Concat {
+    axis: usize,
+}
+impl Kernel for Concat {
+    fn name(&self) -> &'static str {
+        "concat"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let first = inputs[0];
+        let mut length = 0;
+        for meta in inputs {
+            if meta.dtype != first.dtype {
+                return Err(Error::MixedDTypes { op: "concat", left: first.dtype, right: meta.dtype });
+            }
+            if meta.shape.rank() != first.shape.rank() || meta.shape.with(self.axis, 0) != first.shape.with(self.axis, 0) {
+                return Err(Error::ShapeMismatch {
+                    op: "concat",
+                    shapes: vec![first.shape, meta.shape],
+                    rule: "all axes but the one joined must have equal lengths",
+                });
+            }
+            length += meta.shape[self.axis];
+        }
+        Ok([Meta { shape: first.shape.with(self.axis, length), ..first }].into_iter().collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (_, length, inner) = outputs[0].meta.shape.around(self.axis);
+        let total = length * inner;
+        dispatch!(inputs[0].dtype(), T => {
+            let out = outputs[0].slice::<T>();
+            let mut at = 0;
+            for input in inputs {
+                let block = input.dims()[self.axis] * inner;
+                if block > 0 {
+                    for (out, x) in out.chunks_mut(total).zip(input.slice::<T>().chunks(block)) {
+                        out[at..at + block].copy_from_slice(x);
+                    }
+                }
+                at += block;
+            }
+        });
+        Ok(())
+    }
+}
+impl Op for Concat {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let mut at = 0;
+        v.inputs
+            .iter()
+            .enumerate()
+            .map(|(i, x)| {
+                let length = x.dims()[self.axis];
+                at += length;
+                v.when(i, || v.cotangent().narrow(self.axis, at - length, length))
+            })
+            .collect()
+    }
+}
+
+impl Tensor {
+    /// Zeros added before and after along `axis`.
+    ///
+    /// # Errors
+    /// The axis is out of range.
+    pub fn pad(&self, axis: usize, before: usize, after: usize) -> Result<Tensor> {
+        check_axis("pad", self, axis)?;
+        apply(Pad { axis, before, after }, &[self])
+    }
+
+    /// Tensors joined along `axis`.
+    ///
+    /// # Errors
+    /// No tensors; dtypes or other axes differ.
+    pub fn concat(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
+        let Some(first) = tensors.first() else {
+            return Err(Error::BadShape { op: "concat", shape: Shape::SCALAR, expected: "at least one tensor" });
+        };
+        check_axis("concat", first, axis)?;
+        apply(Concat { axis }, tensors)
+    }
+}
+
+const X: &[Domain] = &[Domain::any(&[3, 4, 2])];
+
+pub(crate) const SPECS: &[Spec] = &[
+    Spec::new("pad", X, |x| x[0].pad(1, 1, 2)?.sin()).empty(&[&[3, 0, 2]]),
+    Spec::new("concat", &[Domain::any(&[3, 4, 2]), Domain::any(&[3, 1, 2])], |x| Tensor::concat(&[&x[0], &x[1]], 1)?.sin())
+        .empty(&[&[3, 0, 2], &[3, 1, 2]]),
+];
