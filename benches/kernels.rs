@@ -1,6 +1,6 @@
 //! Times of single operations, and of the bookkeeping around them.
 
-mod work;
+mod tasks;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use strait::{DType, Device, Tensor, grad};
 
 fn operations(c: &mut Criterion) {
-    for work in work::kernels::WORK {
+    for work in tasks::kernels::WORK {
         // The operands of one piece of work at a time.
         let mut run = None;
         c.bench_function(work.name, |b| {

@@ -1,13 +1,13 @@
 //! Times of whole training steps: forward, backward, noise and optimiser.
 
-mod work;
+mod tasks;
 
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn steps(c: &mut Criterion) {
-    for work in work::steps::WORK {
+    for work in tasks::steps::WORK {
         let mut run = None;
         c.bench_function(work.name, |b| {
             let run = run.get_or_insert_with(work.build);

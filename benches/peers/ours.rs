@@ -6,14 +6,14 @@
 //! - `chunk BURST SECONDS`: one untimed burst of BURST runs, then timed ones for SECONDS; answers with the milliseconds per run of
 //!   each burst, and the wall and processor time of all.
 
-#[path = "../work/mod.rs"]
-mod work;
+#[path = "../tasks/mod.rs"]
+mod tasks;
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use work::{Run, Work};
+use tasks::{Run, Work};
 
 /// Seconds of processor time that the living threads of this process have used; they all live as long as it does.
 fn processor_seconds() -> f64 {
@@ -33,14 +33,14 @@ fn burst(run: &mut dyn Run, count: usize) -> f64 {
 }
 
 fn find(name: &str) -> Option<&'static Work> {
-    work::all().chain(work::steps::CHECKED).find(|w| w.name == name)
+    tasks::all().chain(tasks::steps::CHECKED).find(|w| w.name == name)
 }
 
 fn answer(running: &mut Option<Box<dyn Run>>, line: &str) -> Result<Value, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let number = |i: usize| words.get(i).and_then(|w| w.parse::<f64>().ok()).ok_or(format!("'{line}': a number is missing"));
     match words.first().copied() {
-        Some("list") => Ok(json!(work::all().map(|w| w.name).collect::<Vec<_>>())),
+        Some("list") => Ok(json!(tasks::all().map(|w| w.name).collect::<Vec<_>>())),
         Some("build") => {
             *running = None;
             let name = words.get(1).copied().unwrap_or_default();

@@ -16,7 +16,7 @@ COMPILED = {"vib_b100", "vib_b1000", "exp_10M", "tanh_10M", "softplus_10M", "sum
 UNCHECKED = {"normals_10M", "vib_b100", "vib_b1000"}  # other random numbers; the steps are checked with fixed noise
 FIXED = {"vib_b100_fixed_noise", "vib_b1000_fixed_noise"}
 
-# ------------------------------------------------------------------ operands: as benches/work/data.rs makes them
+# ------------------------------------------------------------------ operands: as benches/tasks/data.rs makes them
 
 
 def values(shape, salt, scale=1.0):
