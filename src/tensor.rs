@@ -88,7 +88,7 @@ impl Tensor {
     /// A tensor whose elements all have the same value.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The shape is too large for any memory.
     pub fn full(value: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let (shape, Device::Cpu) = (shape.into(), device);
         shape.check("full", dtype.size())?;
@@ -112,7 +112,7 @@ impl Tensor {
     /// A tensor of zeros.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The shape is too large for any memory.
     pub fn zeros(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         Tensor::full(0.0, shape, dtype, device)
     }
@@ -120,7 +120,7 @@ impl Tensor {
     /// A tensor of ones.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The shape is too large for any memory.
     pub fn ones(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         Tensor::full(1.0, shape, dtype, device)
     }
@@ -128,7 +128,7 @@ impl Tensor {
     /// A constant of this tensor's shape, dtype and device.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The shape is too large for any memory.
     pub fn full_like(&self, value: f64) -> Result<Tensor> {
         Tensor::full(value, self.shape(), self.dtype(), &self.device())
     }

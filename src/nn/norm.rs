@@ -32,7 +32,7 @@ impl BatchNorm {
     /// A batch norm of this many channels.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The device fails.
     pub fn new(channels: usize, dtype: DType, device: &Device) -> Result<BatchNorm> {
         let (zeros, ones) = (Tensor::zeros([channels], dtype, device)?, Tensor::ones([channels], dtype, device)?);
         Ok(BatchNorm {
@@ -93,7 +93,7 @@ impl LayerNorm {
     /// A layer norm for rows of this length.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The device fails.
     pub fn new(features: usize, dtype: DType, device: &Device) -> Result<LayerNorm> {
         let (weight, bias) = (Tensor::ones([features], dtype, device)?, Tensor::zeros([features], dtype, device)?);
         Ok(LayerNorm { weight: Param::new(&weight), bias: Param::new(&bias), eps: 1e-5 })

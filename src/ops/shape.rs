@@ -290,7 +290,7 @@ impl Tensor {
     /// The same elements in row-major order; this tensor itself when they already lie so.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The device fails.
     pub fn contiguous(&self) -> Result<Tensor> {
         if self.layout().is_contiguous() {
             return Ok(self.clone());
@@ -301,7 +301,7 @@ impl Tensor {
     /// The elements converted to another dtype, rounding to nearest. Gradients flow between float dtypes.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The device fails.
     pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
         if dtype == self.dtype() {
             return Ok(self.clone());
