@@ -87,7 +87,9 @@ fn a_run_leaves_its_folder() {
     for part in ["Confusion matrix", "Calibration", "Wrong answers", "data:image/png;base64", "latent = 8"] {
         assert!(html.contains(part), "{part}");
     }
-    assert!(!html.contains("http://www.w3.org/1999") || !html.contains("src=\"http"), "the report must be self-contained");
+    for outside in ["src=\"http", "href=\"", "url(http", "@import"] {
+        assert!(!html.contains(outside), "the report must be self-contained, but has {outside}");
+    }
     let printed = text(&succeed(strait(folder.path(), &["eval", "run", "--json"])).stdout);
     let values: serde_json::Value = serde_json::from_str(&printed).unwrap();
     let error = values["test_error"].as_f64().unwrap();
