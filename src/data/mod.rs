@@ -1,17 +1,20 @@
-//! Data sets: images with labels, split into training and test parts, and the batches made from them.
+//! Data sets: images with labels, split into training and test parts, and the batches made from them; points in the plane.
 
 pub mod augment;
 pub mod digits;
 pub mod order;
+pub mod points;
 pub mod spec;
 pub mod split;
 
 mod files;
+mod stacked;
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
+pub use points::{Mixture, PointSet};
 pub use spec::DataSpec;
 pub use split::{Pixels, Range, Split};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::data::{Dataset, digits, files};
+use crate::data::{Dataset, PointSet, digits, files, stacked};
 use crate::error::{Error, Result};
 
 /// Which data set to load.
@@ -16,12 +16,16 @@ pub enum DataSpec {
     Mnist(PathBuf),
     /// `fashion-mnist:DIR`: a folder with the four files of Fashion-MNIST.
     FashionMnist(PathBuf),
+    /// `stacked-mnist:DIR`: three digits of MNIST as the channels of an image, from the same folder as `mnist:DIR`.
+    StackedMnist(PathBuf),
     /// `cifar10:DIR`: a folder with the binary version of CIFAR-10.
     Cifar10(PathBuf),
     /// A `.npy` file of images.
     Npy(PathBuf),
     /// A `.safetensors` file with the tensors `images`, and perhaps `labels`, `test_images`, `test_labels`.
     Safetensors(PathBuf),
+    /// `25gaussians`, `8gaussians`, `swissroll`, `2gaussians` or `2moons`: points in the plane.
+    Points(PointSet),
 }
 
 /// A line of `strait data list`.
@@ -42,7 +46,7 @@ pub struct Source {
 }
 
 /// Every kind of data that [`DataSpec`] can name.
-pub const SOURCES: [Source; 5] = [
+pub const SOURCES: [Source; 7] = [
     Source {
         spec: "digits",
         name: "UCI optical recognition of handwritten digits",
@@ -69,6 +73,14 @@ pub const SOURCES: [Source; 5] = [
         get: "four files named as for MNIST (github.com/zalandoresearch/fashion-mnist, Debian package dataset-fashion-mnist)",
     },
     Source {
+        spec: "stacked-mnist:DIR",
+        name: "StackedMNIST: three random digits of MNIST as red, green and blue",
+        sizes: "60,000 training and 10,000 test images, 3 x 28 x 28, 1,000 classes (100 red + 10 green + blue)",
+        source: "made from MNIST as in L. Metz, B. Poole, D. Pfau and J. Sohl-Dickstein 2017, \"Unrolled generative adversarial networks\"",
+        licence: "as MNIST",
+        get: "the four files of MNIST",
+    },
+    Source {
         spec: "cifar10:DIR",
         name: "CIFAR-10 small colour photographs",
         sizes: "50,000 training and 10,000 test images, 3 x 32 x 32, 10 classes",
@@ -76,6 +88,15 @@ pub const SOURCES: [Source; 5] = [
         licence: "none stated by the authors, who ask to be cited",
         get: "unpack cifar-10-binary.tar.gz (www.cs.toronto.edu/~kriz/cifar.html); DIR is the folder with data_batch_1.bin \
               or the one above",
+    },
+    Source {
+        spec: "25gaussians, 8gaussians, swissroll, 2gaussians or 2moons",
+        name: "points in the plane from a known distribution",
+        sizes: "as many points as are asked for, 2 numbers each; for models of points",
+        source: "as in I. Gulrajani et al. 2017, \"Improved training of Wasserstein GANs\", X. B. Peng et al. 2019 (2gaussians), and \
+                 scikit-learn (2moons)",
+        licence: "none needed",
+        get: "made by this program from the run's seed",
     },
     Source {
         spec: "FILE",
@@ -104,9 +125,18 @@ impl fmt::Display for Source {
 }
 
 impl DataSpec {
-    /// Reads the data set.
+    /// The set of points in the plane that is named, if it is one.
+    pub fn points(&self) -> Option<PointSet> {
+        match self {
+            DataSpec::Points(set) => Some(*set),
+            _ => None,
+        }
+    }
+
+    /// Reads the images.
     ///
     /// # Errors
+    /// What is named is a set of points, see [`DataSpec::points`].
     /// A file is missing (the error lists the names that were looked for), damaged, of another format, or disagrees with
     /// another: images without labels, images of different sizes, labels that are no class.
     pub fn load(&self) -> Result<Dataset> {
@@ -114,9 +144,15 @@ impl DataSpec {
             DataSpec::Digits => digits::load(),
             DataSpec::Mnist(folder) => files::load_idx("mnist", folder),
             DataSpec::FashionMnist(folder) => files::load_idx("fashion-mnist", folder),
+            DataSpec::StackedMnist(folder) => stacked::stack(&files::load_idx("mnist", folder)?),
             DataSpec::Cifar10(folder) => files::load_cifar10(folder),
             DataSpec::Npy(path) => files::load_npy(path),
             DataSpec::Safetensors(path) => files::load_safetensors(path),
+            DataSpec::Points(set) => Err(Error::BadConfig {
+                key: "data".into(),
+                found: format!("'{set}', points in the plane"),
+                expected: "images for this model: digits, mnist:DIR or another of `strait data list`".into(),
+            }),
         }
     }
 }
@@ -127,8 +163,10 @@ impl fmt::Display for DataSpec {
             DataSpec::Digits => f.write_str("digits"),
             DataSpec::Mnist(folder) => write!(f, "mnist:{}", folder.display()),
             DataSpec::FashionMnist(folder) => write!(f, "fashion-mnist:{}", folder.display()),
+            DataSpec::StackedMnist(folder) => write!(f, "stacked-mnist:{}", folder.display()),
             DataSpec::Cifar10(folder) => write!(f, "cifar10:{}", folder.display()),
             DataSpec::Npy(path) | DataSpec::Safetensors(path) => write!(f, "{}", path.display()),
+            DataSpec::Points(set) => f.write_str(set.name()),
         }
     }
 }
@@ -137,10 +175,14 @@ impl FromStr for DataSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<DataSpec> {
+        if let Some(set) = PointSet::ALL.into_iter().find(|set| set.name() == text) {
+            return Ok(DataSpec::Points(set));
+        }
         match text.split_once(':') {
             None if text == "digits" => return Ok(DataSpec::Digits),
             Some(("mnist", folder)) if !folder.is_empty() => return Ok(DataSpec::Mnist(folder.into())),
             Some(("fashion-mnist", folder)) if !folder.is_empty() => return Ok(DataSpec::FashionMnist(folder.into())),
+            Some(("stacked-mnist", folder)) if !folder.is_empty() => return Ok(DataSpec::StackedMnist(folder.into())),
             Some(("cifar10", folder)) if !folder.is_empty() => return Ok(DataSpec::Cifar10(folder.into())),
             _ => {}
         }
@@ -154,7 +196,11 @@ impl FromStr for DataSpec {
             Err(Error::BadConfig {
                 key: "data".into(),
                 found: format!("'{text}'"),
-                expected: "digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or a file that ends in .npy or .safetensors".into(),
+                expected: format!(
+                    "digits, mnist:DIR, fashion-mnist:DIR, stacked-mnist:DIR, cifar10:DIR, a file that ends in .npy or .safetensors, or \
+                     one of {}",
+                    PointSet::ALL.map(PointSet::name).join(", ")
+                ),
             })
         }
     }
@@ -170,6 +216,9 @@ mod tests {
             ("digits", DataSpec::Digits),
             ("mnist:/a/b:c", DataSpec::Mnist("/a/b:c".into())),
             ("fashion-mnist:x", DataSpec::FashionMnist("x".into())),
+            ("stacked-mnist:x", DataSpec::StackedMnist("x".into())),
+            ("25gaussians", DataSpec::Points(PointSet::Gaussians25)),
+            ("2moons", DataSpec::Points(PointSet::TwoMoons)),
             ("cifar10:.", DataSpec::Cifar10(".".into())),
             ("some/Faces.NPY", DataSpec::Npy("some/Faces.NPY".into())),
             ("x.npy.gz", DataSpec::Npy("x.npy.gz".into())),
@@ -178,10 +227,22 @@ mod tests {
             assert_eq!(text.parse::<DataSpec>().unwrap(), spec);
             assert_eq!(spec.to_string(), text);
         }
-        for text in ["", "mnist", "mnist:", "digits:x", "cifar100:x", "x.png", "digit"] {
+        for text in ["", "mnist", "mnist:", "digits:x", "cifar100:x", "x.png", "digit", "25gaussian", "8gaussians:x", "stacked-mnist:"] {
             let message = text.parse::<DataSpec>().unwrap_err().to_string();
             assert!(message.starts_with(&format!("config: data = '{text}'")) && message.contains("mnist:DIR"), "{message}");
         }
+    }
+
+    #[test]
+    fn points_are_no_images() {
+        for set in PointSet::ALL {
+            let spec: DataSpec = set.name().parse().unwrap();
+            assert_eq!(spec.points(), Some(set));
+            let message = spec.load().unwrap_err().to_string();
+            assert!(message.contains(set.name()) && message.contains("mnist:DIR"), "{message}");
+            assert!(describe().contains(set.name()));
+        }
+        assert_eq!(DataSpec::Digits.points(), None);
     }
 
     #[test]
