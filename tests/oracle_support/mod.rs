@@ -1,11 +1,13 @@
 //! The harness that runs cases computed elsewhere: files of inputs and expected outputs.
 
+pub mod adversarial;
 pub mod case;
 pub mod divergence;
 pub mod elementary;
 pub mod gaussian;
 pub mod judge;
 pub mod layers;
+pub mod network;
 pub mod op;
 mod reference;
 pub mod training;
@@ -27,7 +29,7 @@ pub enum Runner {
 /// The dispatch table.
 pub fn runner(kind: &str) -> Option<Runner> {
     let op = elementary::function(kind).or_else(|| layers::function(kind)).or_else(|| divergence::function(kind));
-    op.map(Runner::Op).or_else(|| gaussian::runner(kind)).or_else(|| training::runner(kind))
+    op.map(Runner::Op).or_else(|| gaussian::runner(kind)).or_else(|| training::runner(kind)).or_else(|| adversarial::runner(kind))
 }
 
 fn results(case: &Case, runner: &Runner, precision: Precision) -> Outcome<Results> {
