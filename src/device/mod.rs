@@ -1,6 +1,8 @@
 //! Devices: where tensors live and ops run. A device is a value; there is no default and no global.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,0 +1,34 @@
+//! With the feature `cuda`: compiles `kernels/*.cu` to PTX and writes `ptx.rs`, which embeds it. With `emulator`: compiles the
+//! same sources for the host too, into emulated drivers for the tests. Without them: nothing.
+
+#[cfg(feature = "emulator")]
+#[path = "build/emulator.rs"]
+mod emulator;
+#[cfg(feature = "cuda")]
+#[path = "build/jobs.rs"]
+mod jobs;
+#[cfg(feature = "cuda")]
+#[path = "build/nvcc.rs"]
+mod nvcc;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(strait_no_ptx)");
+    #[cfg(feature = "cuda")]
+    if std::env::var_os("DOCS_RS").is_some() {
+        // No nvcc there: documentation needs the types only.
+        println!("cargo::rustc-cfg=strait_no_ptx");
+    } else if let Err(message) = build() {
+        message.lines().for_each(|line| println!("cargo::error={line}"));
+        std::process::exit(1);
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn build() -> Result<(), String> {
+    let nvcc = nvcc::Nvcc::find()?;
+    nvcc::embed(&nvcc)?;
+    #[cfg(feature = "emulator")]
+    emulator::build(&nvcc)?;
+    Ok(())
+}

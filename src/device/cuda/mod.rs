@@ -1,0 +1,5 @@
+//! NVIDIA GPUs.
+
+#[cfg(feature = "emulator")]
+pub mod emulator;
+pub mod ptx;
