@@ -5,6 +5,7 @@ pub mod case;
 pub mod divergence;
 pub mod elementary;
 pub mod gaussian;
+pub mod infovae;
 pub mod judge;
 pub mod layers;
 pub mod network;
@@ -29,7 +30,8 @@ pub enum Runner {
 /// The dispatch table.
 pub fn runner(kind: &str) -> Option<Runner> {
     let op = elementary::function(kind).or_else(|| layers::function(kind)).or_else(|| divergence::function(kind));
-    op.map(Runner::Op).or_else(|| gaussian::runner(kind)).or_else(|| training::runner(kind)).or_else(|| adversarial::runner(kind))
+    let whole = [gaussian::runner, infovae::runner, training::runner, adversarial::runner];
+    op.map(Runner::Op).or_else(|| whole.iter().find_map(|runner| runner(kind)))
 }
 
 fn results(case: &Case, runner: &Runner, precision: Precision) -> Outcome<Results> {

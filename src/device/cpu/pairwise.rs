@@ -12,6 +12,8 @@ mod tests;
 
 pub use pulling_away::pulling_away;
 
+use serde::{Deserialize, Serialize};
+
 use crate::device::cpu::math::Real;
 use crate::dtype::DType;
 use kernels::{Radial, Stein};
@@ -55,7 +57,8 @@ impl MmdKernel {
 }
 
 /// Which pairs within a sample count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Estimator {
     /// U-statistic: i != j, by n (n - 1).
     Unbiased,

@@ -1,0 +1,250 @@
+//! InfoVAE (Zhao, Song and Ermon 2019): a VAE whose information in the code and whose aggregate posterior are weighted apart.
+
+mod critic;
+mod divergence;
+mod likelihood;
+mod network;
+mod objective;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+pub use critic::LatentCritic;
+pub use divergence::{Bandwidth, KernelFamily, LatentDivergence, Measured, PriorSample, stein_direction};
+pub use likelihood::{Decoded, Likelihood};
+pub use network::Architecture;
+pub use objective::InfoVaeObjective;
+
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::nn::{Mode, Module, Param, Params, path};
+use crate::ops::Noise;
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// How the encoder's raw output becomes the standard deviation of z given x.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// `sigma = exp(raw / 2)`: the raw output is the logarithm of the variance.
+    #[default]
+    LogVariance,
+    /// `sigma = softplus(raw)`.
+    Softplus,
+    /// `sigma = sigmoid(raw)`, never below the number given; the author's code has 0.05.
+    Sigmoid(f64),
+}
+
+/// The architecture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InfoVaeConfig {
+    /// Channels, height and width of an image; `[1, 1, n]` for rows of n numbers.
+    pub image: [usize; 3],
+    /// k, the width of the code.
+    pub latent: usize,
+    /// The networks.
+    pub architecture: Architecture,
+    /// The encoder's standard deviation.
+    pub scale: Scale,
+    /// The decoder's distribution.
+    pub likelihood: Likelihood,
+}
+
+/// The model: an encoder to a Gaussian over z, and a decoder to a distribution over pixels.
+#[derive(Debug)]
+pub struct InfoVae {
+    config: InfoVaeConfig,
+    encoder: Box<dyn Module>,
+    decoder: Box<dyn Module>,
+    /// The raw standard deviation of all pixels, where it is one that is learned.
+    raw_sigma: Option<Param>,
+}
+
+/// What the encoder says of a batch: `q(z|x) = N(mean, diag sigma^2)`.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// Means [rows, k].
+    pub mean: Tensor,
+    /// Standard deviations [rows, k].
+    pub sigma: Tensor,
+    /// Their logarithms [rows, k], finite where the standard deviation underflows.
+    pub log_sigma: Tensor,
+}
+
+/// The parts of the loss, means over the batch, in nats.
+#[derive(Debug, Clone)]
+pub struct InfoVaeLoss {
+    /// What is minimised.
+    pub loss: Tensor,
+    /// `-log p(x|z)`, summed over pixels.
+    pub reconstruction: Tensor,
+    /// The rate KL(q(z|x) || p(z)), summed over the code.
+    pub kl: Tensor,
+    /// The divergence of the codes from the prior; nothing where its weight is 0.
+    pub divergence: Option<Measured>,
+    /// The codes [rows, k].
+    pub z: Tensor,
+}
+
+impl Encoded {
+    /// The rate KL(q(z|x) || N(0, I)) in nats `[rows]`.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn kl(&self) -> Result<Tensor> {
+        let terms = self.mean.square()?.add(&self.sigma.square()?)?.sub(&self.log_sigma.affine(2.0, 1.0)?)?;
+        terms.sum(&[1], false)?.affine(0.5, 0.0)
+    }
+
+    /// Codes [samples, rows, k] with this noise, drawn or given in that shape; and the noise.
+    ///
+    /// # Errors
+    /// Noise of another shape or dtype; no samples.
+    pub fn sample(&self, samples: usize, noise: Noise<'_>) -> Result<(Tensor, Tensor)> {
+        let (rows, k) = (self.mean.dims()[0], self.mean.dims()[1]);
+        if samples == 0 {
+            return Err(Error::OutOfRange { op: "infovae", name: "samples", value: 0.0, expected: "at least 1" });
+        }
+        let noise = match noise {
+            Noise::Draw(draw) => draw.normal([samples, rows, k], self.mean.dtype(), &self.mean.device())?,
+            Noise::Given(noise) => noise.clone(),
+        };
+        if noise.dims() != [samples, rows, k] {
+            let shapes = vec![self.mean.shape(), noise.shape()];
+            return Err(Error::ShapeMismatch { op: "infovae", shapes, rule: "noise must be [samples, rows, k]" });
+        }
+        Ok((self.mean.add(&self.sigma.mul(&noise)?)?, noise))
+    }
+}
+
+impl InfoVae {
+    /// A model with Xavier weights and zero biases.
+    ///
+    /// # Errors
+    /// A size of zero, or a setting out of range.
+    pub fn new(config: InfoVaeConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<InfoVae> {
+        let k = config.latent;
+        if k == 0 {
+            return Err(Error::OutOfRange { op: "infovae", name: "latent", value: 0.0, expected: "at least 1" });
+        }
+        if let Scale::Sigmoid(floor) = config.scale
+            && !(floor > 0.0 && floor < 1.0)
+        {
+            return Err(Error::OutOfRange { op: "infovae", name: "smallest sigma", value: floor, expected: "between 0 and 1" });
+        }
+        config.likelihood.validate()?;
+        let encoder = config.architecture.encoder(config.image, 2 * k, rng, dtype, device)?;
+        let decoder = config.architecture.decoder(k, config.image, config.likelihood.outputs(), rng, dtype, device)?;
+        let raw_sigma = match config.likelihood {
+            Likelihood::LearnedGaussian { .. } => Some(Param::new(&Tensor::zeros((), dtype, device)?)),
+            _ => None,
+        };
+        Ok(InfoVae { config, encoder, decoder, raw_sigma })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &InfoVaeConfig {
+        &self.config
+    }
+
+    /// The parameters by name: `encoder.0.weight`, ..., `decoder.0.weight`, ..., `raw_sigma`.
+    pub fn params(&self) -> Params {
+        let mut params = Params::default();
+        self.encoder.collect("encoder", &mut params);
+        self.decoder.collect("decoder", &mut params);
+        if let Some(raw) = &self.raw_sigma {
+            params.push(path("", "raw_sigma"), raw);
+        }
+        params
+    }
+
+    /// Encodes images as rows [rows, pixels].
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn encode(&self, x: &Tensor) -> Result<Encoded> {
+        let pixels: usize = self.config.image.iter().product();
+        if x.rank() != 2 || x.dims()[1] != pixels {
+            return Err(Error::BadShape { op: "infovae", shape: x.shape(), expected: "images as rows [rows, pixels]" });
+        }
+        let (mean, raw) = self.encoder.forward(x, &mut Mode::Eval)?.halves(1)?;
+        let (sigma, log_sigma) = match self.config.scale {
+            Scale::LogVariance => {
+                let log_sigma = raw.affine(0.5, 0.0)?;
+                (log_sigma.exp()?, log_sigma)
+            }
+            Scale::Softplus => (raw.softplus()?, raw.log_softplus()?),
+            Scale::Sigmoid(floor) => {
+                let sigma = raw.sigmoid()?.clamp(floor, 1.0)?;
+                (sigma.clone(), sigma.log()?)
+            }
+        };
+        Ok(Encoded { mean, sigma, log_sigma })
+    }
+
+    /// Decodes codes [rows, k].
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn decode(&self, z: &Tensor) -> Result<Decoded> {
+        let likelihood = self.config.likelihood;
+        let out = self.decoder.forward(z, &mut Mode::Eval)?;
+        let (raw, sigma) = match (likelihood, &self.raw_sigma) {
+            (Likelihood::GaussianPerPixel { .. }, _) => {
+                let (raw, sigma) = out.halves(1)?;
+                (raw, Some(likelihood.sigma(&sigma)?))
+            }
+            (_, Some(param)) => (out, Some(likelihood.sigma(&param.tensor())?)),
+            _ => (out, None),
+        };
+        Ok(Decoded { raw, sigma, likelihood })
+    }
+
+    /// The loss on images [rows, pixels] with one code each. `noise` is [1, rows, k] if it is given.
+    ///
+    /// # Errors
+    /// The shapes do not fit; an adversarial divergence without its critic.
+    pub fn loss(
+        &self,
+        x: &Tensor,
+        objective: &InfoVaeObjective,
+        noise: Noise<'_>,
+        prior: &PriorSample,
+        critic: Option<&LatentCritic>,
+    ) -> Result<InfoVaeLoss> {
+        let encoded = self.encode(x)?;
+        let z = encoded.sample(1, noise)?.0.reshape(encoded.mean.shape())?;
+        let reconstruction = self.decode(&z)?.negative_log_likelihood(x)?.mean_all()?;
+        let kl = encoded.kl()?.mean_all()?;
+        let mut loss = reconstruction.clone();
+        let (rate_weight, weight) = (objective.rate_weight(), objective.divergence_weight());
+        if rate_weight > 0.0 {
+            loss = loss.add(&kl.affine(rate_weight, 0.0)?)?;
+        }
+        let divergence = if weight > 0.0 { Some(objective.divergence().measure(&z, prior, critic)?) } else { None };
+        if let Some(measured) = &divergence {
+            loss = loss.add(&measured.term.affine(weight, 0.0)?)?;
+        }
+        Ok(InfoVaeLoss { loss, reconstruction, kl, divergence, z })
+    }
+
+    /// Logarithms of importance weights `log p(x|z) + log p(z) - log q(z|x)` [samples, rows] of codes drawn from the encoder. The
+    /// logarithm of their mean over samples estimates log p(x) from below (Burda, Grosse and Salakhutdinov 2016, equation 8), and
+    /// their mean is the ELBO.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn log_weights(&self, x: &Tensor, samples: usize, noise: Noise<'_>) -> Result<Tensor> {
+        let encoded = self.encode(x)?;
+        let (z, noise) = encoded.sample(samples, noise)?;
+        let (rows, k, pixels) = (z.dims()[1], z.dims()[2], x.dims()[1]);
+        let repeated = x.unsqueeze(0)?.broadcast_to([samples, rows, pixels])?.reshape([samples * rows, pixels])?;
+        let decoded = self.decode(&z.reshape([samples * rows, k])?)?;
+        let negative = decoded.negative_log_likelihood(&repeated)?.reshape([samples, rows])?;
+        // log p(z) - log q(z|x): the normals' constants cancel
+        let ratio = noise.square()?.sub(&z.square()?)?.affine(0.5, 0.0)?.add(&encoded.log_sigma)?;
+        ratio.sum(&[2], false)?.sub(&negative)
+    }
+}
