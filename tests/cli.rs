@@ -178,6 +178,8 @@ fn mistakes_are_told_apart() {
         }
     };
     expect(&["train", "gan"], &["gan", "vib"]);
+    expect(&["train", "vib", "--set", "model=gan"], &["model = \"gan\"", "vib"]);
+    expect(&["sample", "absent"], &["absent", "no such folder"]);
     expect(&["train", "vib", "--config", "vib-minst"], &["vib-minst", "vib-mnist-fast"]);
     expect(&["train", "vib", "--config", "absent.toml"], &["absent.toml", "cannot read"]);
     expect(&["train", "vib", "--config", "typo.toml"], &["typo.toml", "unknown field `epoch`"]);

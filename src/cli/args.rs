@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
-use super::{report, sweep, tools, train};
+use super::{report, sample, sweep, tools, train};
+use crate::train::FAMILIES;
 
 const AFTER: &str = "\
 Examples:
@@ -32,22 +34,30 @@ enum Command {
     /// Train a model; leaves a run folder with settings, metrics, checkpoint, pictures and report.html.
     Train(Settings),
     /// Go on with a run that was stopped, killed or interrupted, bitwise as if it had not been.
-    Resume {
-        /// The run's folder.
-        folder: PathBuf,
-    },
-    /// Evaluate a run's checkpoint on the test part and print the figures.
+    Resume(Existing),
+    /// Evaluate a run's checkpoint and print the figures.
     Eval {
-        /// The run's folder.
-        folder: PathBuf,
-        /// Samples of z to average over; as in the run's settings if left out.
-        #[arg(long)]
-        samples: Option<usize>,
-        /// Print one JSON object.
+        #[command(flatten)]
+        run: Existing,
+        /// Print one JSON object with all figures.
         #[arg(long)]
         json: bool,
     },
-    /// Train once per value of a setting and draw error and rate against it.
+    /// Draw samples from a run's checkpoint: a PNG or SVG picture, and all values as samples.npy.
+    Sample {
+        #[command(flatten)]
+        run: Existing,
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 64)]
+        count: usize,
+        /// The same seed gives the same samples.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u64,
+        /// Folder for the files; the run's folder samples if left out.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+    /// Train once per value of a setting and draw the results against it.
     Sweep {
         #[command(flatten)]
         settings: Settings,
@@ -56,10 +66,7 @@ enum Command {
         over: String,
     },
     /// Draw a run's pictures and report.html again from its checkpoint and metrics.
-    Report {
-        /// The run's folder.
-        folder: PathBuf,
-    },
+    Report(Existing),
     /// Check every op's derivatives to second order against finite differences.
     Gradcheck,
     /// List the devices, and why one cannot be used.
@@ -83,14 +90,14 @@ enum DataCommand {
 }
 
 /// What a run is made from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Settings {
-    /// The model family.
-    #[arg(value_parser = ["vib"])]
+    /// The family of models.
+    #[arg(value_parser = PossibleValuesParser::new(FAMILIES.iter().map(|f| f.name)))]
     pub model: String,
-    /// A preset or a TOML file; vib-digits if left out.
-    #[arg(long, value_name = "PRESET|FILE", default_value = "vib-digits")]
-    pub config: String,
+    /// A preset or a TOML file; the first of the family's presets if left out.
+    #[arg(long, value_name = "PRESET|FILE")]
+    pub config: Option<String>,
     /// digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or a .npy or .safetensors file; a classifier needs labels.
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
@@ -112,6 +119,19 @@ pub(super) struct Settings {
     pub out: Option<PathBuf>,
 }
 
+/// A run that exists.
+#[derive(Debug, Args)]
+pub(super) struct Existing {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Where to compute: cpu or cuda:0.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Change one setting that the steps so far did not depend on, such as epochs or test_samples; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
 /// Runs the command line of this process.
 ///
 /// # Errors
@@ -124,10 +144,11 @@ pub fn run() -> anyhow::Result<()> {
     }
     match cli.command {
         Command::Train(settings) => train::train(&settings),
-        Command::Resume { folder } => train::resume(&folder),
-        Command::Eval { folder, samples, json } => report::eval(&folder, samples, json),
+        Command::Resume(run) => train::resume(&run),
+        Command::Eval { run, json } => report::eval(&run, json),
+        Command::Sample { run, count, seed, out } => sample::sample(&run, count, seed, out.as_deref()),
         Command::Sweep { settings, over } => sweep::sweep(&settings, &over),
-        Command::Report { folder } => report::report(&folder).map(|path| println!("{}", path.display())),
+        Command::Report(run) => report::report(&run),
         Command::Gradcheck => tools::gradcheck(),
         Command::Devices => tools::devices(),
         Command::Presets { name } => tools::presets(name.as_deref()),

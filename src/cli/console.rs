@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use super::folder::RunFolder;
 use crate::error::Result;
 use crate::report::metrics::{MetricsWriter, Record};
-use crate::report::progress::{Plan, Progress};
+use crate::report::progress::{self, Progress};
 use crate::report::tensorboard::EventWriter;
-use crate::train::{Observer, StepStats, VibTrainer};
+use crate::train::{Figure, Observer, Plan, Run, Samples, StepStats};
 
 /// Steps between the losses in the metrics.
 const EVERY: u64 = 20;
+
+/// Figures of a step that are shown beside the progress.
+const SHOWN: usize = 3;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -31,39 +34,40 @@ pub fn catch_interrupts() -> anyhow::Result<()> {
     caught.clone().map_err(|e| anyhow::anyhow!("cannot listen to Ctrl-C: {e}"))
 }
 
-/// Writes a run's metrics and shows its progress.
+/// Writes a run's metrics and pictures of samples, and shows its progress.
 pub struct Console {
+    folder: RunFolder,
     metrics: MetricsWriter,
     events: EventWriter,
     progress: Progress,
     start: Instant,
     /// Seconds of the run before this process.
     before: f64,
-    per_epoch: u64,
+    plan: Plan,
 }
 
 impl Console {
-    pub fn new(folder: &RunFolder, trainer: &VibTrainer) -> Result<Console> {
-        let done = trainer.done();
+    pub fn new(folder: &RunFolder, run: &Run) -> Result<Console> {
+        let (done, plan) = (run.done(), run.plan());
         let (metrics, kept) = MetricsWriter::resume(folder.metrics(), done)?;
         let events = EventWriter::create(folder.path(), Some(done + 1))?;
-        let plan = Plan {
-            steps: trainer.steps(),
-            steps_per_epoch: trainer.steps_per_epoch(),
-            examples_per_step: trainer.run().batch as u64,
+        let progress = Progress::new(progress::Plan {
+            steps: plan.steps,
+            steps_per_epoch: plan.steps_per_epoch,
+            examples_per_step: plan.examples_per_step,
             done,
             every: Duration::from_secs(10),
-        };
+        });
         let before = kept.last().map_or(0.0, |r| r.time_s);
-        Ok(Console { metrics, events, progress: Progress::new(plan), start: Instant::now(), before, per_epoch: trainer.steps_per_epoch() })
+        Ok(Console { folder: folder.clone(), metrics, events, progress, start: Instant::now(), before, plan })
     }
 
-    fn write(&mut self, done: u64, values: &[(String, f64)]) -> Result<()> {
+    fn write<'a>(&mut self, done: u64, values: impl Iterator<Item = (&'a str, f64)>) -> Result<()> {
         let time = self.before + self.start.elapsed().as_secs_f64();
-        let mut record = Record::new(done, done.div_ceil(self.per_epoch), time);
+        let mut record = Record::new(done, self.plan.epoch(done), time);
         for (name, value) in values {
-            record = record.with(name, *value);
-            self.events.scalar(done, name, *value)?;
+            record = record.with(name, value);
+            self.events.scalar(done, name, value)?;
         }
         self.metrics.write(&record)
     }
@@ -76,27 +80,29 @@ impl Console {
 
 impl Observer for Console {
     fn stepped(&mut self, done: u64, stats: &StepStats) -> Result<()> {
-        self.progress.tick(done, &format!("loss {:.4}  rate {:.2} nats", stats.loss, stats.rate));
+        let shown = stats.0.iter().take(SHOWN).map(|(name, value)| Figure::of_metric(name, *value).in_line());
+        self.progress.tick(done, &shown.collect::<Vec<_>>().join("  "));
         if done.is_multiple_of(EVERY) {
-            let values =
-                [("loss", stats.loss), ("cross_entropy_nats", stats.cross_entropy), ("rate_nats", stats.rate), ("step_beta", stats.beta)];
-            self.write(done, &values.map(|(n, v)| (n.to_string(), v)))?;
+            self.write(done, stats.0.iter().copied())?;
         }
         Ok(())
     }
 
-    fn evaluated(&mut self, done: u64, epoch: u64, values: &[(String, f64)]) -> Result<()> {
-        let get = |name: &str| values.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, v)| *v);
-        let mut line = format!("epoch {epoch:>3}  loss {:.4}  test error {:.2} %", get("train_loss"), 100.0 * get("test_error"));
-        if get("test_rate_nats").is_finite() {
-            let one = 100.0 * get("test_error_one_sample");
-            line += &format!(" (1 sample {one:.2} %)  rate {:.2} nats  beta {:.2e}", get("test_rate_nats"), get("beta"));
+    fn evaluated(&mut self, done: u64, values: &[(String, f64)], headline: &str) -> Result<()> {
+        let place = match self.plan.epoch(done) {
+            0 => format!("step {done:>width$}", width = self.plan.steps.to_string().len()),
+            epoch => format!("epoch {epoch:>3}"),
+        };
+        self.progress.line(&format!("{place}  {headline}"));
+        self.write(done, values.iter().map(|(name, value)| (name.as_str(), *value)))
+    }
+
+    fn sampled(&mut self, done: u64, samples: &Samples) -> Result<()> {
+        if let Some(picture) = samples.picture()? {
+            self.folder.write_samples(done, &picture.png)?;
+            self.events.image(done, "samples", &picture.png, picture.width as u32, picture.height as u32, picture.channels as u32)?;
         }
-        if get("validation_error").is_finite() {
-            line += &format!("  validation error {:.2} %", 100.0 * get("validation_error"));
-        }
-        self.progress.line(&line);
-        self.write(done, values)
+        Ok(())
     }
 
     fn before_checkpoint(&mut self) -> Result<()> {

@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::atomic::write_atomic_bytes;
-use crate::train::{Checkpoint, VibRun, VibTrainer};
+use crate::train::{Checkpoint, Run, family_of};
+
+/// Writes a file into a folder that is made if there is none.
+pub fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), action: "create the folder", source })?;
+    write_atomic_bytes(&folder.join(name), bytes)
+}
 
 /// A run's folder.
 #[derive(Debug, Clone)]
@@ -29,8 +35,7 @@ impl RunFolder {
                 expected: "a new folder; to go on with that run, write 'strait resume' and its folder".into(),
             });
         }
-        let pictures = folder.0.join("pictures");
-        std::fs::create_dir_all(&pictures).map_err(|source| Error::Io { path: pictures, action: "create the folder", source })?;
+        std::fs::create_dir_all(&folder.0).map_err(|source| Error::Io { path: folder.0.clone(), action: "create the folder", source })?;
         Ok(folder)
     }
 
@@ -68,29 +73,55 @@ impl RunFolder {
         self.0.join("report.html")
     }
 
-    /// Writes one picture.
-    pub fn picture(&self, name: &str, svg: &str) -> Result<()> {
-        write_atomic_bytes(&self.0.join("pictures").join(name), svg.as_bytes())
+    /// Writes one picture of the report.
+    pub fn write_picture(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        write_in(&self.0.join("pictures"), name, bytes)
     }
 
-    pub fn write_config(&self, run: &VibRun) -> Result<()> {
-        write_atomic_bytes(&self.config(), run.to_toml().as_bytes())
+    /// Where samples are written.
+    pub fn samples(&self) -> PathBuf {
+        self.0.join("samples")
     }
 
-    pub fn read_config(&self) -> Result<VibRun> {
+    /// Writes the picture of samples after `step` steps.
+    pub fn write_samples(&self, step: u64, png: &[u8]) -> Result<()> {
+        write_in(&self.samples(), &format!("step-{step:06}.png"), png)
+    }
+
+    /// The pictures of samples over time, up to `step`, in order.
+    pub fn pictures_of_samples(&self, step: u64) -> Vec<(u64, PathBuf)> {
+        let files = std::fs::read_dir(self.samples()).into_iter().flatten().flatten();
+        let mut pictures: Vec<(u64, PathBuf)> = files
+            .filter_map(|file| {
+                let name = file.file_name();
+                let number = name.to_str()?.strip_prefix("step-")?.strip_suffix(".png")?.parse().ok()?;
+                (number <= step).then(|| (number, file.path()))
+            })
+            .collect();
+        pictures.sort();
+        pictures
+    }
+
+    pub fn write_config(&self, settings: &str) -> Result<()> {
+        write_atomic_bytes(&self.config(), settings.as_bytes())
+    }
+
+    /// The resolved settings, with changes on top.
+    pub fn settings(&self, changes: &[String]) -> Result<String> {
         let path = self.config();
         let text = std::fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), action: "read", source })?;
-        VibRun::parse(&path.display().to_string(), &text, &[])
+        let origin = path.display().to_string();
+        family_of(&origin, &text)?.resolve(&origin, &text, changes)
     }
 
     /// The run with the state of its checkpoint; at its beginning if it was stopped before the first one.
-    pub fn load(&self, device: &Device) -> Result<VibTrainer> {
-        let mut trainer = VibTrainer::new(self.read_config()?, device)?;
+    pub fn load(&self, device: &Device, changes: &[String]) -> Result<Run> {
+        let mut run = Run::of_settings("settings", &self.settings(changes)?, device)?;
         if self.checkpoint().exists() {
             let path = self.checkpoint();
-            let restored = trainer.restore(&Checkpoint::read(&path, device)?);
+            let restored = run.restore(&Checkpoint::read(&path, device)?);
             restored.map_err(|e| Error::BadFile { path, found: e.to_string(), expected: "the state of the run in config.toml".into() })?;
         }
-        Ok(trainer)
+        Ok(run)
     }
 }

@@ -1,9 +1,10 @@
-//! The command line: `strait train`, `resume`, `eval`, `sweep`, `report`, and tools.
+//! The command line: `strait train`, `resume`, `eval`, `sample`, `sweep`, `report`, and tools.
 
 mod args;
 mod console;
 mod folder;
 mod report;
+mod sample;
 mod sweep;
 mod tools;
 mod train;

@@ -3,20 +3,19 @@
 use std::path::Path;
 
 use super::args::Settings;
-use super::folder::RunFolder;
+use super::folder::{RunFolder, write_in};
 use super::train::{resolve, train_in};
 use crate::device::Device;
-use crate::error::Error;
-use crate::io::atomic::write_atomic_bytes;
+use crate::error::{Error, Result};
+use crate::report::Drawing;
 use crate::report::html::Report;
-use crate::report::svg::{Axis, LineChart, Series, SweepPoint, information_plane, sweep_chart};
-use crate::train::{Evaluation, VibTrainer};
+use crate::train::{Family, Figure, Run, SweepRow, family};
 
-/// Figures of one run of a sweep.
+/// A run of a sweep: its place, what came out, and how a person reads that.
 struct Row {
-    value: f64,
-    train: Evaluation,
-    test: Evaluation,
+    text: String,
+    row: SweepRow,
+    figures: Vec<Figure>,
 }
 
 /// `strait sweep`. Runs that are complete are not trained again, so an interrupted sweep goes on where it was.
@@ -27,110 +26,78 @@ pub fn sweep(settings: &Settings, over: &str) -> anyhow::Result<()> {
     let device: Device = settings.device.parse()?;
     let (_, name) = resolve(settings)?;
     let root = settings.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-sweep")));
-    let with = |text: &str| {
-        let mut changed = settings.set.clone();
-        changed.push(format!("{key}={text}"));
-        Settings {
-            model: settings.model.clone(),
-            config: settings.config.clone(),
-            data: settings.data.clone(),
-            device: settings.device.clone(),
-            seed: settings.seed,
-            set: changed,
-            out: Some(root.join(format!("{key}={text}"))),
-        }
+    let resolved = |text: &str| {
+        let mut changed = settings.clone();
+        changed.set.push(format!("{key}={text}"));
+        resolve(&changed).map(|(settings, _)| settings)
     };
     // Every value is checked before the first run begins.
-    let runs = values.iter().map(|&(text, value)| Ok((with(text), value, resolve(&with(text))?))).collect::<anyhow::Result<Vec<_>>>()?;
+    let runs = values.iter().map(|&(text, value)| Ok((text, value, resolved(text)?))).collect::<Result<Vec<_>>>()?;
+    let family = family(&settings.model)?;
     let mut rows = Vec::new();
-    for (settings, value, (run, name)) in runs {
-        let path = settings.out.as_deref().expect("set above");
-        let folder = if path.join("config.toml").exists() {
-            let folder = RunFolder::open(path)?;
-            if folder.read_config()? != run {
-                return Err(Error::BadFile {
-                    path: path.into(),
-                    found: "a run with other settings".into(),
-                    expected: "the settings of this sweep; choose another --out".into(),
-                }
-                .into());
-            }
-            folder
-        } else {
-            let folder = RunFolder::create(Some(path), &name)?;
-            folder.write_config(&run)?;
-            folder
-        };
-        let trainer = folder.load(&device)?;
-        eprintln!("{key} = {value}: at step {} of {}, in {}", trainer.done(), trainer.steps(), path.display());
-        let test = if trainer.done() < trainer.steps() { train_in(&folder, trainer)? } else { trainer.evaluate()? };
-        let trainer: VibTrainer = folder.load(&device)?;
-        let train = trainer.with_averaged_model(|model| trainer.evaluator().run(model, &trainer.data().train, &device))?;
-        rows.push(Row { value, train, test });
-        draw(&root, key, &rows)?;
+    for (text, value, settings) in runs {
+        let (mut run, figures) = complete(&root.join(format!("{key}={text}")), &settings, &device)?;
+        let mut values = run.evaluate()?;
+        values.extend(run.trainer().evaluate_more()?);
+        rows.push(Row { text: text.into(), row: SweepRow { value, values }, figures });
+        draw(&root, family, key, &rows)?;
     }
-    println!("{:>12} {:>12} {:>12} {:>14} {:>14}", key, "error (%)", "1 sample (%)", "I(Z;X) (bits)", "I(Z;Y) (bits)");
-    for row in &rows {
-        let bits = |nats: f64| nats / std::f64::consts::LN_2;
-        println!(
-            "{:>12} {:>12.2} {:>12.2} {:>14.3} {:>14.3}",
-            row.value,
-            100.0 * row.test.error,
-            100.0 * row.test.error_one_sample,
-            bits(row.test.rate),
-            bits(row.test.information)
-        );
-    }
+    let (headers, cells) = table(key, &rows);
+    print_table(&headers, &cells);
     println!("report: {}", root.join("report.html").display());
     Ok(())
 }
 
-fn draw(root: &Path, key: &str, rows: &[Row]) -> anyhow::Result<()> {
-    let bits = |nats: f64| nats / std::f64::consts::LN_2;
-    let points: Vec<SweepPoint> = rows
-        .iter()
-        .map(|r| SweepPoint {
-            beta: r.value,
-            train_error: 100.0 * r.train.error_one_sample,
-            train_error_averaged: 100.0 * r.train.error,
-            test_error: 100.0 * r.test.error_one_sample,
-            test_error_averaged: 100.0 * r.test.error,
-            train_izx: bits(r.train.rate),
-            test_izx: bits(r.test.rate),
-            train_izy: bits(r.train.information),
-            test_izy: bits(r.test.information),
-        })
-        .collect();
-    // What the labels hold: the two bounds add up to it with the cross entropy.
-    let entropy = rows.first().map_or(0.0, |r| bits(r.test.information + r.test.cross_entropy));
-    let mut page = Report::new(format!("Sweep over {key}"));
-    let chart = if key == "beta.value" {
-        sweep_chart("Error and rate against beta", &points, entropy).render()
+/// The finished run with these settings in a folder: trained from its beginning, from where it was, or not at all.
+pub fn complete(path: &Path, settings: &str, device: &Device) -> anyhow::Result<(Run, Vec<Figure>)> {
+    let folder = if path.join("config.toml").exists() {
+        let folder = RunFolder::open(path)?;
+        if folder.settings(&[])? != settings {
+            let (found, expected) = ("a run with other settings".into(), "the settings of this command; choose another --out".into());
+            return Err(Error::BadFile { path: path.into(), found, expected }.into());
+        }
+        folder
     } else {
-        LineChart::new(format!("Test error against {key}"), Axis::linear(key), Axis::linear("error (%)").from_zero())
-            .with(Series::new("averaged over samples", rows.iter().map(|r| (r.value, 100.0 * r.test.error)).collect()))
-            .with(Series::new("1 sample", rows.iter().map(|r| (r.value, 100.0 * r.test.error_one_sample)).collect()))
-            .render()
+        let folder = RunFolder::create(Some(path), "")?;
+        folder.write_config(settings)?;
+        folder
     };
-    let plane = information_plane("Information plane", &points, entropy).render();
-    write_atomic_bytes(&root.join("sweep.svg"), chart.as_bytes())?;
-    write_atomic_bytes(&root.join("information_plane.svg"), plane.as_bytes())?;
-    page.svg(&chart, "As figure 1 of Alemi et al. 2017. The line marks the entropy of the labels.");
-    page.svg(&plane, "Lower bound of I(Z;Y) over upper bound of I(Z;X), one point per run.");
-    let cells = rows.iter().map(|r| {
-        let percent = |v: f64| format!("{:.2}", 100.0 * v);
-        vec![
-            r.value.to_string(),
-            percent(r.test.error),
-            percent(r.test.error_one_sample),
-            percent(r.train.error),
-            format!("{:.3}", bits(r.test.rate)),
-            format!("{:.3}", bits(r.test.information)),
-            percent(r.test.calibration_error),
-        ]
-    });
-    let headers = [key, "test error (%)", "1 sample (%)", "train error (%)", "I(Z;X) ≤ (bits)", "I(Z;Y) ≥ (bits)", "calibration error (%)"];
-    page.table(&headers, &cells.collect::<Vec<_>>(), "One row per run.");
-    page.write(root.join("report.html"))?;
-    Ok(())
+    let mut run = folder.load(device, &[])?;
+    eprintln!("{}: at step {} of {}", path.display(), run.done(), run.plan().steps);
+    let figures = if run.is_finished() && folder.html().exists() {
+        let values = run.evaluate()?;
+        run.trainer().figures(&values)
+    } else {
+        train_in(&folder, &mut run)?
+    };
+    Ok((run, figures))
+}
+
+/// Headers and cells: a row for each run, a column for each figure.
+fn table(key: &str, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
+    let with_unit = |f: &Figure| if f.unit.is_empty() { f.name.clone() } else { format!("{} ({})", f.name, f.unit) };
+    let headers = std::iter::once(key.to_string()).chain(rows[0].figures.iter().map(with_unit)).collect();
+    let cells = |row: &Row| std::iter::once(row.text.clone()).chain(row.figures.iter().map(|f| f.value.clone())).collect();
+    (headers, rows.iter().map(cells).collect())
+}
+
+/// Prints columns as wide as they must be, numbers to the right.
+pub fn print_table(headers: &[String], rows: &[Vec<String>]) {
+    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).chain([headers[c].chars().count()]).max().unwrap_or(0);
+    for row in std::iter::once(headers).chain(rows.iter().map(Vec::as_slice)) {
+        let cells = row.iter().enumerate().map(|(c, cell)| format!("{cell:>width$}", width = width(c)));
+        println!("{}", cells.collect::<Vec<_>>().join("  "));
+    }
+}
+
+fn draw(root: &Path, family: &Family, key: &str, rows: &[Row]) -> Result<()> {
+    let points: Vec<SweepRow> = rows.iter().map(|r| r.row.clone()).collect();
+    let mut drawing = Drawing::new(Report::new(format!("Sweep over {key}")), Vec::new());
+    drawing.page.subtitle(family.title);
+    family.draw_sweep(key, &points, &mut drawing)?;
+    let (headers, cells) = table(key, rows);
+    drawing.page.table(&headers.iter().map(String::as_str).collect::<Vec<_>>(), &cells, "One row per run.");
+    let (page, files) = drawing.finish();
+    files.iter().try_for_each(|(name, bytes)| write_in(root, name, bytes))?;
+    page.write(root.join("report.html"))
 }

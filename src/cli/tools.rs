@@ -7,7 +7,7 @@ use crate::ops;
 use crate::rng::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-use crate::train::{PRESETS, preset};
+use crate::train::{FAMILIES, preset};
 
 /// `strait gradcheck`.
 pub fn gradcheck() -> anyhow::Result<()> {
@@ -48,9 +48,12 @@ pub fn presets(name: Option<&str>) -> anyhow::Result<()> {
     match name {
         Some(name) => print!("{}", preset(name)?),
         None => {
-            for (name, text) in PRESETS {
-                let about: Vec<&str> = text.lines().map_while(|l| l.strip_prefix("# ")).collect();
-                println!("{name}\n    {}", about.join("\n    "));
+            for family in FAMILIES {
+                println!("{}: {}", family.name, family.title);
+                for (name, text) in family.presets {
+                    let about: Vec<&str> = text.lines().map_while(|l| l.strip_prefix("# ")).collect();
+                    println!("  {name}\n      {}", about.join("\n      "));
+                }
             }
         }
     }

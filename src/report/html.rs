@@ -82,6 +82,15 @@ impl Report {
         self.push(format!("<figure>{}{}</figure>", image(png, caption), figcaption(caption)))
     }
 
+    /// Pictures of one thing over time, each as the bytes of a PNG file with a few words.
+    pub fn strip(&mut self, pictures: &[(Vec<u8>, String)], caption: &str) -> &mut Report {
+        let mut out = String::from("<figure><div class=\"gallery strip\">\n");
+        for (png, text) in pictures {
+            out += &format!("<figure>{}{}</figure>\n", image(png, text), figcaption(text));
+        }
+        self.push(out + "</div>" + &figcaption(caption) + "</figure>")
+    }
+
     /// A table. Columns whose entries all start like a number are aligned right; short rows are filled with blanks.
     pub fn table(&mut self, headers: &[&str], rows: &[Vec<String>], caption: &str) -> &mut Report {
         let numeric = |column: usize| {
@@ -200,6 +209,7 @@ mod tests {
         report.subtitle(evil).key(evil, evil, evil, evil).heading(evil).paragraph(evil).png(b"png", evil).config(evil);
         report.table(&[evil, "n"], &[vec![evil.into(), "-1".into()], vec!["short".into()]], evil);
         report.svg(&LineChart::new(evil, Axis::linear(evil), Axis::log(evil)).render(), evil);
+        report.strip(&[(vec![1, 2], evil.into())], evil);
         let example = Example { png: vec![1, 2, 3], truth: evil.into(), predicted: evil.into(), probability: f64::NAN };
         report.examples(&[example.clone(), Example { probability: 0.5, ..example }], evil);
         let page = report.render();

@@ -2,12 +2,15 @@
 //!
 //! All of it works on plain numbers, strings and bytes, so that it can be used and tested without a model.
 
+mod drawing;
 pub mod html;
 pub mod metrics;
 pub mod png;
 pub mod progress;
 pub mod svg;
 pub mod tensorboard;
+
+pub use drawing::Drawing;
 
 /// Text as the content or the quoted attribute of XML or HTML.
 ///

@@ -14,6 +14,9 @@ const LARGEST: usize = 1 << 15;
 /// The gray between the images of a grid, which stands out from black digits, white digits and most photographs alike.
 const GAP: u8 = 150;
 
+/// The colour of dots: the first one of the charts.
+const DOT: [u8; 3] = [0x1a, 0x7f, 0xc1];
+
 /// How to lay out a grid of images of equal size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
@@ -100,6 +103,54 @@ pub fn encode_rgb(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>>
     encode(pixels, width, height, ColorType::Rgb)
 }
 
+/// Draws points as dots on white, `side` pixels a side, as a PNG file: `points` holds `d` coordinates for each, of which the first two
+/// are drawn, or with `d` = 1 a histogram. `window` is left, right, bottom, top; what lies outside is not drawn. Dots are
+/// translucent, so that dense places are darker.
+///
+/// # Errors
+/// `d` is 0, or `side` is 0 or very large.
+pub fn scatter(points: &[f32], d: usize, window: [f64; 4], side: usize) -> Result<Vec<u8>> {
+    if d == 0 || !points.len().is_multiple_of(d) {
+        return Err(Error::WrongLength { op: "scatter", found: points.len(), shape: Shape::from([points.len() / d.max(1), d]) });
+    }
+    let [left, right, bottom, top] = window;
+    let mut pixels = vec![255u8; side * side * 3];
+    let place = |v: f32, low: f64, high: f64| {
+        let at = (f64::from(v) - low) / (high - low) * side as f64;
+        (at >= 0.0 && at < side as f64).then_some(at as usize)
+    };
+    if d == 1 {
+        let mut counts = vec![0usize; side];
+        points.iter().filter_map(|&v| place(v, left, right)).for_each(|x| counts[x] += 1);
+        let most = counts.iter().copied().max().unwrap_or(0).max(1);
+        for (x, count) in counts.into_iter().enumerate() {
+            (side - count * side / most..side).for_each(|y| blend(&mut pixels, side, x, y, 1.0));
+        }
+    } else {
+        for point in points.chunks_exact(d) {
+            let (Some(x), Some(up)) = (place(point[0], left, right), place(point[1], bottom, top)) else { continue };
+            let y = side - 1 - up;
+            // A disc of three pixels across.
+            for (dx, dy, weight) in [(0, 0, 0.6), (-1, 0, 0.3), (1, 0, 0.3), (0, -1, 0.3), (0, 1, 0.3)] {
+                if let (Some(x), Some(y)) = (x.checked_add_signed(dx), y.checked_add_signed(dy))
+                    && x.max(y) < side
+                {
+                    blend(&mut pixels, side, x, y, weight);
+                }
+            }
+        }
+    }
+    encode_rgb(&pixels, side, side)
+}
+
+/// Mixes the colour of dots into a pixel.
+fn blend(pixels: &mut [u8], side: usize, x: usize, y: usize, weight: f64) {
+    let at = 3 * (y * side + x);
+    for (pixel, dot) in pixels[at..at + 3].iter_mut().zip(DOT) {
+        *pixel = (f64::from(*pixel) * (1.0 - weight) + f64::from(dot) * weight).round() as u8;
+    }
+}
+
 fn encode(pixels: &[u8], width: usize, height: usize, color: ColorType) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut encoder = Encoder::new(&mut out, width as u32, height as u32);
@@ -146,6 +197,21 @@ mod tests {
         assert_eq!((width, height, color), (2, 1, ColorType::Rgb));
         assert_eq!(pixels, [1, 3, 5, 2, 4, 6]);
         assert_eq!(decode(&encode_rgb(&pixels, 2, 1).unwrap()).3, pixels);
+    }
+
+    #[test]
+    fn dots_are_where_their_points_are() {
+        let window = [0.0, 10.0, 0.0, 10.0];
+        let dark = |points: &[f32], d| {
+            let (width, height, _, pixels) = decode(&scatter(points, d, window, 10).unwrap());
+            assert_eq!((width, height), (10, 10));
+            pixels.chunks(3).enumerate().filter(|(_, p)| p[0] < 150).map(|(i, _)| (i % 10, i / 10)).collect::<Vec<_>>()
+        };
+        // the second axis points up; what is outside or no number is left out
+        assert_eq!(dark(&[2.5, 0.5, -1.0, 5.0, f32::NAN, 3.0, 10.0, 3.0], 2), [(2, 9)]);
+        let bars = dark(&[7.2, 7.3, 4.0], 1);
+        assert!(bars.len() == 15 && bars.iter().all(|&(x, y)| x == 7 || (x == 4 && y >= 5)), "{bars:?}");
+        assert!(dark(&[], 2).is_empty() && scatter(&[1.0], 2, window, 10).is_err() && scatter(&[], 0, window, 10).is_err());
     }
 
     #[test]

@@ -13,14 +13,14 @@ use crate::tensor::Tensor;
 /// All that a run needs to go on: tensors by name, and strings.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
-    /// Weights under `model.`, the optimiser under `optimizer.`, averages under `ema.`, counters under `run.`.
+    /// Weights of a network under its name, its optimiser under `optimizer.NAME.`, averages under `ema.NAME.`, the rest under `run.`.
     pub tensors: BTreeMap<String, Tensor>,
     /// What the file is.
     pub metadata: BTreeMap<String, String>,
 }
 
 /// The format that is written, and the only one that is read.
-const FORMAT: &str = "strait-checkpoint-1";
+const FORMAT: &str = "strait-checkpoint-2";
 
 impl Checkpoint {
     /// Adds tensors under `section.`.

@@ -1,39 +1,47 @@
 //! Training runs: what a run is made of, its loop, and its checkpoints. Resuming is bitwise the same as not stopping.
+//!
+//! # How to add a family of models
+//!
+//! One file (or folder) here with two types, a few presets, and one line in `registry.rs`. `vib` is the example to read.
+//!
+//! 1. **Settings**: a struct of plain values with serde's derives, `#[serde(default, deny_unknown_fields)]`, and a [`Default`].
+//!    It has a field `seed: u64`, and `data: String` if it trains on a data set of [`crate::data::DataSpec`]; the commands set these by
+//!    name. Implement [`Settings`]: the family's name, [`Settings::check`] with the helpers of [`settings`], [`Settings::FREE`] for what may
+//!    change when a run goes on, and [`Settings::start`]. TOML, `--set key=value`, and refusing unknown keys come with it.
+//! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`],
+//!    [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps and passes their number in.
+//!    - Each network that is trained on its own is a [`Network`]: parameters, optimiser and averaged weights. One step of it is
+//!      `let gradients = network.gradients(&loss)?; drop(loss); network.apply(&gradients, learning_rate)?`, which names the op that made
+//!      the first NaN.
+//!    - All that changes from step to step is listed in [`Trainer::state`], once, for writing and for reading: networks, generators of
+//!      random numbers, beta, sums for the next report. The order of the data is a function of the number of the batch ([`Batches`]) and
+//!      needs no state. What can be made again from settings and the number of steps is not state.
+//!    - [`Trainer::evaluate`] must not change the state, and takes its random numbers from a seed of its own.
+//!    - [`Trainer::sample`] and [`Plan::shown`] give `strait sample` and the pictures over time; [`Trainer::figures`],
+//!      [`Trainer::headline`] and [`Trainer::draw`] say how results are shown, and have defaults.
+//! 3. **Presets**: `presets/NAME.toml` with its description in `#` lines at the top and `model = "..."`, listed in `registry.rs`;
+//!    the first one of a family is what `strait train FAMILY` runs.
+//!
+//! Everything else works then: train, resume, eval, sample, sweep, report, presets, `--seeds`, metrics, pictures, Ctrl-C, `kill -9`.
 
+mod batches;
 mod checkpoint;
-mod config;
-mod evaluate;
+mod means;
+mod network;
+mod registry;
+mod run;
+mod samples;
+pub mod settings;
+mod trainer;
 mod vib;
 
+pub use batches::Batches;
 pub use checkpoint::{Checkpoint, load_tensors, named};
-pub use config::{PRESETS, VibRun, preset};
-pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
-pub use vib::{StepStats, VibTrainer, run_vib};
-
-use std::sync::atomic::AtomicBool;
-
-use crate::error::Result;
-
-/// What a training loop tells the world, and how the world stops it.
-pub trait Observer {
-    /// A step was taken; `done` counts them.
-    ///
-    /// # Errors
-    /// The observer could not write; the run stops.
-    fn stepped(&mut self, done: u64, stats: &StepStats) -> Result<()>;
-
-    /// An evaluation was made after `done` steps, at the end of `epoch` (counted from 1).
-    ///
-    /// # Errors
-    /// The observer could not write; the run stops.
-    fn evaluated(&mut self, done: u64, epoch: u64, values: &[(String, f64)]) -> Result<()>;
-
-    /// A checkpoint is about to be written: everything told so far must be on disk first.
-    ///
-    /// # Errors
-    /// The observer could not write; the run stops.
-    fn before_checkpoint(&mut self) -> Result<()>;
-
-    /// Set when the run should write a checkpoint and stop.
-    fn stop(&self) -> &AtomicBool;
-}
+pub use means::Means;
+pub use network::Network;
+pub use registry::{FAMILIES, Family, SweepRow, family, family_of, preset};
+pub use run::{Observer, Run};
+pub use samples::{Picture, Samples};
+pub use settings::Settings;
+pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values};
+pub use vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibSettings, VibTrainer};

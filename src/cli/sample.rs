@@ -1,0 +1,39 @@
+//! `strait sample`: samples of a run's model, as a picture and as numbers.
+
+use std::path::Path;
+
+use super::args::Existing;
+use super::folder::write_in;
+use super::report::open;
+use crate::io::npy::{Npy, encode};
+use crate::report::svg::{Axis, ScatterChart};
+use crate::train::Samples;
+
+/// `strait sample`.
+pub fn sample(existing: &Existing, count: usize, seed: u64, out: Option<&Path>) -> anyhow::Result<()> {
+    anyhow::ensure!(count > 0, "--count 0: at least one sample is needed");
+    let (folder, run) = open(existing)?;
+    let samples = run.trainer().sample(count, seed)?;
+    let out = out.map_or_else(|| folder.samples(), Path::to_path_buf);
+    let written = |name: &str, bytes: &[u8]| -> anyhow::Result<()> {
+        write_in(&out, name, bytes)?;
+        println!("{}", out.join(name).display());
+        Ok(())
+    };
+    let values = samples.values()?;
+    let array = Npy { dtype: values.dtype(), shape: values.shape(), bytes: bytemuck::cast_slice(&values.to_vec::<f32>()?).to_vec() };
+    written("samples.npy", &encode(&array)?)?;
+    match &samples {
+        Samples::Points { points, window: [left, right, bottom, top] } if points.dims()[1] == 2 => {
+            let values = points.to_f64_vec()?;
+            let points = values.chunks_exact(2).map(|p| (p[0], p[1], 0)).collect();
+            let axis = |name: &str, low: &f64, high: &f64| Axis::linear(name).range(*low, *high);
+            let chart = ScatterChart::new(format!("{count} samples"), axis("x₁", left, right), axis("x₂", bottom, top)).points(points);
+            written("samples.svg", chart.render().as_bytes())
+        }
+        _ => match samples.picture()? {
+            Some(picture) => written("samples.png", &picture.png),
+            None => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,84 @@
+//! A report being drawn: the page, what was measured, and the pictures that also become files.
+
+use super::html::Report;
+use super::metrics::{Record, series};
+use super::svg::{Axis, LineChart, Series};
+
+/// What is handed to whoever adds pictures to a report.
+#[derive(Debug, Default)]
+pub struct Drawing {
+    /// The page.
+    pub page: Report,
+    /// The run's metrics.
+    pub records: Vec<Record>,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Drawing {
+    /// A page with nothing on it yet, about these metrics.
+    pub fn new(page: Report, records: Vec<Record>) -> Drawing {
+        Drawing { page, records, files: Vec::new() }
+    }
+
+    /// A chart of [`crate::report::svg`] with a caption, on the page and as the file `name`.
+    pub fn svg(&mut self, name: &str, svg: &str, caption: &str) {
+        self.page.svg(svg, caption);
+        self.files.push((name.into(), svg.as_bytes().to_vec()));
+    }
+
+    /// A picture, given as the bytes of a PNG file, with a caption, on the page and as the file `name`.
+    pub fn png(&mut self, name: &str, png: &[u8], caption: &str) {
+        self.page.png(png, caption);
+        self.files.push((name.into(), png.to_vec()));
+    }
+
+    /// The points (step, value) of one metric.
+    pub fn series(&self, metric: &str) -> Vec<(f64, f64)> {
+        series(&self.records, metric)
+    }
+
+    /// A chart of metrics over the steps, each given as label and name. Without any values there is none.
+    ///
+    /// Metrics with many values, such as those of single batches, are drawn faintly below their moving average.
+    pub fn curve(&mut self, name: &str, title: &str, y: Axis, metrics: &[(&str, &str)], caption: &str) {
+        let mut chart = LineChart::new(title, Axis::linear("step"), y);
+        for (label, metric) in metrics {
+            let points = self.series(metric);
+            let line = Series::new(*label, points);
+            chart = match line.points.len() {
+                0 => chart,
+                1..MANY => chart.with(line),
+                _ => chart.with(line.smooth()),
+            };
+        }
+        if !chart.series.is_empty() {
+            self.svg(name, &chart.render(), caption);
+        }
+    }
+
+    /// The page, and the files by name.
+    pub fn finish(self) -> (Report, Vec<(String, Vec<u8>)>) {
+        (self.page, self.files)
+    }
+}
+
+/// From so many values on, a line is smoothed.
+const MANY: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_are_drawn_where_there_are_values() {
+        let records = (1..=3).map(|step| Record::new(step, 1, 0.0).with("loss", 1.0 / step as f64)).collect();
+        let mut drawing = Drawing::new(Report::new("t"), records);
+        drawing.curve("loss.svg", "Loss", Axis::linear("nats"), &[("training", "loss"), ("absent", "none")], "caption");
+        drawing.curve("none.svg", "None", Axis::linear(""), &[("absent", "none")], "");
+        drawing.png("p.png", b"png", "");
+        let (page, files) = drawing.finish();
+        assert_eq!(files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["loss.svg", "p.png"]);
+        let page = page.render();
+        assert!(page.contains("caption") && page.contains("Loss") && !page.contains("absent"));
+    }
+}

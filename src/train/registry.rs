@@ -1,0 +1,156 @@
+//! The families of models, each with its presets: the one place that knows them all.
+
+use super::settings::{Settings, bad};
+use super::trainer::{Trainer, Values};
+use super::vib::VibSettings;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::report::Drawing;
+
+macro_rules! presets {
+    ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("presets/", $name, ".toml")))),*] };
+}
+
+/// All families.
+pub const FAMILIES: &[Family] = &[Family::of::<VibSettings>(presets![
+    "vib-digits",
+    "vib-mnist-paper",
+    "vib-mnist-fast",
+    "vib-mnist-k2",
+    "vib-mnist-deterministic",
+    "vib-mnist-dropout",
+    "vib-mnist-label-smoothing",
+    "vib-mnist-confidence-penalty",
+])];
+
+/// The figures of one run of a sweep.
+#[derive(Debug, Clone)]
+pub struct SweepRow {
+    /// The value of the setting that is swept over.
+    pub value: f64,
+    /// What [`Trainer::evaluate`] gave at the end, and after it [`Trainer::evaluate_more`].
+    pub values: Values,
+}
+
+impl SweepRow {
+    /// The figure of this name; NaN, which is not drawn, if there is none.
+    pub fn get(&self, name: &str) -> f64 {
+        self.values.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, v)| *v)
+    }
+}
+
+/// A family of models.
+#[derive(Debug)]
+pub struct Family {
+    /// As after `strait train`.
+    pub name: &'static str,
+    /// What it is.
+    pub title: &'static str,
+    /// Presets by name, as TOML. The first is the default.
+    pub presets: &'static [(&'static str, &'static str)],
+    /// Keys that may change when a run goes on.
+    pub(super) free: &'static [&'static str],
+    resolve: fn(&str, &str, &[String]) -> Result<String>,
+    start: fn(&str, &Device) -> Result<Box<dyn Trainer>>,
+    draw_sweep: fn(&str, &[SweepRow], &mut Drawing) -> Result<()>,
+}
+
+impl Family {
+    const fn of<S: Settings>(presets: &'static [(&'static str, &'static str)]) -> Family {
+        Family {
+            name: S::FAMILY,
+            title: S::TITLE,
+            presets,
+            free: S::FREE,
+            resolve: resolve::<S>,
+            start: start::<S>,
+            draw_sweep: S::draw_sweep,
+        }
+    }
+
+    /// All settings as TOML, from a text and `key=value` changes; see [`Settings::parse`].
+    ///
+    /// # Errors
+    /// Not TOML, an unknown key, a wrong type, or a value out of range.
+    pub fn resolve(&self, origin: &str, text: &str, changes: &[String]) -> Result<String> {
+        (self.resolve)(origin, text, changes)
+    }
+
+    /// A run at its beginning.
+    ///
+    /// # Errors
+    /// The settings are wrong; the data cannot be loaded.
+    pub fn start(&self, settings: &str, device: &Device) -> Result<Box<dyn Trainer>> {
+        (self.start)(settings, device)
+    }
+
+    /// Draws what a sweep over the setting `key` found.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn draw_sweep(&self, key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
+        (self.draw_sweep)(key, rows, drawing)
+    }
+}
+
+fn resolve<S: Settings>(origin: &str, text: &str, changes: &[String]) -> Result<String> {
+    Ok(S::parse(origin, text, changes)?.to_toml())
+}
+
+fn start<S: Settings>(settings: &str, device: &Device) -> Result<Box<dyn Trainer>> {
+    S::parse("settings", settings, &[])?.start(device)
+}
+
+/// The family of this name.
+///
+/// # Errors
+/// There is none.
+pub fn family(name: &str) -> Result<&'static Family> {
+    let names = || FAMILIES.iter().map(|f| f.name).collect::<Vec<_>>().join(", ");
+    FAMILIES.iter().find(|f| f.name == name).map_or_else(|| bad("model", format!("'{name}'"), format!("one of {}", names())), Ok)
+}
+
+/// The family that a text of settings names with its key `model`.
+///
+/// # Errors
+/// Not TOML; no family, or none of this name.
+pub fn family_of(origin: &str, text: &str) -> Result<&'static Family> {
+    let table: toml::Table =
+        text.parse().map_err(|e: toml::de::Error| Error::ConfigSyntax { origin: origin.into(), message: e.message().into() })?;
+    family(table.get("model").and_then(toml::Value::as_str).unwrap_or_default())
+}
+
+/// The TOML of a preset of any family.
+///
+/// # Errors
+/// There is no preset of this name.
+pub fn preset(name: &str) -> Result<&'static str> {
+    let all = || FAMILIES.iter().flat_map(|f| f.presets);
+    all().find(|(n, _)| *n == name).map_or_else(
+        || bad("preset", format!("'{name}'"), format!("one of {}, or a file", all().map(|(n, _)| *n).collect::<Vec<_>>().join(", "))),
+        |(_, text)| Ok(*text),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_parses_names_its_family_and_says_what_it_is() {
+        for family in FAMILIES {
+            assert!(!family.presets.is_empty(), "{}", family.name);
+            for (name, text) in family.presets {
+                let settings = family.resolve(name, text, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!(family.resolve("again", &settings, &[]).unwrap(), settings, "{name}");
+                assert_eq!(family_of(name, text).unwrap().name, family.name, "{name}");
+                assert!(name.starts_with(family.name) && text.starts_with("# "), "{name}");
+                let table: toml::Table = settings.parse().unwrap();
+                assert!(table["seed"].is_integer(), "{name} has no seed");
+                assert!(family.free.iter().all(|key| table.contains_key(*key)), "{name}: an unknown key is free");
+            }
+        }
+        assert!(preset("nothing").unwrap_err().to_string().contains("vib-digits"));
+        assert!(family("gan").unwrap_err().to_string().contains("vib"));
+    }
+}

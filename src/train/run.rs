@@ -1,0 +1,285 @@
+//! A run: a trainer with its settings and its position, the loop that trains it, and its checkpoints.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::checkpoint::Checkpoint;
+use super::registry::{Family, family, family_of};
+use super::samples::Samples;
+use super::settings::bad;
+use super::trainer::{Plan, State, StepStats, Trainer, Values};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Seed of the samples that are shown over time: the same ones at each evaluation.
+const SHOWN_SEED: u64 = 0x5eed;
+
+/// What a training loop tells the world, and how the world stops it.
+pub trait Observer {
+    /// A step was taken; `done` counts them.
+    ///
+    /// # Errors
+    /// The observer could not write; the run stops.
+    fn stepped(&mut self, done: u64, stats: &StepStats) -> Result<()>;
+
+    /// An evaluation was made after `done` steps; `headline` is one line about it.
+    ///
+    /// # Errors
+    /// The observer could not write; the run stops.
+    fn evaluated(&mut self, done: u64, values: &[(String, f64)], headline: &str) -> Result<()>;
+
+    /// Samples were drawn after `done` steps, from the same noise each time.
+    ///
+    /// # Errors
+    /// The observer could not write; the run stops.
+    fn sampled(&mut self, done: u64, samples: &Samples) -> Result<()> {
+        let _ = (done, samples);
+        Ok(())
+    }
+
+    /// A checkpoint is about to be written: everything told so far must be on disk first.
+    ///
+    /// # Errors
+    /// The observer could not write; the run stops.
+    fn before_checkpoint(&mut self) -> Result<()>;
+
+    /// Set when the run should write a checkpoint and stop.
+    fn stop(&self) -> &AtomicBool;
+}
+
+/// A run of any family in memory.
+pub struct Run {
+    family: &'static Family,
+    settings: String,
+    trainer: Box<dyn Trainer>,
+    plan: Plan,
+    done: u64,
+    /// The last evaluation, and after how many steps it was.
+    evaluation: Option<(u64, Values)>,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("family", &self.family.name).field("done", &self.done).finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    /// A run of a family at its beginning, with settings as TOML. Loads the data.
+    ///
+    /// ```
+    /// use strait::{Device, train::Run};
+    /// let mut run = Run::new("vib", "hidden = [16]\nlatent = 4\nepochs = 1", &Device::cpu())?;
+    /// let stats = run.step()?;
+    /// assert!(stats.get("loss").is_some_and(f64::is_finite) && run.done() == 1);
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is no such family; a setting is wrong; the data cannot be loaded.
+    pub fn new(model: &str, settings: &str, device: &Device) -> Result<Run> {
+        Run::start(family(model)?, settings, device)
+    }
+
+    /// A run of the family that the settings name with their key `model`.
+    ///
+    /// # Errors
+    /// As [`Run::new`].
+    pub fn of_settings(origin: &str, settings: &str, device: &Device) -> Result<Run> {
+        Run::start(family_of(origin, settings)?, settings, device)
+    }
+
+    fn start(family: &'static Family, settings: &str, device: &Device) -> Result<Run> {
+        let settings = family.resolve("settings", settings, &[])?;
+        let trainer = family.start(&settings, device)?;
+        Ok(Run { family, settings, plan: trainer.plan(), trainer, done: 0, evaluation: None })
+    }
+
+    /// The family.
+    pub fn family(&self) -> &'static Family {
+        self.family
+    }
+
+    /// All settings, as TOML.
+    pub fn settings(&self) -> &str {
+        &self.settings
+    }
+
+    /// The seed among the settings.
+    pub fn seed(&self) -> u64 {
+        let table: toml::Table = self.settings.parse().unwrap_or_default();
+        table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default() as u64
+    }
+
+    /// What is trained.
+    pub fn trainer(&self) -> &dyn Trainer {
+        &*self.trainer
+    }
+
+    /// How long the run is.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// Steps taken.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Whether all steps were taken.
+    pub fn is_finished(&self) -> bool {
+        self.done >= self.plan.steps
+    }
+
+    /// Number of weights of all networks.
+    pub fn weights(&mut self) -> usize {
+        let count = |state: &State<'_>| if let State::Network(n) = state { n.params().element_count() } else { 0 };
+        self.trainer.state().iter().map(|(_, state)| count(state)).sum()
+    }
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if a loss or a gradient is not finite, naming the op that made it first.
+    pub fn step(&mut self) -> Result<StepStats> {
+        let step = self.done + 1;
+        let stats = self.trainer.step(self.done).map_err(|error| match error {
+            Error::NonFinite { .. } => Error::Diverged { step, cause: Box::new(error) },
+            other => other,
+        })?;
+        self.done = step;
+        Ok(stats)
+    }
+
+    /// The figures after the steps so far.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn evaluate(&mut self) -> Result<Values> {
+        match &self.evaluation {
+            Some((done, values)) if *done == self.done => Ok(values.clone()),
+            _ => {
+                let values = self.trainer.evaluate(self.done)?;
+                self.evaluation = Some((self.done, values.clone()));
+                Ok(values)
+            }
+        }
+    }
+
+    /// Everything that going on needs.
+    ///
+    /// # Errors
+    /// A weight or another part of the state is not finite: such a state is not worth keeping.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let mut checkpoint = Checkpoint::default();
+        for (name, state) in self.trainer.state() {
+            match state {
+                State::Network(network) => network.save(name, &mut checkpoint)?,
+                State::Rng(rng) => checkpoint.put_integers(&format!("run.{name}"), &rng.state())?,
+                State::Numbers(numbers) => {
+                    checkpoint.tensors.insert(format!("run.{name}"), Tensor::from_slice(numbers, [numbers.len()], &Device::cpu())?);
+                }
+                State::Tensor(tensor) => {
+                    checkpoint.tensors.insert(format!("run.{name}"), tensor.detach());
+                }
+            }
+        }
+        for (name, tensor) in &checkpoint.tensors {
+            if tensor.dtype().is_float() && !tensor.is_finite()? {
+                let cause =
+                    Error::BadTensor { name: name.clone(), found: "a NaN or an infinity".into(), expected: "finite numbers".into() };
+                return Err(Error::Diverged { step: self.done, cause: Box::new(cause) });
+            }
+        }
+        checkpoint.put_integers("run.steps", &[self.done])?;
+        checkpoint.metadata.insert("model".into(), self.family.name.into());
+        checkpoint.metadata.insert("settings".into(), self.settings.clone());
+        Ok(checkpoint)
+    }
+
+    /// Takes over the state of a checkpoint of the same run.
+    ///
+    /// # Errors
+    /// The checkpoint is of another run, or of the same with settings that changed what was trained.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.same_settings(checkpoint.metadata.get("settings").map_or("", String::as_str))?;
+        for (name, state) in self.trainer.state() {
+            let key = format!("run.{name}");
+            let wrong = |found: String, expected: String| Err(Error::BadTensor { name: key.clone(), found, expected });
+            match state {
+                State::Network(network) => network.load(name, checkpoint)?,
+                State::Rng(rng) => *rng = crate::rng::Rng::from_state(checkpoint.integers(&key)?),
+                State::Numbers(numbers) => {
+                    let saved = checkpoint.tensor(&key)?.to_vec::<f64>()?;
+                    if saved.len() != numbers.len() {
+                        return wrong(format!("{} numbers", saved.len()), format!("{} numbers", numbers.len()));
+                    }
+                    numbers.copy_from_slice(&saved);
+                }
+                State::Tensor(tensor) => {
+                    let saved = checkpoint.tensor(&key)?;
+                    if saved.dtype() != tensor.dtype() {
+                        return wrong(saved.dtype().to_string(), tensor.dtype().to_string());
+                    }
+                    *tensor = saved.clone();
+                }
+            }
+        }
+        [self.done] = checkpoint.integers("run.steps")?;
+        self.evaluation = None;
+        Ok(())
+    }
+
+    /// Checks that only what may change has changed since a checkpoint was written.
+    fn same_settings(&self, saved: &str) -> Result<()> {
+        let origin = "the checkpoint's settings";
+        let table = |text: &str| self.family.resolve(origin, text, &[]).map(|t| t.parse::<toml::Table>().unwrap_or_default());
+        let (saved, now) = (table(saved)?, table(&self.settings)?);
+        for (key, value) in now.iter().filter(|(key, _)| !self.family.free.contains(&key.as_str())) {
+            match saved.get(key) {
+                Some(old) if old == value => {}
+                old => {
+                    let old = old.map_or("nothing".into(), toml::Value::to_string);
+                    return bad(key, value, format!("{key} = {old}, which the checkpoint was trained with"));
+                }
+            }
+        }
+        match saved.keys().find(|key| !now.contains_key(*key)) {
+            Some(key) => bad(key, "nothing", format!("{key} = {}, which the checkpoint was trained with", saved[key])),
+            None => Ok(()),
+        }
+    }
+
+    /// Trains until the end or until the observer says stop; checkpoints go to `path`.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after a stop, with the checkpoint written; [`Error::Diverged`]; failures of files.
+    pub fn train(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<()> {
+        let plan = self.plan;
+        while self.done < plan.steps {
+            let stats = self.step()?;
+            let done = self.done;
+            observer.stepped(done, &stats)?;
+            let due = |every: u64| every > 0 && done.is_multiple_of(every);
+            let evaluates = due(plan.evaluate_every) || done == plan.steps;
+            if evaluates {
+                let values = self.evaluate()?;
+                observer.evaluated(done, &values, &self.trainer.headline(&values))?;
+                if plan.shown > 0 {
+                    observer.sampled(done, &self.trainer.sample(plan.shown, SHOWN_SEED)?)?;
+                }
+            }
+            let stop = observer.stop().load(Ordering::Relaxed);
+            if evaluates || due(plan.checkpoint_every) || stop {
+                let checkpoint = self.checkpoint()?;
+                observer.before_checkpoint()?;
+                checkpoint.write(path)?;
+            }
+            if stop && done < plan.steps {
+                return Err(Error::Interrupted { step: done });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! What a generative model draws, and how it is shown and written.
+
+use crate::data::Range;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::report::png::{Grid, image_grid, scatter};
+use crate::tensor::Tensor;
+
+/// Images in a row of a grid.
+const COLUMNS: usize = 8;
+/// Pixels that a small image is enlarged to, at least.
+const SIDE: usize = 32;
+
+/// Samples of a model.
+#[derive(Debug, Clone)]
+pub enum Samples {
+    /// Images [n, channels, height, width], and what their values mean. Values outside of the range are clipped where they are shown.
+    Images {
+        /// The values.
+        images: Tensor,
+        /// What is black and what is white.
+        range: Range,
+    },
+    /// Points [n, d].
+    Points {
+        /// The coordinates.
+        points: Tensor,
+        /// What a picture shows: left, right, bottom, top. The bottom and top are not used for points on a line.
+        window: [f64; 4],
+    },
+}
+
+impl Samples {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.tensor().dims().first().copied().unwrap_or(0)
+    }
+
+    fn tensor(&self) -> &Tensor {
+        match self {
+            Samples::Images { images, .. } => images,
+            Samples::Points { points, .. } => points,
+        }
+    }
+
+    /// The values to write to a file, in f32: images in [0, 1], clipped, points as they are.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn values(&self) -> Result<Tensor> {
+        match self {
+            Samples::Images { images, range: Range::Unit } => images.clamp(0.0, 1.0)?.to_dtype(DType::F32),
+            Samples::Images { images, range: Range::Symmetric } => images.affine(0.5, 0.5)?.clamp(0.0, 1.0)?.to_dtype(DType::F32),
+            Samples::Points { points, .. } => points.to_dtype(DType::F32),
+        }
+    }
+
+    /// A picture as a PNG file with its width, height and channels: a grid of images, dots in the plane, or a histogram of points
+    /// on a line. Nothing for points of more than two dimensions and for images that are neither gray nor RGB.
+    ///
+    /// # Errors
+    /// The shape is not the one promised; the device fails.
+    pub fn picture(&self) -> Result<Option<Picture>> {
+        let values = self.values()?.to_vec::<f32>()?;
+        let dims = self.tensor().dims();
+        let bad = |expected| Error::BadShape { op: "samples", shape: self.tensor().shape(), expected };
+        match *self {
+            Samples::Images { .. } => {
+                let &[count, channels, height, width] = dims else { return Err(bad("images [n, channels, height, width]")) };
+                if !matches!(channels, 1 | 3) || count == 0 {
+                    return Ok(None);
+                }
+                let bytes: Vec<u8> = values.iter().map(|v| (v * 255.0).round() as u8).collect();
+                let scale = SIDE.div_ceil(height.max(width)).max(1);
+                let columns = COLUMNS.max((count as f64).sqrt().ceil() as usize);
+                let grid = Grid { count, channels, height, width, columns, scale, padding: 1 };
+                let (width, height) = grid.size();
+                Ok(Some(Picture { png: image_grid(&bytes, grid)?, width, height, channels }))
+            }
+            Samples::Points { window, .. } => {
+                let &[_, d] = dims else { return Err(bad("points [n, d]")) };
+                if !(1..=2).contains(&d) {
+                    return Ok(None);
+                }
+                let png = scatter(&values, d, window, POINTS)?;
+                Ok(Some(Picture { png, width: POINTS, height: POINTS, channels: 3 }))
+            }
+        }
+    }
+}
+
+/// Pixels of a side of a picture of points.
+const POINTS: usize = 200;
+
+/// A picture of samples.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// The bytes of the PNG file.
+    pub png: Vec<u8>,
+    /// Pixels from left to right.
+    pub width: usize,
+    /// Pixels from top to bottom.
+    pub height: usize,
+    /// 1 for gray, 3 for RGB.
+    pub channels: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Device;
+
+    #[test]
+    fn images_come_out_between_zero_and_one() {
+        let images = Tensor::from_vec(vec![-1.0f32, 0.0, 1.0, 3.0], [1, 1, 2, 2], &Device::cpu()).unwrap();
+        let values = |range| Samples::Images { images: images.clone(), range }.values().unwrap().to_vec::<f32>().unwrap();
+        assert_eq!(values(Range::Symmetric), [0.0, 0.5, 1.0, 1.0]);
+        assert_eq!(values(Range::Unit), [0.0, 0.0, 1.0, 1.0]);
+        let picture = Samples::Images { images, range: Range::Unit }.picture().unwrap().unwrap();
+        assert_eq!((picture.width, picture.height, picture.channels), (34, 34, 1));
+    }
+
+    #[test]
+    fn points_have_pictures_up_to_the_plane() {
+        let picture = |d: usize| {
+            let points = Tensor::zeros([3, d], DType::F64, &Device::cpu()).unwrap();
+            Samples::Points { points, window: [-1.0, 1.0, -1.0, 1.0] }.picture().unwrap()
+        };
+        assert!(picture(1).is_some() && picture(2).is_some() && picture(3).is_none());
+        let flat = Tensor::zeros([3], DType::F64, &Device::cpu()).unwrap();
+        assert!(Samples::Points { points: flat, window: [0.0; 4] }.picture().is_err());
+    }
+}

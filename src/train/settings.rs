@@ -1,0 +1,164 @@
+//! The settings of a run: TOML with every key known and every value checked, and `key=value` changes on top.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::registry::SweepRow;
+use super::trainer::{Figure, Trainer};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::report::Drawing;
+use crate::report::svg::{Axis, LineChart, Series};
+
+/// The settings of a family's runs. What a text leaves out is as in [`Default`].
+///
+/// The key `model` names the family; it is not a field. A field `seed` is required, and `data` where there is a data set.
+pub trait Settings: Default + Serialize + DeserializeOwned + 'static {
+    /// The family's name, as after `strait train`.
+    const FAMILY: &'static str;
+    /// What the family is, as a title.
+    const TITLE: &'static str;
+    /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
+    const FREE: &'static [&'static str];
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first one that is out of range.
+    fn check(&self) -> Result<()>;
+
+    /// A run at its beginning. Loads the data.
+    ///
+    /// # Errors
+    /// The data cannot be loaded, or do not fit.
+    fn start(self, device: &Device) -> Result<Box<dyn Trainer>>;
+
+    /// Draws what a sweep over the setting `key` found. By default, a line for each figure.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
+        for (name, _) in rows.first().map_or(&[][..], |row| &row.values) {
+            let figure = Figure::of_metric(name, 0.0);
+            let points = rows.iter().map(|row| (row.value, row.get(name))).collect();
+            let chart = LineChart::new(format!("{} against {key}", figure.name), Axis::linear(key), Axis::linear(figure.unit));
+            drawing.svg(&format!("{name}.svg"), &chart.with(Series::new("", points)).render(), "");
+        }
+        Ok(())
+    }
+
+    /// Settings from TOML, with `key=value` changes on top; dots reach into tables (`beta.value=0.01`). `origin` names the text in
+    /// errors.
+    ///
+    /// # Errors
+    /// Not TOML, another family, an unknown key, a wrong type, or a value out of range.
+    fn parse(origin: &str, text: &str, changes: &[String]) -> Result<Self> {
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| syntax(origin, &e.to_string()))?;
+        let usual = toml::Table::try_from(Self::default()).expect("a table of plain values can always be written");
+        for change in changes {
+            let (key, value) = change.split_once('=').ok_or_else(|| syntax(change, "a change must have the form key=value"))?;
+            // A bare word is taken as a string, so that quotes need not survive the shell.
+            let parsed: toml::Table = format!("value = {value}")
+                .parse()
+                .or_else(|_| format!("value = {}", toml::Value::String(value.into())).parse())
+                .map_err(|e: toml::de::Error| syntax(change, e.message()))?;
+            // A change inside a table that the text does not have is one of the usual table.
+            let head = key.split('.').next().unwrap_or(key).trim();
+            if let (false, Some(usual)) = (table.contains_key(head), usual.get(head)) {
+                table.insert(head.into(), usual.clone());
+            }
+            set(&mut table, key.trim(), parsed["value"].clone()).map_err(|message| syntax(change, &message))?;
+        }
+        match table.remove("model") {
+            Some(model) if model.as_str() != Some(Self::FAMILY) => return bad("model", model, format!("\"{}\"", Self::FAMILY)),
+            _ => {}
+        }
+        let origin = if changes.is_empty() { origin.to_string() } else { format!("{origin} with --set {}", changes.join(" --set ")) };
+        let settings: Self = table.try_into().map_err(|e: toml::de::Error| syntax(&origin, &e.to_string()))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// These settings as TOML that [`Settings::parse`] reads back.
+    fn to_toml(&self) -> String {
+        let table = toml::to_string(self).expect("a table of plain values can always be written");
+        format!("model = \"{}\"\n{table}", Self::FAMILY)
+    }
+}
+
+fn syntax(origin: &str, message: &str) -> Error {
+    Error::ConfigSyntax { origin: origin.into(), message: message.trim().replace('\n', " ") }
+}
+
+/// Sets a dotted key; tables on the way are made.
+fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> std::result::Result<(), String> {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.into(), value);
+            Ok(())
+        }
+        Some((head, rest)) => match table.entry(head).or_insert_with(|| toml::Value::Table(toml::Table::new())) {
+            toml::Value::Table(inner) => set(inner, rest, value),
+            other => Err(format!("{head} is {}, not a table", other.type_str())),
+        },
+    }
+}
+
+/// The error of a setting that is out of range.
+///
+/// # Errors
+/// Always.
+pub fn bad<T>(key: &str, found: impl ToString, expected: impl Into<String>) -> Result<T> {
+    Err(Error::BadConfig { key: key.into(), found: found.to_string(), expected: expected.into() })
+}
+
+/// Checks that counts are at least 1.
+///
+/// # Errors
+/// The first that is 0.
+pub fn counts(settings: &[(&str, u64)]) -> Result<()> {
+    settings.iter().try_for_each(|&(key, count)| if count == 0 { bad(key, count, "at least 1") } else { Ok(()) })
+}
+
+/// Checks that numbers are at least 0 and below 1.
+///
+/// # Errors
+/// The first that is not.
+pub fn shares(settings: &[(&str, f64)]) -> Result<()> {
+    let check = |&(key, value): &(&str, f64)| if (0.0..1.0).contains(&value) { Ok(()) } else { bad(key, value, "at least 0 and below 1") };
+    settings.iter().try_for_each(check)
+}
+
+/// Checks that numbers are positive and finite.
+///
+/// # Errors
+/// The first that is not.
+pub fn positive(settings: &[(&str, f64)]) -> Result<()> {
+    let check = |&(key, v): &(&str, f64)| if v > 0.0 && v.is_finite() { Ok(()) } else { bad(key, v, "a positive number") };
+    settings.iter().try_for_each(check)
+}
+
+/// Checks that numbers are finite and not negative.
+///
+/// # Errors
+/// The first that is not.
+pub fn not_negative(settings: &[(&str, f64)]) -> Result<()> {
+    let check = |&(key, v): &(&str, f64)| if v >= 0.0 && v.is_finite() { Ok(()) } else { bad(key, v, "zero or a positive number") };
+    settings.iter().try_for_each(check)
+}
+
+/// Checks that numbers are finite.
+///
+/// # Errors
+/// The first that is not.
+pub fn finite(settings: &[(&str, f64)]) -> Result<()> {
+    settings.iter().try_for_each(|&(key, value)| if value.is_finite() { Ok(()) } else { bad(key, value, "a finite number") })
+}
+
+/// Checks that a seed can be written as TOML.
+///
+/// # Errors
+/// It is above 2^63 - 1.
+pub fn seed(seed: u64) -> Result<()> {
+    if i64::try_from(seed).is_err() { bad("seed", seed, "at most 2^63 - 1") } else { Ok(()) }
+}

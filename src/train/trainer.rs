@@ -1,0 +1,178 @@
+//! What a family of models has to give, so that runs of it can be trained, stopped, resumed, judged and shown.
+
+use super::network::Network;
+use super::samples::Samples;
+use crate::error::{Error, Result};
+use crate::report::Drawing;
+use crate::report::svg::Axis;
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// Names and values, in the order in which they are shown. Names end in their unit where they have one: `rate_nats`.
+pub type Values = Vec<(String, f64)>;
+
+/// Named figures of one step, in the order in which they are logged: losses, a KL in nats, beta, a gradient's norm.
+/// The first few are shown while training.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StepStats(pub Vec<(&'static str, f64)>);
+
+impl StepStats {
+    /// The figure of this name.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+}
+
+/// How long a run is, and what happens when. All numbers are of steps of the optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Steps of an epoch; 0 for a family that counts iterations alone.
+    pub steps_per_epoch: u64,
+    /// Examples of a step, to show the speed; 0 shows steps per second.
+    pub examples_per_step: u64,
+    /// Steps between evaluations. The last step is always followed by one.
+    pub evaluate_every: u64,
+    /// Steps between checkpoints besides those at evaluations; 0 for none.
+    pub checkpoint_every: u64,
+    /// Samples in the picture that is made at each evaluation; 0 for none.
+    pub shown: usize,
+}
+
+impl Plan {
+    /// The epoch that step `done` (counted from 1) belongs to, counted from 1; 0 without epochs.
+    pub fn epoch(&self, done: u64) -> u64 {
+        if self.steps_per_epoch == 0 { 0 } else { done.div_ceil(self.steps_per_epoch) }
+    }
+}
+
+/// A part of what changes from step to step, by reference: it is written to checkpoints and read back from them.
+#[derive(Debug)]
+pub enum State<'a> {
+    /// Parameters, optimiser and averages.
+    Network(&'a mut Network),
+    /// A generator of random numbers.
+    Rng(&'a mut Rng),
+    /// Numbers, such as a beta; as many as there are now.
+    Numbers(&'a mut [f64]),
+    /// A tensor, such as a replay buffer. Its shape may change, its dtype may not.
+    Tensor(&'a mut Tensor),
+}
+
+/// One line of a run's results as a person reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// What it is.
+    pub name: String,
+    /// Its value, with the digits that mean something.
+    pub value: String,
+    /// Its unit, or nothing.
+    pub unit: String,
+    /// What should be known about it.
+    pub note: String,
+}
+
+impl Figure {
+    /// A figure from its parts.
+    pub fn new(name: &str, value: impl Into<String>, unit: &str, note: impl Into<String>) -> Figure {
+        Figure { name: name.into(), value: value.into(), unit: unit.into(), note: note.into() }
+    }
+
+    /// The figure that the name and the value of a metric make by themselves: `test_rate_nats` is the test rate, in nats.
+    pub fn of_metric(name: &str, value: f64) -> Figure {
+        let units = ["nats", "bits"];
+        let (stem, unit) = units.iter().find_map(|u| Some((name.strip_suffix(u)?.strip_suffix('_')?, *u))).unwrap_or((name, ""));
+        Figure::new(&stem.replace('_', " "), short(value), unit, "")
+    }
+
+    /// Name, value and unit, as part of a line.
+    pub fn in_line(&self) -> String {
+        [&self.name, &self.value, &self.unit].into_iter().filter(|p| !p.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Four or five digits of a number.
+fn short(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        a if !(1e-3..1e5).contains(&a) => format!("{value:.3e}"),
+        a if a < 10.0 => format!("{value:.4}"),
+        a if a < 1000.0 => format!("{value:.2}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+/// The training of one model: all state of a run but the number of steps, which the frame counts and passes in.
+pub trait Trainer: Send {
+    /// How long the run is, and what happens when.
+    fn plan(&self) -> Plan;
+
+    /// The data and whatever else a line about the run should say.
+    fn describe(&self) -> String;
+
+    /// Takes a step after `done` others.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] if a loss or a gradient is not finite, naming the op that made it first.
+    fn step(&mut self, done: u64) -> Result<StepStats>;
+
+    /// What is reported after `done` steps; evaluations choose nothing and change nothing.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn evaluate(&self, done: u64) -> Result<Values>;
+
+    /// Everything that changes from step to step, by name. The names are part of the format of checkpoints.
+    fn state(&mut self) -> Vec<(&'static str, State<'_>)>;
+
+    /// More figures for a sweep, besides those of [`Trainer::evaluate`]; for instance on the training part.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn evaluate_more(&self) -> Result<Values> {
+        Ok(Values::new())
+    }
+
+    /// The results to print at the end and to put on top of the report, from what [`Trainer::evaluate`] gave.
+    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
+        values.iter().map(|(name, value)| Figure::of_metric(name, *value)).collect()
+    }
+
+    /// One line about an evaluation.
+    fn headline(&self, values: &[(String, f64)]) -> String {
+        self.figures(values).iter().take(6).map(Figure::in_line).collect::<Vec<_>>().join("  ")
+    }
+
+    /// Draws `count` samples from the model under its averaged weights; the same seed gives the same samples.
+    ///
+    /// # Errors
+    /// This family has nothing to sample; the device fails.
+    fn sample(&self, count: usize, seed: u64) -> Result<Samples> {
+        let _ = (count, seed);
+        Err(Error::BadConfig {
+            key: "model".into(),
+            found: "a family that does not generate".into(),
+            expected: "a generative model; this one has nothing to sample".into(),
+        })
+    }
+
+    /// Adds the family's own pictures to a report. By default, a curve for each metric.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn draw(&self, drawing: &mut Drawing) -> Result<()> {
+        drawing.page.heading("Training");
+        let mut names: Vec<String> = Vec::new();
+        for (name, _) in drawing.records.iter().flat_map(|r| &r.values) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        for name in names {
+            let figure = Figure::of_metric(&name, 0.0);
+            drawing.curve(&format!("{name}.svg"), &figure.name, Axis::linear(figure.unit), &[("", &name)], "");
+        }
+        Ok(())
+    }
+}
