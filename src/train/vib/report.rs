@@ -28,25 +28,28 @@ fn get(values: &[(String, f64)], name: &str) -> Option<f64> {
 /// The results on the test part. A model without a bottleneck has fewer.
 pub(super) fn figures(values: &[(String, f64)], samples: usize) -> Vec<Figure> {
     let percent = |v: f64| format!("{:.2}", 100.0 * v);
-    let nats = |v: f64| format!("{v:.4}");
     let both = |nats: f64| format!("{:.3} ({:.3} bits)", nats, nats / std::f64::consts::LN_2);
     let averaged = format!("probabilities averaged over {samples} samples of z");
     let (error, of_samples) = match get(values, "test_rate_nats") {
         Some(_) => (averaged.as_str(), "of single samples"),
         None => ("no bottleneck", ""),
     };
-    let rows: [(&str, &str, &dyn Fn(f64) -> String, &str, &str); 7] = [
-        ("test_error", "test error", &percent, "%", error),
-        ("test_error_one_sample", "test error, 1 sample", &percent, "%", "one sample of z per image"),
-        ("test_error_at_mean", "test error at the mean", &percent, "%", "z is the encoder's mean"),
-        ("test_cross_entropy_nats", "cross entropy", &nats, "nats", of_samples),
-        ("test_rate_nats", "I(Z;X) at most", &both, "nats", "the rate, mean KL(p(z|x) || r(z))"),
-        ("test_information_nats", "I(Z;Y) at least", &both, "nats", "entropy of the labels minus cross entropy"),
-        ("test_calibration_error", "calibration error", &percent, "%", "expected, 15 bins"),
-    ];
-    rows.into_iter()
-        .filter_map(|(metric, name, show, unit, note)| Some(Figure::new(name, show(get(values, metric)?), unit, note)))
-        .collect()
+    let figure = |(metric, value): &(String, f64)| {
+        Some(match metric.strip_prefix("test_")? {
+            "error" => Figure::new("test error", percent(*value), "%", error),
+            "error_one_sample" => Figure::new("test error, 1 sample", percent(*value), "%", "one sample of z per image"),
+            "error_at_mean" => Figure::new("test error at the mean", percent(*value), "%", "z is the encoder's mean"),
+            "cross_entropy_nats" => Figure::new("cross entropy", format!("{value:.4}"), "nats", of_samples),
+            "rate_nats" => Figure::new("I(Z;X) at most", both(*value), "nats", "the rate, mean KL(p(z|x) || r(z))"),
+            "information_nats" => Figure::new("I(Z;Y) at least", both(*value), "nats", "entropy of the labels minus cross entropy"),
+            "calibration_error" => Figure::new("calibration error", percent(*value), "%", "expected, 15 bins"),
+            _ => return None,
+        })
+    };
+    let mut figures: Vec<Figure> = values.iter().filter_map(figure).collect();
+    // Averaged over samples first: that is the headline of the paper.
+    figures.sort_by_key(|f| f.name != "test error");
+    figures
 }
 
 /// A line about an evaluation.
