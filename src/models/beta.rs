@@ -28,7 +28,22 @@ pub enum Beta {
         target: f64,
         /// Step of the ascent.
         step: f64,
+        /// On beta itself or on its logarithm.
+        #[serde(default)]
+        form: DualForm,
     },
+}
+
+/// How a dual step changes beta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DualForm {
+    /// `beta <- max(0, beta + step (rate - target))` (Peng et al. 2019, equation 11).
+    #[default]
+    Additive,
+    /// `log beta <- log beta + step log(rate / target)`: the same fixed point, reached in as many steps from whatever scale
+    /// beta starts at; beta stays positive, so it must start there.
+    Logarithmic,
 }
 
 impl Beta {
@@ -46,8 +61,8 @@ impl Beta {
         match *self {
             Beta::Fixed { value } => value,
             Beta::Annealed { value, epochs } => value * (epoch / epochs).min(1.0),
-            Beta::Dual { target, step, .. } => {
-                let mut dual = DualBeta { beta, target, step };
+            Beta::Dual { target, step, form, .. } => {
+                let mut dual = DualBeta { beta, target, step, form };
                 dual.update(rate)
             }
         }
@@ -73,14 +88,14 @@ impl Beta {
         match *self {
             Beta::Fixed { value } => check("value", value, false),
             Beta::Annealed { value, epochs } => check("value", value, false).and(check("epochs", epochs, true)),
-            Beta::Dual { initial, target, step } => {
-                check("initial", initial, false).and(check("target", target, true)).and(check("step", step, true))
+            Beta::Dual { initial, target, step, form } => {
+                check("initial", initial, form == DualForm::Logarithmic).and(check("target", target, true)).and(check("step", step, true))
             }
         }
     }
 }
 
-/// Dual ascent on the constraint `rate <= target`: `beta <- max(0, beta + step (rate - target))` (Peng et al. 2019, equation 11).
+/// Dual ascent on the constraint `rate <= target`: beta rises while the rate is above the target, and falls below it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DualBeta {
     /// The multiplier.
@@ -89,12 +104,23 @@ pub struct DualBeta {
     pub target: f64,
     /// Step of the ascent.
     pub step: f64,
+    /// On beta itself or on its logarithm.
+    pub form: DualForm,
 }
+
+/// The smallest rate that the logarithmic form tells from 0, relative to the target.
+const SMALLEST_RATIO: f64 = 1e-6;
 
 impl DualBeta {
     /// Takes a step and returns the new multiplier.
     pub fn update(&mut self, rate: f64) -> f64 {
-        let next = self.beta + self.step * (rate - self.target);
+        let next = match self.form {
+            DualForm::Additive => self.beta + self.step * (rate - self.target),
+            DualForm::Logarithmic => {
+                let ratio = rate / self.target;
+                self.beta * (if ratio < SMALLEST_RATIO { SMALLEST_RATIO } else { ratio }).powf(self.step)
+            }
+        };
         // not max(): a NaN must stay one
         self.beta = if next < 0.0 { 0.0 } else { next };
         self.beta
@@ -107,10 +133,22 @@ mod tests {
 
     #[test]
     fn dual_ascent_rises_above_the_target_and_stops_at_zero() {
-        let beta = Beta::Dual { initial: 0.1, target: 1.0, step: 0.3 };
+        let form = DualForm::Additive;
+        let beta = Beta::Dual { initial: 0.1, target: 1.0, step: 0.3, form };
         assert!((beta.next(0.1, 3.0, 0.0) - 0.7).abs() < 1e-15);
         assert_eq!(beta.next(0.1, 0.0, 0.0), 0.0);
-        assert!(beta.validate().is_ok() && Beta::Dual { initial: 0.1, target: 1.0, step: -0.3 }.validate().is_err());
+        assert!(beta.validate().is_ok() && Beta::Dual { initial: 0.1, target: 1.0, step: -0.3, form }.validate().is_err());
+        assert!(beta.next(0.1, f64::NAN, 0.0).is_nan());
+    }
+
+    #[test]
+    fn the_logarithmic_form_has_the_same_fixed_point() {
+        let form = DualForm::Logarithmic;
+        let beta = |initial| Beta::Dual { initial, target: 0.5, step: 2.0, form };
+        assert!((beta(0.1).next(0.1, 1.0, 0.0) - 0.4).abs() < 1e-15 && (beta(0.1).next(0.4, 0.25, 0.0) - 0.1).abs() < 1e-15);
+        assert_eq!(beta(0.1).next(0.7, 0.5, 0.0), 0.7);
+        assert!(beta(0.1).next(0.1, 0.0, 0.0) > 0.0 && beta(0.1).next(0.1, f64::NAN, 0.0).is_nan());
+        assert!(beta(0.1).validate().is_ok() && beta(0.0).validate().is_err());
     }
 
     #[test]

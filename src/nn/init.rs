@@ -19,6 +19,8 @@ pub enum Init {
     KaimingUniform,
     /// Normal with variance 2 / fan_in, for ReLU (He et al. 2015, equation 10).
     KaimingNormal,
+    /// Uniform in +-1 / sqrt(fan_in): what PyTorch does unless told otherwise, and so most published code.
+    FanIn,
     /// Normal with this standard deviation.
     Normal(f64),
     /// All equal.
@@ -42,6 +44,7 @@ impl Init {
             Init::XavierNormal => normal((2.0 / (fan_in + fan_out)).sqrt(), rng),
             Init::KaimingUniform => uniform((6.0 / fan_in).sqrt(), rng),
             Init::KaimingNormal => normal((2.0 / fan_in).sqrt(), rng),
+            Init::FanIn => uniform(fan_in.powf(-0.5), rng),
             Init::Normal(deviation) => normal(deviation, rng),
             Init::Constant(value) => Tensor::full(value, shape, dtype, device),
         }
@@ -63,6 +66,7 @@ mod tests {
             (Init::XavierNormal, (2.0f64 / 300.0).sqrt()),
             (Init::KaimingUniform, (2.0f64 / 200.0).sqrt()),
             (Init::KaimingNormal, (2.0f64 / 200.0).sqrt()),
+            (Init::FanIn, (1.0f64 / 600.0).sqrt()),
             (Init::Normal(0.02), 0.02),
         ] {
             let found = deviation(init, &[100, 200]);

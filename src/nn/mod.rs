@@ -5,15 +5,18 @@ pub mod init;
 mod linear;
 mod norm;
 mod param;
+mod spectral;
 
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use linear::{Dropout, Linear, Mlp};
 pub use norm::{BatchNorm, LayerNorm};
 pub use param::{Param, Params};
+pub use spectral::{SpectralNorm, Weighted};
 
 use crate::error::{Error, Result};
 use crate::ops::Activation;
 use crate::rng::Rng;
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// What a forward pass is for. Passed along explicitly: there is no global mode.
@@ -100,6 +103,20 @@ impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> Module for Apply<F> {
 impl Module for Activation {
     fn forward(&self, x: &Tensor, _: &mut Mode<'_>) -> Result<Tensor> {
         self.apply(x)
+    }
+
+    fn collect(&self, _: &str, _: &mut Params) {}
+}
+
+/// Rows with these axes after the first, in place of the axes they have: the opposite of [`Flatten`].
+#[derive(Debug, Clone, Copy)]
+pub struct Unflatten(pub Shape);
+
+impl Module for Unflatten {
+    fn forward(&self, x: &Tensor, _: &mut Mode<'_>) -> Result<Tensor> {
+        let rows = x.dims().first().copied().unwrap_or(1);
+        let dims: Vec<usize> = [rows].into_iter().chain(self.0.iter().copied()).collect();
+        x.reshape(Shape::new(&dims)?)
     }
 
     fn collect(&self, _: &str, _: &mut Params) {}

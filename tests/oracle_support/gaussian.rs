@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use strait::models::{Covariance, DualBeta, Vib, VibConfig, VibObjective};
+use strait::models::{Covariance, DualBeta, DualForm, Vib, VibConfig, VibObjective};
 use strait::nn::Mode;
 use strait::ops::Noise;
 use strait::{Device, Gradient, Rng, Tensor};
@@ -47,7 +47,12 @@ fn bottleneck(case: &Case, precision: Precision) -> Outcome<Results> {
 }
 
 fn dual_beta(case: &Case, precision: Precision) -> Outcome<Results> {
-    let mut dual = DualBeta { beta: case.number("beta")?, target: case.number("information_constraint")?, step: case.number("beta_step")? };
+    let mut dual = DualBeta {
+        beta: case.number("beta")?,
+        target: case.number("information_constraint")?,
+        step: case.number("beta_step")?,
+        form: DualForm::Additive,
+    };
     let rates = case.tensor("in.kl", precision)?;
     let betas: Vec<f64> = rates.to_f64_vec()?.into_iter().map(|rate| dual.update(rate)).collect();
     let betas = Tensor::from_vec(betas, rates.shape(), &Device::cpu())?.to_dtype(precision.dtype())?;

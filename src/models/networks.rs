@@ -1,0 +1,276 @@
+//! Networks of discriminators and generators.
+
+mod resnet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::nn::init::Init;
+use crate::nn::{BatchNorm, Conv2d, ConvTranspose2d, Flatten, Linear, Module, Sequential, SpectralNorm, Unflatten};
+use crate::ops::{Activation, ConvOptions};
+use crate::rng::Rng;
+use crate::shape::Shape;
+use resnet::ResidualBlock;
+
+/// The activation of discriminators, and of generators that are residual.
+pub(crate) const LEAKY: Activation = Activation::LeakyRelu(0.2);
+/// Windows that halve an image, or double it.
+const HALVING: ConvOptions = ConvOptions { stride: [2, 2], padding: [1, 1], dilation: [1, 1] };
+/// Images are halved as long as at least this much is left.
+const BASE: usize = 4;
+
+/// A family of networks, for discriminators and generators of the same examples.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "kind",
+    rename_all = "snake_case",
+    deny_unknown_fields,
+    expecting = "a table such as { kind = \"mlp\", hidden = [512, 512] }"
+)]
+pub enum Architecture {
+    /// Linear layers of these widths: leaky ReLU (0.2) in a discriminator, ReLU in a generator.
+    Mlp {
+        /// Widths of the hidden layers.
+        hidden: Vec<usize>,
+    },
+    /// 4 x 4 convolutions of stride 2 (Radford et al. 2016), of `width` channels at full resolution and twice as many at each
+    /// half. The discriminator has no normalisation, so that rows do not mix; the generator has batch norm.
+    Dcgan {
+        /// Channels after the first convolution of the discriminator.
+        width: usize,
+    },
+    /// Residual blocks without normalisation (Mescheder et al. 2018), as the code of Peng et al. 2019 has them: average pooling
+    /// in the discriminator, nearest-neighbour upsampling in the generator.
+    Resnet {
+        /// Channels at full resolution; twice as many at each half.
+        width: usize,
+        /// The most channels anywhere.
+        most: usize,
+    },
+}
+
+/// What the encoder of a discriminator gives its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"vector\", size = 64 }")]
+pub enum Latent {
+    /// The features of the last layer as they are.
+    Features,
+    /// A vector of this size, by a linear layer.
+    Vector {
+        /// K.
+        size: usize,
+    },
+    /// A map of this many channels, by a 1 x 1 convolution of the features.
+    Map {
+        /// Channels at each position.
+        channels: usize,
+    },
+}
+
+/// How often images of this size are halved, and what is left.
+fn halvings(size: usize) -> (usize, usize) {
+    if size.is_multiple_of(2) && size / 2 >= BASE {
+        let (more, base) = halvings(size / 2);
+        (more + 1, base)
+    } else {
+        (0, size)
+    }
+}
+
+fn bad_shape(shape: &[usize], expected: &'static str) -> Error {
+    match Shape::new(shape) {
+        Ok(shape) => Error::BadShape { op: "networks", shape, expected },
+        Err(error) => error,
+    }
+}
+
+/// The channels of images that convolutions can halve, and their side.
+fn image(example: &[usize]) -> Result<[usize; 2]> {
+    match *example {
+        [channels, height, width] if height == width && halvings(height).0 > 0 => Ok([channels, height]),
+        _ => Err(bad_shape(example, "square images [channels, height, width] with an even side of at least 8, or an mlp")),
+    }
+}
+
+/// What building takes: where initial weights come from and where they go.
+pub(crate) struct Builder<'a> {
+    /// How weights start.
+    pub init: Init,
+    /// Whether linear layers and convolutions are divided by their largest singular value.
+    pub spectral: bool,
+    /// Where initial weights are drawn from.
+    pub rng: &'a mut Rng,
+    /// Of the weights.
+    pub dtype: DType,
+    /// Of the weights.
+    pub device: &'a Device,
+}
+
+impl Builder<'_> {
+    pub(crate) fn linear(&mut self, net: Sequential, inputs: usize, outputs: usize, activation: Activation) -> Result<Sequential> {
+        let layer = Linear::new(inputs, outputs, self.init, self.rng, self.dtype, self.device)?.with_activation(activation);
+        Ok(if self.spectral { net.then(SpectralNorm::new(layer, self.rng)?) } else { net.then(layer) })
+    }
+
+    fn conv_layer(&mut self, channels: [usize; 2], kernel: usize, options: ConvOptions) -> Result<Conv2d> {
+        Conv2d::new(channels, [kernel; 2], options, self.init, self.rng, self.dtype, self.device)
+    }
+
+    fn boxed(&mut self, layer: Conv2d) -> Result<Box<dyn Module>> {
+        Ok(if self.spectral { Box::new(SpectralNorm::new(layer, self.rng)?) } else { Box::new(layer) })
+    }
+
+    fn conv(&mut self, net: Sequential, channels: [usize; 2], kernel: usize, options: ConvOptions, f: Activation) -> Result<Sequential> {
+        let layer = self.conv_layer(channels, kernel, options)?.with_activation(f);
+        Ok(if self.spectral { net.then(SpectralNorm::new(layer, self.rng)?) } else { net.then(layer) })
+    }
+}
+
+impl Architecture {
+    /// Checks the sizes.
+    ///
+    /// # Errors
+    /// A layer without units.
+    pub fn validate(&self) -> Result<()> {
+        let smallest = match self {
+            Architecture::Mlp { hidden } => hidden.iter().copied().min().unwrap_or(1),
+            Architecture::Dcgan { width } => *width,
+            Architecture::Resnet { width, most } => *width.min(most),
+        };
+        if smallest == 0 {
+            return Err(Error::OutOfRange { op: "networks", name: "width", value: 0.0, expected: "layers of at least 1" });
+        }
+        Ok(())
+    }
+
+    /// How weights start.
+    pub(crate) fn init(&self) -> Init {
+        match self {
+            Architecture::Mlp { .. } => Init::XavierUniform,
+            Architecture::Dcgan { .. } => Init::Normal(0.02), // Radford et al. 2016, section 4
+            Architecture::Resnet { .. } => Init::FanIn,
+        }
+    }
+
+    /// Channels after each halving of an image, the first at full resolution.
+    fn channels(&self, halvings: usize) -> Vec<usize> {
+        match *self {
+            Architecture::Resnet { width, most } => (0..=halvings).map(|i| (width << i).min(most)).collect(),
+            Architecture::Dcgan { width } => (0..halvings).map(|i| width << i).collect(),
+            Architecture::Mlp { .. } => Vec::new(),
+        }
+    }
+
+    /// The shape of what the layers before the latent give for an example.
+    pub(crate) fn features(&self, example: &[usize]) -> Result<Vec<usize>> {
+        if let Architecture::Mlp { hidden } = self {
+            return Ok(vec![hidden.last().copied().unwrap_or_else(|| example.iter().product())]);
+        }
+        let [channels, height] = image(example)?;
+        let (count, base) = halvings(height);
+        Ok(vec![self.channels(count).last().copied().unwrap_or(channels), base, base])
+    }
+
+    /// An encoder of examples of this shape to `multiple` times what `latent` says, which is 2 for a mean and a scale. It takes
+    /// examples with all their axes, or flat.
+    pub(crate) fn encoder(&self, example: &[usize], latent: Latent, multiple: usize, build: &mut Builder<'_>) -> Result<Sequential> {
+        let features = self.features(example)?;
+        let mut net = Sequential::new();
+        match self {
+            Architecture::Mlp { hidden } => {
+                if example.len() > 1 {
+                    net = net.then(Flatten);
+                }
+                let mut width = example.iter().product();
+                for &next in hidden {
+                    net = build.linear(net, width, next, LEAKY)?;
+                    width = next;
+                }
+            }
+            Architecture::Dcgan { .. } => {
+                let [mut channels, height] = image(example)?;
+                net = net.then(Unflatten(Shape::new(example)?));
+                for next in self.channels(halvings(height).0) {
+                    net = build.conv(net, [channels, next], 4, HALVING, LEAKY)?;
+                    channels = next;
+                }
+            }
+            Architecture::Resnet { .. } => {
+                let [channels, height] = image(example)?;
+                let widths = self.channels(halvings(height).0);
+                net = net.then(Unflatten(Shape::new(example)?));
+                net = build.conv(net, [channels, widths[0]], 3, ConvOptions::default().padding(1), Activation::Identity)?;
+                net = net.then(ResidualBlock::new([widths[0]; 2], build)?);
+                for pair in widths.windows(2) {
+                    net = net.then(resnet::halve()).then(ResidualBlock::new([pair[0], pair[1]], build)?);
+                }
+            }
+        }
+        match latent {
+            Latent::Features if multiple == 1 => Ok(net),
+            Latent::Features => Err(bad_shape(&features, "a latent vector or map: features alone have no scale")),
+            Latent::Vector { size } => {
+                if let Architecture::Resnet { .. } = self {
+                    net = net.then(LEAKY); // blocks end without an activation
+                }
+                if features.len() > 1 {
+                    net = net.then(Flatten);
+                }
+                build.linear(net, features.iter().product(), multiple * size, Activation::Identity)
+            }
+            Latent::Map { channels } if features.len() == 3 => {
+                build.conv(net, [features[0], multiple * channels], 1, ConvOptions::default(), Activation::Identity)
+            }
+            Latent::Map { .. } => Err(bad_shape(&features, "a convolutional network, whose features are a map, or a latent vector")),
+        }
+    }
+
+    /// A generator of examples of this shape from vectors of size `latent`, with `output` applied to the last layer.
+    pub(crate) fn generator(&self, latent: usize, example: &[usize], output: Activation, build: &mut Builder<'_>) -> Result<Sequential> {
+        let mut net = Sequential::new();
+        if let Architecture::Mlp { hidden } = self {
+            let mut width = latent;
+            for &next in hidden {
+                net = build.linear(net, width, next, Activation::Relu)?;
+                width = next;
+            }
+            net = build.linear(net, width, example.iter().product(), output)?;
+            return Ok(if example.len() > 1 { net.then(Unflatten(Shape::new(example)?)) } else { net });
+        }
+        let [channels, height] = image(example)?;
+        let (count, base) = halvings(height);
+        let mut widths = self.channels(count);
+        widths.reverse();
+        let first = widths[0];
+        let map = Unflatten(Shape::new(&[first, base, base])?);
+        net = build.linear(net, latent, first * base * base, Activation::Identity)?.then(map);
+        let batch_norm = |net: Sequential, channels: usize, build: &Builder<'_>| -> Result<Sequential> {
+            Ok(net.then(BatchNorm::new(channels, build.dtype, build.device)?).then(Activation::Relu))
+        };
+        if let Architecture::Dcgan { .. } = self {
+            for (i, &width) in widths.iter().enumerate() {
+                net = batch_norm(net, width, build)?;
+                let next = widths.get(i + 1).copied();
+                let layer = ConvTranspose2d::new(
+                    [width, next.unwrap_or(channels)],
+                    [4, 4],
+                    HALVING,
+                    build.init,
+                    build.rng,
+                    build.dtype,
+                    build.device,
+                )?;
+                net = if next.is_some() { net.then(layer.without_bias()) } else { net.then(layer.with_activation(output)) };
+            }
+            return Ok(net);
+        }
+        for pair in widths.windows(2) {
+            net = net.then(ResidualBlock::new([pair[0], pair[1]], build)?).then(resnet::double());
+        }
+        let width = widths[widths.len() - 1];
+        net = net.then(ResidualBlock::new([width; 2], build)?).then(LEAKY);
+        build.conv(net, [width, channels], 3, ConvOptions::default().padding(1), output)
+    }
+}

@@ -1,0 +1,253 @@
+use super::*;
+use crate::models::gan_loss::GanLoss;
+use crate::models::networks::{Architecture, Latent};
+use crate::models::penalty::Penalty;
+use crate::{Activation, DType, Device, Rng, check, grad};
+
+fn config(latent: Latent, bottleneck: Option<Scale>) -> DiscriminatorConfig {
+    DiscriminatorConfig {
+        architecture: Architecture::Dcgan { width: 2 },
+        example: vec![1, 8, 8],
+        latent,
+        bottleneck,
+        head: Head { activate: true, hidden: vec![] },
+        spectral_norm: false,
+    }
+}
+
+const SOFTPLUS: Option<Scale> = Some(Scale::Softplus { shift: 1.0 });
+
+fn normal(rng: &mut Rng, shape: impl Into<Shape>) -> Tensor {
+    rng.normal(shape, DType::F64, &Device::cpu()).unwrap()
+}
+
+fn build(config: &DiscriminatorConfig, rng: &mut Rng) -> Discriminator {
+    let discriminator = Discriminator::new(config, rng, DType::F64, &Device::cpu()).unwrap();
+    // weights large enough to matter
+    for (_, param) in discriminator.params().trained().iter() {
+        param.set(&normal(rng, param.tensor().shape()).affine(0.4, 0.0).unwrap()).unwrap();
+    }
+    discriminator
+}
+
+fn item(x: &Tensor) -> f64 {
+    x.item().unwrap()
+}
+
+#[test]
+fn every_weight_of_a_full_loss_has_its_gradient() {
+    let penalties =
+        [Penalty::r1(3.0), Penalty::r2(3.0), Penalty { kind: crate::models::PenaltyKind::R1R2, ..Penalty::r1(2.0) }, Penalty::wgan_gp(2.0)];
+    for (latent, scale) in [(Latent::Vector { size: 3 }, Scale::Softplus { shift: 1.0 }), (Latent::Map { channels: 2 }, Scale::Exp)] {
+        for penalty in penalties {
+            let mut rng = Rng::new(1);
+            let discriminator = build(&config(latent, Some(scale)), &mut rng);
+            let (real, fake) = (normal(&mut rng, [2, 1, 8, 8]), normal(&mut rng, [2, 1, 8, 8]));
+            let noise = InstanceNoise { place: NoisePlace::Input, deviation: 0.3 };
+            let objective = VdbObjective { beta: 0.7, target: 0.2, penalty: Some(penalty), noise: Some(noise), ..VdbObjective::default() };
+            let params = discriminator.params();
+            let value = |weights: &[Tensor]| {
+                params.iter().zip(weights).for_each(|((_, param), weight)| param.replace(weight));
+                let mut rng = Rng::new(9);
+                let noise = Noise::Draw(rng.draw());
+                Ok(discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Train(&mut rng))?.loss)
+            };
+            check::gradcheck(value, &params.tensors(), 1).unwrap_or_else(|e| panic!("{latent:?}, {penalty:?}: {e}"));
+        }
+    }
+}
+
+#[test]
+fn sharing_a_pass_changes_nothing() {
+    // the penalties at real or generated examples split the encoder's pass; all else must stay as it was
+    let mut rng = Rng::new(2);
+    let discriminator = build(&config(Latent::Map { channels: 2 }, SOFTPLUS), &mut rng);
+    let (real, fake, noise) = (normal(&mut rng, [3, 1, 8, 8]), normal(&mut rng, [2, 1, 8, 8]), Noise::Draw(rng.draw()));
+    let loss = |penalty| {
+        let objective = VdbObjective { beta: 0.7, target: 0.2, penalty, ..VdbObjective::default() };
+        discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Eval).unwrap()
+    };
+    let plain = loss(None);
+    for penalty in [Penalty::r1(3.0), Penalty::r2(3.0)] {
+        let with = loss(Some(penalty));
+        approx::assert_relative_eq!(item(&with.adversarial), item(&plain.adversarial), max_relative = 1e-12);
+        let extra = item(&with.penalty.unwrap().loss);
+        assert!(extra > 1e-6);
+        approx::assert_relative_eq!(item(&with.loss), item(&plain.loss) + extra, max_relative = 1e-12);
+    }
+    assert!(
+        discriminator
+            .loss(&real, &real, &VdbObjective { penalty: Some(Penalty::wgan_gp(1.0)), ..Default::default() }, noise, &mut Mode::Eval)
+            .is_err()
+    );
+}
+
+#[test]
+fn rates_are_those_of_the_formula_half_included() {
+    // an encoder that is the identity: mean (1, 2), raw scales with sigma 2 and 1/2
+    let raw = |sigma: f64| (sigma.exp() - 1.0).ln() + 1.0;
+    let stats = Tensor::from_slice(&[1.0, 2.0, raw(2.0), raw(0.5)], [1, 4], &Device::cpu()).unwrap();
+    let identity = || Box::new(Activation::Identity);
+    let discriminator = Discriminator::from_modules(identity(), SOFTPLUS, Box::new(crate::nn::Apply(|z: &Tensor| z.sum(&[1], true))));
+    let noise = Tensor::from_slice(&[0.5, -1.0], [1, 1, 2], &Device::cpu()).unwrap();
+    let judged = discriminator.judge(&stats, Some(Noise::Given(&noise)), &mut Mode::Eval).unwrap();
+    let expected = 0.5 * (1.0 + 4.0 + 4.0 + 0.25 - 2.0) - 2f64.ln() - 0.5f64.ln();
+    approx::assert_relative_eq!(item(&judged.kl.unwrap()), expected, max_relative = 1e-12);
+    approx::assert_relative_eq!(item(&judged.logits), 1.0 + 2.0 * 0.5 + 2.0 - 0.5, max_relative = 1e-12);
+    assert_eq!(item(&discriminator.judge(&stats, None, &mut Mode::Eval).unwrap().logits), 3.0);
+    // the other way to sigma
+    let raw = stats.narrow(1, 0, 2).unwrap();
+    let logs = Tensor::from_slice(&[2f64.ln(), 0.5f64.ln()], [1, 2], &Device::cpu()).unwrap();
+    let found = exp_bottleneck(&Tensor::concat(&[&raw, &logs], 1).unwrap(), Noise::Given(&noise)).unwrap();
+    approx::assert_relative_eq!(item(&found.kl), expected, max_relative = 1e-12);
+    assert_eq!(found.z.to_f64_vec().unwrap(), [2.0, 1.5]);
+}
+
+#[test]
+fn a_map_counts_every_position_and_says_so() {
+    let mut rng = Rng::new(3);
+    let discriminator = build(&config(Latent::Map { channels: 3 }, SOFTPLUS), &mut rng);
+    let (real, fake, draw) = (normal(&mut rng, [2, 1, 8, 8]), normal(&mut rng, [2, 1, 8, 8]), rng.draw());
+    let rates = |reduction, constraint| {
+        let objective = VdbObjective { reduction, constraint, ..VdbObjective::default() };
+        discriminator.loss(&real, &fake, &objective, Noise::Draw(draw), &mut Mode::Eval).unwrap().rates.unwrap()
+    };
+    let (sum, mean) = (rates(KlReduction::Sum, Constraint::Mixture), rates(KlReduction::MeanOverPositions, Constraint::Mixture));
+    approx::assert_relative_eq!(item(&sum.constrained), 16.0 * item(&mean.constrained), max_relative = 1e-12);
+    approx::assert_relative_eq!(item(&sum.constrained), 0.5 * (item(&sum.real) + item(&sum.fake)), max_relative = 1e-12);
+    assert_eq!(item(&sum.real), item(&mean.real));
+    assert_eq!(item(&rates(KlReduction::Sum, Constraint::Data).constrained), item(&sum.real));
+    assert_eq!(item(&rates(KlReduction::Sum, Constraint::Fake).constrained), item(&sum.fake));
+    assert!((item(&sum.real) - item(&sum.fake)).abs() > 1e-3);
+    // each position by hand
+    let stats = discriminator.encoder.forward(&real, &mut Mode::Eval).unwrap();
+    let (mean, raw) = stats.halves(1).unwrap();
+    let sigma = raw.affine(1.0, -1.0).unwrap().softplus().unwrap();
+    let terms = mean.square().unwrap().add(&sigma.square().unwrap()).unwrap();
+    let total = 0.5 * item(&terms.sum_all().unwrap()) - item(&sigma.log().unwrap().sum_all().unwrap()) - 0.5 * (2.0 * 3.0 * 16.0);
+    approx::assert_relative_eq!(item(&sum.real), total / 2.0, max_relative = 1e-10);
+}
+
+#[test]
+fn the_generator_sees_the_mean_unless_told_otherwise() {
+    let mut rng = Rng::new(4);
+    let discriminator = build(&config(Latent::Vector { size: 3 }, SOFTPLUS), &mut rng);
+    let fake = normal(&mut rng, [2, 1, 8, 8]);
+    let noise = [(); 2].map(|()| normal(&mut rng, [1, 2, 3]));
+    let loss = |pass, noise: &Tensor| {
+        let objective = VdbObjective { pass, ..VdbObjective::default() };
+        item(&discriminator.generator_loss(&fake, None, &objective, Noise::Given(noise), &mut Mode::Eval).unwrap())
+    };
+    assert_eq!(loss(Pass::Mean, &noise[0]), loss(Pass::Mean, &noise[1]));
+    assert_ne!(loss(Pass::Sample, &noise[0]), loss(Pass::Sample, &noise[1]));
+    let zero = noise[0].full_like(0.0).unwrap();
+    approx::assert_relative_eq!(loss(Pass::Mean, &noise[0]), loss(Pass::Sample, &zero), max_relative = 1e-12);
+}
+
+#[test]
+fn instance_noise_is_for_training_alone() {
+    let mut rng = Rng::new(5);
+    let discriminator = build(&config(Latent::Map { channels: 2 }, None), &mut rng);
+    let (real, fake, draw) = (normal(&mut rng, [2, 1, 8, 8]), normal(&mut rng, [2, 1, 8, 8]), rng.draw());
+    let loss = |place, deviation, mode: &mut Mode| {
+        let objective = VdbObjective { noise: Some(InstanceNoise { place, deviation }), ..VdbObjective::default() };
+        item(&discriminator.loss(&real, &fake, &objective, Noise::Draw(draw), mode).unwrap().loss)
+    };
+    for place in [NoisePlace::Input, NoisePlace::Latent] {
+        let quiet = loss(place, 0.0, &mut Mode::Train(&mut Rng::new(6)));
+        assert_eq!(quiet, loss(place, 1.0, &mut Mode::Eval));
+        assert_ne!(quiet, loss(place, 1.0, &mut Mode::Train(&mut Rng::new(6))));
+    }
+}
+
+#[test]
+fn every_architecture_builds_and_learns() {
+    let architectures = [
+        (Architecture::Mlp { hidden: vec![6, 5] }, vec![2usize]),
+        (Architecture::Mlp { hidden: vec![6] }, vec![1, 8, 8]),
+        (Architecture::Dcgan { width: 2 }, vec![1, 28, 28]),
+        (Architecture::Dcgan { width: 2 }, vec![3, 32, 32]),
+        (Architecture::Resnet { width: 2, most: 8 }, vec![3, 32, 32]),
+    ];
+    for (architecture, example) in architectures {
+        let image = example.len() == 3;
+        let convolutional = !matches!(architecture, Architecture::Mlp { .. });
+        for (latent, bottleneck) in [
+            (Latent::Features, None),
+            (Latent::Vector { size: 3 }, None),
+            (Latent::Vector { size: 3 }, SOFTPLUS),
+            (Latent::Map { channels: 2 }, Some(Scale::Exp)),
+        ] {
+            let mut rng = Rng::new(7);
+            let config = DiscriminatorConfig {
+                architecture: architecture.clone(),
+                example: example.clone(),
+                latent,
+                bottleneck,
+                head: Head { activate: image, hidden: if image { vec![] } else { vec![4] } },
+                spectral_norm: bottleneck.is_none(),
+            };
+            let built = Discriminator::new(&config, &mut rng, DType::F32, &Device::cpu());
+            if matches!(latent, Latent::Map { .. }) && !convolutional {
+                assert!(built.is_err());
+                continue;
+            }
+            let discriminator = built.unwrap();
+            let output = if image { Activation::Tanh } else { Activation::Identity };
+            let config = GeneratorConfig { architecture: architecture.clone(), example: example.clone(), latent: 3, output };
+            let generator = Generator::new(&config, &mut rng, DType::F32, &Device::cpu()).unwrap();
+            let z = rng.normal([4, 3], DType::F32, &Device::cpu()).unwrap();
+            let fake = generator.forward(&z, &mut Mode::Train(&mut rng)).unwrap();
+            assert_eq!(fake.dims()[1..], example[..], "{architecture:?}");
+            let real = rng.normal(fake.shape(), DType::F32, &Device::cpu()).unwrap();
+            let objective = VdbObjective { beta: 0.1, penalty: Some(Penalty::r1(1.0)), pass: Pass::Sample, ..Default::default() };
+            let noise = Noise::Draw(rng.draw());
+            let loss = discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Train(&mut rng)).unwrap();
+            assert_eq!(loss.rates.is_some(), bottleneck.is_some());
+            let weights = discriminator.params().trained().tensors();
+            let found = grad(&loss.loss, &weights.iter().collect::<Vec<_>>()).unwrap();
+            assert!(found.iter().all(|g| g.is_finite().unwrap()));
+            let loss = discriminator.generator_loss(&fake, None, &objective, noise, &mut Mode::Train(&mut rng)).unwrap();
+            let weights = generator.params().trained().tensors();
+            let found = grad(&loss, &weights.iter().collect::<Vec<_>>()).unwrap();
+            assert!(found.iter().all(|g| g.is_finite().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn the_authors_networks_have_their_sizes() {
+    // counted from the authors' code for 32 x 32 images: 32 to 256 channels, a 256-channel map of means and one of scales
+    let block = |i: usize, o: usize| {
+        let h = i.min(o);
+        i * h * 9 + h + h * o * 9 + o + if i == o { 0 } else { i * o }
+    };
+    let tower = block(32, 32) + block(32, 64) + block(64, 128) + block(128, 256);
+    let architecture = Architecture::Resnet { width: 32, most: 256 };
+    let (mut rng, cpu) = (Rng::new(8), Device::cpu());
+    let config = DiscriminatorConfig {
+        architecture: architecture.clone(),
+        example: vec![3, 32, 32],
+        latent: Latent::Map { channels: 256 },
+        bottleneck: Some(Scale::Exp),
+        head: Head { activate: true, hidden: vec![] },
+        spectral_norm: false,
+    };
+    let discriminator = Discriminator::new(&config, &mut rng, DType::F32, &cpu).unwrap();
+    let expected = (3 * 32 * 9 + 32) + tower + 2 * (256 * 256 + 256) + (256 * 16 + 1);
+    assert_eq!(discriminator.params().element_count(), expected);
+    let config = GeneratorConfig { architecture, example: vec![3, 32, 32], latent: 256, output: Activation::Tanh };
+    let generator = Generator::new(&config, &mut rng, DType::F32, &cpu).unwrap();
+    let expected = (256 * 4096 + 4096) + block(256, 128) + block(128, 64) + block(64, 32) + block(32, 32) + (32 * 3 * 9 + 3);
+    assert_eq!(generator.params().element_count(), expected);
+}
+
+#[test]
+fn relativistic_generators_need_real_examples() {
+    let mut rng = Rng::new(10);
+    let discriminator = build(&config(Latent::Features, None), &mut rng);
+    let (real, fake, noise) = (normal(&mut rng, [2, 1, 8, 8]), normal(&mut rng, [2, 1, 8, 8]), Noise::Draw(rng.draw()));
+    let objective = VdbObjective { loss: GanLoss::Relativistic, ..VdbObjective::default() };
+    assert!(discriminator.generator_loss(&fake, Some(&real), &objective, noise, &mut Mode::Eval).is_ok());
+    assert!(discriminator.generator_loss(&fake, None, &objective, noise, &mut Mode::Eval).is_err());
+}
