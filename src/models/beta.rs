@@ -56,6 +56,14 @@ impl Beta {
         }
     }
 
+    /// The rate in nats that a dual ascent aims for: I_c.
+    pub fn target(&self) -> Option<f64> {
+        match *self {
+            Beta::Dual { target, .. } => Some(target),
+            _ => None,
+        }
+    }
+
     /// The weight after a step that had weight `beta` and this mean rate in nats; `epoch` counts from 0, with fractions.
     pub fn next(&self, beta: f64, rate: f64, epoch: f64) -> f64 {
         match *self {
@@ -127,6 +135,35 @@ impl DualBeta {
     }
 }
 
+/// A moving average of the rates of batches, for a dual step that single batches would shake: zero-debiased, so that the first
+/// rates count no more than the others. It has to be saved with beta.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RateAverage {
+    decay: f64,
+    /// The average before debiasing, and what it would be had every rate been 1.
+    sums: [f64; 2],
+}
+
+impl RateAverage {
+    /// An average of nothing yet; decay 0 gives the last rate.
+    pub fn new(decay: f64) -> RateAverage {
+        RateAverage { decay, sums: [0.0; 2] }
+    }
+
+    /// Takes a rate in and returns the average.
+    pub fn update(&mut self, rate: f64) -> f64 {
+        for (sum, value) in self.sums.iter_mut().zip([rate, 1.0]) {
+            *sum = self.decay * *sum + (1.0 - self.decay) * value;
+        }
+        self.sums[0] / self.sums[1]
+    }
+
+    /// The numbers to save.
+    pub fn state(&mut self) -> &mut [f64] {
+        &mut self.sums
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +186,18 @@ mod tests {
         assert_eq!(beta(0.1).next(0.7, 0.5, 0.0), 0.7);
         assert!(beta(0.1).next(0.1, 0.0, 0.0) > 0.0 && beta(0.1).next(0.1, f64::NAN, 0.0).is_nan());
         assert!(beta(0.1).validate().is_ok() && beta(0.0).validate().is_err());
+    }
+
+    #[test]
+    fn averages_of_rates_are_debiased_and_go_on_from_their_state() {
+        let mut average = RateAverage::new(0.9);
+        assert_eq!(average.update(4.0), 4.0);
+        assert!((average.update(0.0) - 4.0 * 0.09 / 0.19).abs() < 1e-12);
+        let mut other = RateAverage::new(0.9);
+        other.state().copy_from_slice(average.state());
+        assert_eq!(other.update(1.0), average.update(1.0));
+        let mut last = RateAverage::new(0.0);
+        assert_eq!((last.update(3.0), last.update(5.0)), (3.0, 5.0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod penalty;
 mod vdb;
 mod vib;
 
-pub use beta::{Beta, DualBeta, DualForm};
+pub use beta::{Beta, DualBeta, DualForm, RateAverage};
 pub use gan_loss::{GanLoss, clip_weights};
 pub use infovae::{InfoVae, InfoVaeConfig, InfoVaeObjective};
 pub use networks::{Architecture, Latent};

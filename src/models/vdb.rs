@@ -15,10 +15,13 @@ use crate::ops::{Bottleneck, Noise};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How the encoder's second half `raw` becomes the standard deviation sigma of z given x.
+/// What z given x is: what the encoder gives, or a normal distribution whose mean is the first half of it and whose standard
+/// deviation sigma is made of the second half, `raw`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"softplus\", shift = 5.0 }")]
 pub enum Scale {
+    /// No bottleneck: z is all that the encoder gives, without noise.
+    Deterministic,
     /// `softplus(raw - shift)`, as VIB has it.
     Softplus {
         /// Subtracted first.
@@ -44,7 +47,7 @@ struct Code {
 #[derive(Debug)]
 pub struct Discriminator {
     encoder: Box<dyn Module>,
-    bottleneck: Option<Scale>,
+    scale: Scale,
     head: Box<dyn Module>,
 }
 
@@ -71,13 +74,13 @@ impl Discriminator {
     /// A discriminator of modules of your own. The encoder gives [rows, 2 k], means before raw scales, or maps [rows, 2 c, h, w],
     /// whose channels are halved likewise; without a bottleneck it gives anything. The head takes z as [rows, ..], its axes as
     /// they come, to one number per row.
-    pub fn from_modules(encoder: Box<dyn Module>, bottleneck: Option<Scale>, head: Box<dyn Module>) -> Discriminator {
-        Discriminator { encoder, bottleneck, head }
+    pub fn from_modules(encoder: Box<dyn Module>, scale: Scale, head: Box<dyn Module>) -> Discriminator {
+        Discriminator { encoder, scale, head }
     }
 
     /// Whether there is a bottleneck.
     pub fn has_bottleneck(&self) -> bool {
-        self.bottleneck.is_some()
+        self.scale != Scale::Deterministic
     }
 
     /// The parameters by name: `encoder....`, then `head....`.
@@ -126,9 +129,9 @@ impl Discriminator {
     }
 
     fn code(&self, features: &Tensor, noise: Option<Noise<'_>>) -> Result<Code> {
-        let Some(scale) = self.bottleneck else {
+        if self.scale == Scale::Deterministic {
             return Ok(Code { z: features.clone(), kl: None, positions: 1 });
-        };
+        }
         let dims = features.dims();
         if !matches!(dims, [_, k] | [_, k, _, _] if k.is_multiple_of(2)) {
             let expected = "statistics [rows, 2 k] or [rows, 2 channels, height, width]: means, then raw scales";
@@ -138,13 +141,13 @@ impl Discriminator {
             return Ok(Code { z: features.narrow(1, 0, dims[1] / 2)?, kl: None, positions: 1 });
         };
         if dims.len() == 2 {
-            let Bottleneck { z, kl } = scale.sample(features, noise)?;
+            let Bottleneck { z, kl } = self.scale.sample(features, noise)?;
             return Ok(Code { z: z.reshape([dims[0], dims[1] / 2])?, kl: Some(kl), positions: 1 });
         }
         let [rows, channels, height, width] = [dims[0], dims[1] / 2, dims[2], dims[3]];
         let positions = height * width;
         let flat = features.permute(&[0, 2, 3, 1])?.reshape([rows * positions, 2 * channels])?;
-        let Bottleneck { z, kl } = scale.sample(&flat, noise)?;
+        let Bottleneck { z, kl } = self.scale.sample(&flat, noise)?;
         let z = z.reshape([rows, height, width, channels])?.permute(&[0, 3, 1, 2])?;
         Ok(Code { z, kl: Some(kl.reshape([rows, positions])?.sum(&[1], false)?), positions })
     }
@@ -161,11 +164,10 @@ fn add_noise(x: &Tensor, deviation: f64, mode: &mut Mode<'_>) -> Result<Tensor> 
 impl Scale {
     /// One sample [1, rows, k] of z from statistics [rows, 2 k], and its rate `[rows]`.
     fn sample(self, stats: &Tensor, noise: Noise<'_>) -> Result<Bottleneck> {
-        let shift = match self {
-            Scale::Softplus { shift } => shift,
-            Scale::Exp => return exp_bottleneck(stats, noise),
-        };
-        stats.bottleneck(shift, 1, noise)
+        match self {
+            Scale::Softplus { shift } => stats.bottleneck(shift, 1, noise),
+            Scale::Exp | Scale::Deterministic => exp_bottleneck(stats, noise),
+        }
     }
 }
 

@@ -50,7 +50,7 @@ fn discriminator(case: &Case, precision: Precision) -> Outcome<(Discriminator, P
     let (encoder, mut params) = mlp(case, "encoder", activation, precision)?;
     let (head, of_head) = mlp(case, "head", activation, precision)?;
     params.extend("", &of_head);
-    Ok((Discriminator::from_modules(Box::new(encoder), Some(scale), Box::new(head)), params))
+    Ok((Discriminator::from_modules(Box::new(encoder), scale, Box::new(head)), params))
 }
 
 fn vdb_discriminator(case: &Case, precision: Precision) -> Outcome<Results> {

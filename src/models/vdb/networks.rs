@@ -31,8 +31,8 @@ pub struct DiscriminatorConfig {
     pub example: Vec<usize>,
     /// What z is.
     pub latent: Latent,
-    /// How sigma is made; without it there is no bottleneck.
-    pub bottleneck: Option<Scale>,
+    /// What z is made of what the encoder gives.
+    pub scale: Scale,
     /// From z to a logit.
     pub head: Head,
     /// Whether all weights are divided by their largest singular value.
@@ -65,7 +65,7 @@ impl Discriminator {
     /// # Errors
     /// A size of zero; an architecture that does not take such examples, or has no such latent.
     pub fn new(config: &DiscriminatorConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Discriminator> {
-        let DiscriminatorConfig { architecture, example, latent, bottleneck, head, spectral_norm } = config;
+        let DiscriminatorConfig { architecture, example, latent, scale, head, spectral_norm } = config;
         architecture.validate()?;
         at_least_one("example", example)?;
         at_least_one("head", &head.hidden)?;
@@ -76,7 +76,7 @@ impl Discriminator {
             Latent::Map { channels } => [channels].into_iter().chain(features[1..].iter().copied()).collect(),
         };
         at_least_one("latent", &shape)?;
-        let multiple = if bottleneck.is_some() { 2 } else { 1 };
+        let multiple = if *scale == Scale::Deterministic { 1 } else { 2 };
         let mut build = Builder { init: architecture.init(), spectral: *spectral_norm, rng, dtype, device };
         let encoder = architecture.encoder(example, *latent, multiple, &mut build)?;
         let mut net = Sequential::new();
@@ -93,7 +93,7 @@ impl Discriminator {
             width = next;
         }
         net = build.linear(net, width, 1, Activation::Identity)?;
-        Ok(Discriminator::from_modules(Box::new(encoder), *bottleneck, Box::new(net)))
+        Ok(Discriminator::from_modules(Box::new(encoder), *scale, Box::new(net)))
     }
 }
 

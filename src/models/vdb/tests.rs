@@ -4,18 +4,18 @@ use crate::models::networks::{Architecture, Latent};
 use crate::models::penalty::Penalty;
 use crate::{Activation, DType, Device, Rng, check, grad};
 
-fn config(latent: Latent, bottleneck: Option<Scale>) -> DiscriminatorConfig {
+fn config(latent: Latent, scale: Scale) -> DiscriminatorConfig {
     DiscriminatorConfig {
         architecture: Architecture::Dcgan { width: 2 },
         example: vec![1, 8, 8],
         latent,
-        bottleneck,
+        scale,
         head: Head { activate: true, hidden: vec![] },
         spectral_norm: false,
     }
 }
 
-const SOFTPLUS: Option<Scale> = Some(Scale::Softplus { shift: 1.0 });
+const SOFTPLUS: Scale = Scale::Softplus { shift: 1.0 };
 
 fn normal(rng: &mut Rng, shape: impl Into<Shape>) -> Tensor {
     rng.normal(shape, DType::F64, &Device::cpu()).unwrap()
@@ -41,7 +41,7 @@ fn every_weight_of_a_full_loss_has_its_gradient() {
     for (latent, scale) in [(Latent::Vector { size: 3 }, Scale::Softplus { shift: 1.0 }), (Latent::Map { channels: 2 }, Scale::Exp)] {
         for penalty in penalties {
             let mut rng = Rng::new(1);
-            let discriminator = build(&config(latent, Some(scale)), &mut rng);
+            let discriminator = build(&config(latent, scale), &mut rng);
             let (real, fake) = (normal(&mut rng, [2, 1, 8, 8]), normal(&mut rng, [2, 1, 8, 8]));
             let noise = InstanceNoise { place: NoisePlace::Input, deviation: 0.3 };
             let objective = VdbObjective { beta: 0.7, target: 0.2, penalty: Some(penalty), noise: Some(noise), ..VdbObjective::default() };
@@ -147,7 +147,7 @@ fn the_generator_sees_the_mean_unless_told_otherwise() {
 #[test]
 fn instance_noise_is_for_training_alone() {
     let mut rng = Rng::new(5);
-    let discriminator = build(&config(Latent::Map { channels: 2 }, None), &mut rng);
+    let discriminator = build(&config(Latent::Map { channels: 2 }, Scale::Deterministic), &mut rng);
     let (real, fake, draw) = (normal(&mut rng, [2, 1, 8, 8]), normal(&mut rng, [2, 1, 8, 8]), rng.draw());
     let loss = |place, deviation, mode: &mut Mode| {
         let objective = VdbObjective { noise: Some(InstanceNoise { place, deviation }), ..VdbObjective::default() };
@@ -172,20 +172,20 @@ fn every_architecture_builds_and_learns() {
     for (architecture, example) in architectures {
         let image = example.len() == 3;
         let convolutional = !matches!(architecture, Architecture::Mlp { .. });
-        for (latent, bottleneck) in [
-            (Latent::Features, None),
-            (Latent::Vector { size: 3 }, None),
+        for (latent, scale) in [
+            (Latent::Features, Scale::Deterministic),
+            (Latent::Vector { size: 3 }, Scale::Deterministic),
             (Latent::Vector { size: 3 }, SOFTPLUS),
-            (Latent::Map { channels: 2 }, Some(Scale::Exp)),
+            (Latent::Map { channels: 2 }, Scale::Exp),
         ] {
             let mut rng = Rng::new(7);
             let config = DiscriminatorConfig {
                 architecture: architecture.clone(),
                 example: example.clone(),
                 latent,
-                bottleneck,
+                scale,
                 head: Head { activate: image, hidden: if image { vec![] } else { vec![4] } },
-                spectral_norm: bottleneck.is_none(),
+                spectral_norm: scale == Scale::Deterministic,
             };
             let built = Discriminator::new(&config, &mut rng, DType::F32, &Device::cpu());
             if matches!(latent, Latent::Map { .. }) && !convolutional {
@@ -203,7 +203,7 @@ fn every_architecture_builds_and_learns() {
             let objective = VdbObjective { beta: 0.1, penalty: Some(Penalty::r1(1.0)), pass: Pass::Sample, ..Default::default() };
             let noise = Noise::Draw(rng.draw());
             let loss = discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Train(&mut rng)).unwrap();
-            assert_eq!(loss.rates.is_some(), bottleneck.is_some());
+            assert_eq!(loss.rates.is_some(), scale != Scale::Deterministic);
             let weights = discriminator.params().trained().tensors();
             let found = grad(&loss.loss, &weights.iter().collect::<Vec<_>>()).unwrap();
             assert!(found.iter().all(|g| g.is_finite().unwrap()));
@@ -229,7 +229,7 @@ fn the_authors_networks_have_their_sizes() {
         architecture: architecture.clone(),
         example: vec![3, 32, 32],
         latent: Latent::Map { channels: 256 },
-        bottleneck: Some(Scale::Exp),
+        scale: Scale::Exp,
         head: Head { activate: true, hidden: vec![] },
         spectral_norm: false,
     };
@@ -245,7 +245,7 @@ fn the_authors_networks_have_their_sizes() {
 #[test]
 fn relativistic_generators_need_real_examples() {
     let mut rng = Rng::new(10);
-    let discriminator = build(&config(Latent::Features, None), &mut rng);
+    let discriminator = build(&config(Latent::Features, Scale::Deterministic), &mut rng);
     let (real, fake, noise) = (normal(&mut rng, [2, 1, 8, 8]), normal(&mut rng, [2, 1, 8, 8]), Noise::Draw(rng.draw()));
     let objective = VdbObjective { loss: GanLoss::Relativistic, ..VdbObjective::default() };
     assert!(discriminator.generator_loss(&fake, Some(&real), &objective, noise, &mut Mode::Eval).is_ok());
