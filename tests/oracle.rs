@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use oracle_support::{Verdict, run, runner};
 
 /// Kinds of cases that nothing here runs yet. It only shrinks.
-const PENDING: &[&str] = &["ebgan_discriminator", "ebgan_generator", "energy_model", "langevin"];
+const PENDING: &[&str] = &[];
 
 fn folder() -> PathBuf {
     std::env::var_os("STRAIT_ORACLE_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle"), PathBuf::from)

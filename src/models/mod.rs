@@ -1,18 +1,26 @@
 //! Models as the papers have them: architectures and losses, nothing about training loops or files.
 
 mod beta;
+mod ebgan;
+mod energy;
 mod gan_loss;
 pub mod infovae;
+mod mutual_information;
 mod networks;
 mod penalty;
+mod sampler;
 mod vdb;
 mod vib;
 
 pub use beta::{Beta, DualBeta, DualForm, RateAverage};
+pub use ebgan::{Ebgan, EbganDiscriminatorLoss, EbganGeneratorLoss, Margin, Reconstruction, ReconstructionEnergy};
+pub use energy::{EnergyGeneratorLoss, EnergyLoss, EnergyModel};
 pub use gan_loss::{GanLoss, clip_weights};
 pub use infovae::{InfoVae, InfoVaeConfig, InfoVaeObjective};
+pub use mutual_information::{Information, InformationEstimate, Shuffle, Spread};
 pub use networks::{Architecture, Latent};
 pub use penalty::{Convention, Penalty, PenaltyKind, PenaltyValue, input_gradient, interpolate};
+pub use sampler::{Chain, Correction, Langevin, MALA_ACCEPTANCE, ReplayBuffer, Replayed, Step};
 pub use vdb::{
     Constraint, Discriminator, DiscriminatorConfig, DiscriminatorLoss, Generator, GeneratorConfig, Head, InstanceNoise, Judgement,
     KlReduction, NoisePlace, Pass, Rates, Scale, VdbObjective,

@@ -53,8 +53,9 @@ fn tolerance_f64(case: &Case) -> f64 {
 }
 
 /// The tolerance of a tensor in f32.
-fn tolerance_f32(case: &Case, name: &str) -> f64 {
-    if name.starts_with("grad2.") || needs_more_than_f32(case) { 1e-4 } else { 1e-5 }
+fn tolerance_f32(case: &Case, name: &str) -> Outcome<f64> {
+    let tolerance = if name.starts_with("grad2.") || needs_more_than_f32(case) { 1e-4 } else { 1e-5 };
+    Ok(tolerance * reference::cancellation(case, tensor_name(name))?)
 }
 
 /// The part of a result's name that names a tensor of the file; what follows in brackets says how it was computed.
@@ -76,8 +77,8 @@ pub fn judge_f64(case: &Case, results: &Results) -> Vec<Failure> {
 pub fn judge_f32(case: &Case, results: &Results, rounded: &Results) -> Vec<Failure> {
     let mut failures = Vec::new();
     for ((name, found), (_, wide)) in results.iter().zip(rounded) {
-        let tolerance = tolerance_f32(case, name);
         let expected = || {
+            let tolerance = tolerance_f32(case, name)?;
             if needs_more_than_f32(case) {
                 Ok(Expected { values: wide.to_f64_vec()?, dims: wide.dims().to_vec(), tolerance })
             } else {

@@ -4,6 +4,7 @@ pub mod adversarial;
 pub mod case;
 pub mod divergence;
 pub mod elementary;
+pub mod energy;
 pub mod gaussian;
 pub mod infovae;
 pub mod judge;
@@ -30,7 +31,7 @@ pub enum Runner {
 /// The dispatch table.
 pub fn runner(kind: &str) -> Option<Runner> {
     let op = elementary::function(kind).or_else(|| layers::function(kind)).or_else(|| divergence::function(kind));
-    let whole = [gaussian::runner, infovae::runner, training::runner, adversarial::runner];
+    let whole = [energy::runner, gaussian::runner, infovae::runner, training::runner, adversarial::runner];
     op.map(Runner::Op).or_else(|| whole.iter().find_map(|runner| runner(kind)))
 }
 

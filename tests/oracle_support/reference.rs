@@ -1,6 +1,7 @@
 //! Where the reference is known to differ from the function that it stands for.
 
 use super::case::{Case, Outcome, Precision};
+use super::energy;
 
 /// Above this PyTorch's softplus is x itself (its parameter `threshold`), which is off by up to 2e-9, more than the
 /// tolerance.
@@ -13,6 +14,17 @@ pub fn correct(case: &Case, name: &str, values: &mut [f64]) -> Outcome<()> {
         "mmd2" if name == "out.y" && case.text("estimator")? == "u" => unbiased_mmd2(case, values),
         _ => Ok(()),
     }
+}
+
+/// How many times larger the terms are whose difference a tensor is. Metropolis' ratio is a difference of energies that are rounded to f32
+/// before it is taken: no arithmetic in f32 has it more exactly than they are.
+pub fn cancellation(case: &Case, name: &str) -> Outcome<f64> {
+    if name != "out.log_accept" {
+        return Ok(1.0);
+    }
+    let largest = |values: Vec<f64>| values.into_iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let result = largest(case.tensor(name, Precision::F64)?.to_f64_vec()?);
+    Ok((largest(energy::energies(case)?) / result).max(1.0))
 }
 
 /// Values of log(1 + e^x) and its derivatives, in closed form.
