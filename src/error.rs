@@ -54,6 +54,8 @@ pub enum Error {
     BadTensor { name: String, found: String, expected: String },
     /// A setting that is unknown, of the wrong type or out of range.
     BadConfig { key: String, found: String, expected: String },
+    /// Samples were asked of a family of models that does not generate.
+    NothingToSample,
     /// A text of settings that cannot be read.
     ConfigSyntax { origin: String, message: String },
     /// Training made a NaN or an infinity; the last checkpoint is still good.
@@ -119,6 +121,7 @@ impl std::fmt::Display for Error {
             Error::BadFile { path, found, expected } => write!(f, "{}: found {found}: expected {expected}", path.display()),
             Error::BadTensor { name, found, expected } => write!(f, "tensor '{name}': found {found}: expected {expected}"),
             Error::BadConfig { key, found, expected } => write!(f, "config: {key} = {found} does not fit: {expected}"),
+            Error::NothingToSample => write!(f, "sample: models of this family generate nothing: take a run of a generative family"),
             Error::ConfigSyntax { origin, message } => write!(f, "{origin}: {message}"),
             Error::Diverged { step, cause } => {
                 write!(f, "step {step}: {cause}: lower the learning rate; the last checkpoint, if there is one, is good")

@@ -32,8 +32,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train a model; leaves a run folder with settings, metrics, checkpoint, pictures and report.html.
-    Train(Settings),
-    /// Go on with a run that was stopped, killed or interrupted, bitwise as if it had not been.
+    Train {
+        #[command(flatten)]
+        settings: Settings,
+        /// Make so many runs, with the seed and those after it, each in a folder seed-S, and report mean and standard deviation.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        seeds: Option<u64>,
+    },
+    /// Go on with a run (or with several of --seeds) that was stopped, killed or interrupted, bitwise as if it had not been.
     Resume(Existing),
     /// Evaluate a run's checkpoint and print the figures.
     Eval {
@@ -143,7 +149,7 @@ pub fn run() -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
     match cli.command {
-        Command::Train(settings) => train::train(&settings),
+        Command::Train { settings, seeds } => train::train(&settings, seeds),
         Command::Resume(run) => train::resume(&run),
         Command::Eval { run, json } => report::eval(&run, json),
         Command::Sample { run, count, seed, out } => sample::sample(&run, count, seed, out.as_deref()),

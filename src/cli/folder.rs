@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::io::atomic::write_atomic_bytes;
+use crate::io::atomic::{remove_leftovers, write_atomic_bytes};
 use crate::train::{Checkpoint, Run, family_of};
 
 /// Writes a file into a folder that is made if there is none.
@@ -76,6 +76,11 @@ impl RunFolder {
     /// Writes one picture of the report.
     pub fn write_picture(&self, name: &str, bytes: &[u8]) -> Result<()> {
         write_in(&self.0.join("pictures"), name, bytes)
+    }
+
+    /// Deletes what a killed process was writing.
+    pub fn clean(&self) -> Result<()> {
+        [self.0.clone(), self.0.join("pictures"), self.samples()].iter().try_for_each(|folder| remove_leftovers(folder).map(drop))
     }
 
     /// Where samples are written.

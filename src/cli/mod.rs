@@ -3,8 +3,10 @@
 mod args;
 mod console;
 mod folder;
+mod many;
 mod report;
 mod sample;
+mod seeds;
 mod sweep;
 mod tools;
 mod train;

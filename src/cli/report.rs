@@ -2,6 +2,7 @@
 
 use super::args::Existing;
 use super::folder::RunFolder;
+use super::seeds;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::report::Drawing;
@@ -22,6 +23,9 @@ pub fn open(existing: &Existing) -> anyhow::Result<(RunFolder, Run)> {
 
 /// `strait report`.
 pub fn report(existing: &Existing) -> anyhow::Result<()> {
+    if seeds::is_root(&existing.folder) {
+        return seeds::report(existing);
+    }
     let (folder, mut run) = open(existing)?;
     draw(&folder, &mut run)?;
     println!("{}", folder.html().display());

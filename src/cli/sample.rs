@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::Context;
+
 use super::args::Existing;
 use super::folder::write_in;
 use super::report::open;
@@ -13,7 +15,8 @@ use crate::train::Samples;
 pub fn sample(existing: &Existing, count: usize, seed: u64, out: Option<&Path>) -> anyhow::Result<()> {
     anyhow::ensure!(count > 0, "--count 0: at least one sample is needed");
     let (folder, run) = open(existing)?;
-    let samples = run.trainer().sample(count, seed)?;
+    let samples =
+        run.trainer().sample(count, seed).with_context(|| format!("{} is a run of {}", folder.path().display(), run.family().name))?;
     let out = out.map_or_else(|| folder.samples(), Path::to_path_buf);
     let written = |name: &str, bytes: &[u8]| -> anyhow::Result<()> {
         write_in(&out, name, bytes)?;

@@ -6,9 +6,9 @@ use super::args::{Existing, Settings};
 use super::console::{Console, catch_interrupts};
 use super::folder::RunFolder;
 use super::report::{self, open};
+use super::seeds;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::io::atomic::remove_leftovers;
 use crate::train::{Figure, Run, family, preset};
 
 /// The resolved settings that the arguments ask for, and a name for the run.
@@ -33,24 +33,25 @@ pub fn resolve(settings: &Settings) -> Result<(String, String)> {
 /// Trains in `folder` from where the run is, and draws the report.
 pub fn train_in(folder: &RunFolder, run: &mut Run) -> anyhow::Result<Vec<Figure>> {
     catch_interrupts()?;
-    // What a killed process was writing.
-    for file in [folder.checkpoint(), folder.metrics(), folder.html(), folder.config()] {
-        remove_leftovers(&file)?;
-    }
+    folder.clean()?;
     let mut console = Console::new(folder, run)?;
     let result = run.train(&folder.checkpoint(), &mut console);
     console.finish()?;
-    match result {
-        Ok(()) => Ok(report::draw(folder, run)?),
-        Err(error @ Error::Interrupted { .. }) => {
-            Err(anyhow::anyhow!(error).context(format!("go on with: strait resume {}", folder.path().display())))
-        }
-        Err(error) => Err(error.into()),
-    }
+    result?;
+    Ok(report::draw(folder, run)?)
+}
+
+/// Tells how to go on with what was interrupted.
+pub fn go_on<T>(result: anyhow::Result<T>, how: &str) -> anyhow::Result<T> {
+    let interrupted = |e: &anyhow::Error| matches!(e.downcast_ref(), Some(Error::Interrupted { .. }));
+    result.map_err(|e| if interrupted(&e) { e.context(format!("go on with: {how}")) } else { e })
 }
 
 /// `strait train`.
-pub fn train(settings: &Settings) -> anyhow::Result<()> {
+pub fn train(settings: &Settings, count: Option<u64>) -> anyhow::Result<()> {
+    if let Some(count) = count {
+        return seeds::train(settings, count);
+    }
     let device: Device = settings.device.parse()?;
     let (text, name) = resolve(settings)?;
     let mut run = Run::new(&settings.model, &text, &device)?;
@@ -63,6 +64,9 @@ pub fn train(settings: &Settings) -> anyhow::Result<()> {
 
 /// `strait resume`.
 pub fn resume(existing: &Existing) -> anyhow::Result<()> {
+    if seeds::is_root(&existing.folder) {
+        return seeds::resume(existing);
+    }
     let (folder, mut run) = open(existing)?;
     folder.write_config(run.settings())?;
     let (done, steps) = (run.done(), run.plan().steps);
@@ -72,7 +76,7 @@ pub fn resume(existing: &Existing) -> anyhow::Result<()> {
 
 /// Trains to the end and prints what came out.
 fn finish(folder: &RunFolder, run: &mut Run) -> anyhow::Result<()> {
-    report::print(&train_in(folder, run)?);
+    report::print(&go_on(train_in(folder, run), &format!("strait resume {}", folder.path().display()))?);
     println!("report: {}", folder.html().display());
     Ok(())
 }

@@ -46,19 +46,21 @@ pub fn write_atomic_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic(path, |writer| writer.write_all(bytes))
 }
 
-/// Deletes the temporary files that killed processes left while writing `path`, and returns how many there were.
-/// Call it only where no other process can be writing `path` at the same time.
+/// Deletes the temporary files that killed processes left in `folder`, and returns how many there were. A folder that does not
+/// exist has none. Call it only where no other process can be writing there at the same time.
 ///
 /// # Errors
 /// The folder cannot be listed or a file in it cannot be deleted.
-pub fn remove_leftovers(path: &Path) -> Result<usize> {
+pub fn remove_leftovers(folder: &Path) -> Result<usize> {
     let fail = |path: &Path, action, source| Error::Io { path: path.to_path_buf(), action, source };
-    let Some(name) = path.file_name() else { return Ok(0) };
-    let folder = folder_of(path);
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(|e| fail(folder, "list the folder", e))?,
+    };
     let mut removed = 0;
-    for entry in fs::read_dir(folder).map_err(|e| fail(folder, "list the folder", e))? {
+    for entry in entries {
         let entry = entry.map_err(|e| fail(folder, "list the folder", e))?;
-        if is_temporary_of(&entry.file_name(), name) {
+        if is_temporary(&entry.file_name()) {
             fs::remove_file(entry.path()).map_err(|e| fail(&entry.path(), "delete the leftover file", e))?;
             removed += 1;
         }
@@ -82,17 +84,11 @@ fn temporary_name(name: &OsStr, count: u64) -> OsString {
     temporary
 }
 
-fn is_temporary_of(candidate: &OsStr, name: &OsStr) -> bool {
-    let (candidate, name) = (candidate.as_encoded_bytes(), name.as_encoded_bytes());
-    let middle = candidate
-        .strip_prefix(b".")
-        .and_then(|rest| rest.strip_prefix(name))
-        .and_then(|rest| rest.strip_prefix(b"."))
-        .and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()));
-    let Some(middle) = middle else { return false };
-    let mut parts = middle.split(|&b| b == b'-');
-    let number = |part: Option<&[u8]>| part.is_some_and(|p| !p.is_empty() && p.iter().all(u8::is_ascii_digit));
-    number(parts.next()) && number(parts.next()) && parts.next().is_none()
+fn is_temporary(candidate: &OsStr) -> bool {
+    let middle = |name: &str| Some(name.strip_prefix('.')?.strip_suffix(SUFFIX)?.rsplit_once('.')?.1.to_string());
+    let Some(numbers) = candidate.to_str().and_then(middle) else { return false };
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    numbers.split_once('-').is_some_and(|(pid, count)| digits(pid) && digits(count))
 }
 
 /// The temporary file: deleted when dropped, unless it was renamed.
@@ -208,8 +204,10 @@ mod tests {
         write_atomic_bytes(&path, b"whole").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         fs::write(folder.path().join(".state.best.1-1.tmp"), b"of another file").unwrap();
-        fs::write(folder.path().join(".state.x.tmp"), b"not ours").unwrap();
-        assert_eq!(remove_leftovers(&path).unwrap(), 200);
-        assert_eq!(names(folder.path()), [".state.best.1-1.tmp", ".state.x.tmp", "state"]);
+        let others = [".1-1.tmp", ".state.-1.tmp", ".state.1-1-1.tmp", ".state.x.tmp", "state.1-1.tmp"];
+        others.iter().for_each(|name| fs::write(folder.path().join(name), b"not ours").unwrap());
+        assert_eq!(remove_leftovers(folder.path()).unwrap(), 201);
+        assert_eq!(names(folder.path()), [&others[..4], &["state", others[4]]].concat());
+        assert_eq!(remove_leftovers(&folder.path().join("missing")).unwrap(), 0);
     }
 }

@@ -45,3 +45,6 @@ pub use samples::{Picture, Samples};
 pub use settings::Settings;
 pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values};
 pub use vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibSettings, VibTrainer};
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,7 @@ pub struct Family {
 }
 
 impl Family {
-    const fn of<S: Settings>(presets: &'static [(&'static str, &'static str)]) -> Family {
+    pub(super) const fn of<S: Settings>(presets: &'static [(&'static str, &'static str)]) -> Family {
         Family {
             name: S::FAMILY,
             title: S::TITLE,

@@ -52,7 +52,7 @@ pub trait Observer {
 pub struct Run {
     family: &'static Family,
     settings: String,
-    trainer: Box<dyn Trainer>,
+    pub(super) trainer: Box<dyn Trainer>,
     plan: Plan,
     done: u64,
     /// The last evaluation, and after how many steps it was.
@@ -90,7 +90,7 @@ impl Run {
         Run::start(family_of(origin, settings)?, settings, device)
     }
 
-    fn start(family: &'static Family, settings: &str, device: &Device) -> Result<Run> {
+    pub(super) fn start(family: &'static Family, settings: &str, device: &Device) -> Result<Run> {
         let settings = family.resolve("settings", settings, &[])?;
         let trainer = family.start(&settings, device)?;
         Ok(Run { family, settings, plan: trainer.plan(), trainer, done: 0, evaluation: None })

@@ -147,14 +147,10 @@ pub trait Trainer: Send {
     /// Draws `count` samples from the model under its averaged weights; the same seed gives the same samples.
     ///
     /// # Errors
-    /// This family has nothing to sample; the device fails.
+    /// [`Error::NothingToSample`] if this family does not generate, which is the default; the device fails.
     fn sample(&self, count: usize, seed: u64) -> Result<Samples> {
         let _ = (count, seed);
-        Err(Error::BadConfig {
-            key: "model".into(),
-            found: "a family that does not generate".into(),
-            expected: "a generative model; this one has nothing to sample".into(),
-        })
+        Err(Error::NothingToSample)
     }
 
     /// Adds the family's own pictures to a report. By default, a curve for each metric.
