@@ -154,12 +154,19 @@ fn mean_and_deviation(numbers: &[f64]) -> (f64, f64) {
     (mean, (squares / (n - 1.0)).sqrt())
 }
 
-/// Each figure of all runs: its name, mean, standard deviation, and values.
-fn statistics(rows: &[Row]) -> Vec<(String, f64, f64, Vec<f64>)> {
+/// One figure of all runs.
+struct Statistic {
+    name: String,
+    mean: f64,
+    deviation: f64,
+    values: Vec<f64>,
+}
+
+fn statistics(rows: &[Row]) -> Vec<Statistic> {
     let of = |(index, (name, _)): (usize, &(String, f64))| {
         let values: Vec<f64> = rows.iter().map(|row| row.values[index].1).collect();
         let (mean, deviation) = mean_and_deviation(&values);
-        (name.clone(), mean, deviation, values)
+        Statistic { name: name.clone(), mean, deviation, values }
     };
     rows[0].values.iter().enumerate().map(of).collect()
 }
@@ -167,10 +174,9 @@ fn statistics(rows: &[Row]) -> Vec<(String, f64, f64, Vec<f64>)> {
 /// Headers and cells: a row for each figure, with mean and standard deviation as a person reads them, then each seed.
 fn table(run: &Run, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
     let statistics = statistics(rows);
-    let figures = |value: fn(&(String, f64, f64, Vec<f64>)) -> f64| {
-        run.trainer().figures(&statistics.iter().map(|s| (s.0.clone(), value(s))).collect::<Values>())
-    };
-    let (means, deviations) = (figures(|s| s.1), figures(|s| s.2));
+    let figures =
+        |value: fn(&Statistic) -> f64| run.trainer().figures(&statistics.iter().map(|s| (s.name.clone(), value(s))).collect::<Values>());
+    let (means, deviations) = (figures(|s| s.mean), figures(|s| s.deviation));
     let headers = ["", "mean", "±", "unit"].map(String::from).into_iter().chain(rows.iter().map(|r| format!("seed {}", r.seed))).collect();
     let cells = means.into_iter().zip(deviations).enumerate().map(|(i, (mean, deviation))| {
         let deviation = if rows.len() > 1 { deviation.value } else { "–".into() };
@@ -206,10 +212,8 @@ fn summarise(root: &Path, run: &Run, rows: &[Row]) -> Result<()> {
     let (mut page, _) = drawing.finish();
     page.config(run.settings());
     page.write(root.join("report.html"))?;
-    let figures: serde_json::Map<String, serde_json::Value> = statistics(rows)
-        .into_iter()
-        .map(|(name, mean, deviation, values)| (name, serde_json::json!({"mean": mean, "standard_deviation": deviation, "values": values})))
-        .collect();
+    let entry = |s: Statistic| (s.name, serde_json::json!({"mean": s.mean, "standard_deviation": s.deviation, "values": s.values}));
+    let figures: serde_json::Map<String, serde_json::Value> = statistics(rows).into_iter().map(entry).collect();
     let seeds: Vec<u64> = rows.iter().map(|r| r.seed).collect();
     let summary = serde_json::json!({"model": run.family().name, "seeds": seeds, "figures": figures});
     write_atomic_bytes(&root.join("summary.json"), format!("{summary:#}\n").as_bytes())
