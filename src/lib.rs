@@ -8,6 +8,7 @@ pub mod dtype;
 pub mod error;
 mod grad;
 pub mod io;
+pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod op;

@@ -23,13 +23,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("io", &["device", "dtype", "error", "shape", "tensor"]),
     ("data", &["device", "dtype", "error", "io", "rng", "shape", "tensor"]),
     ("models", &["device", "dtype", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
+    ("metrics", &["data", "device", "dtype", "error", "grad", "io", "nn", "ops", "optim", "rng", "shape", "tensor"]),
     ("report", &["error", "io", "shape"]),
-    ("train", &["data", "device", "dtype", "error", "grad", "io", "models", "nn", "ops", "optim", "report", "rng", "shape", "tensor"]),
+    (
+        "train",
+        &["data", "device", "dtype", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "report", "rng", "shape", "tensor"],
+    ),
     (
         "cli",
         &[
-            "check", "data", "device", "dtype", "error", "grad", "io", "models", "nn", "ops", "optim", "report", "rng", "shape", "tensor",
-            "train",
+            "check", "data", "device", "dtype", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "report", "rng", "shape",
+            "tensor", "train",
         ],
     ),
 ];

@@ -1,0 +1,52 @@
+//! Figures by which generative models are judged: distances between sets of features, modes that were found, likelihoods,
+//! and what a latent code holds.
+//!
+//! Logarithms are natural, information is in nats. Computed in f64, whatever the dtype of what is judged, and the same for
+//! any number of threads.
+
+mod classifier;
+mod features;
+mod frechet;
+mod kernel;
+mod likelihood;
+mod modes;
+mod neighbors;
+mod posterior;
+mod quality;
+
+pub use classifier::Classifier;
+pub use features::{Extractor, Features};
+pub use frechet::{FrechetDistance, Moments, frechet_distance};
+pub use kernel::{KernelDistance, kernel_distance};
+pub use likelihood::{ImportanceWeights, LogLikelihood};
+pub use modes::{ModeCount, count_classes, count_modes};
+pub use neighbors::{PrecisionRecall, precision_recall};
+pub use posterior::{MutualInformation, active_units, aggregate_log_det, mutual_information};
+pub use quality::{ImageQuality, Quality};
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Rows of a matrix that are worked on at a time, so that large sets need little memory beside themselves.
+const ROWS: usize = 1024;
+
+/// A finite float matrix of at least `rows` rows and one column.
+fn matrix(op: &'static str, x: &Tensor, rows: usize) -> Result<()> {
+    if x.rank() != 2 || x.dims()[0] < rows || x.dims()[1] == 0 {
+        let expected = if rows > 1 { "a matrix [rows, width] of at least two rows" } else { "a matrix [rows, width], not empty" };
+        return Err(Error::BadShape { op, shape: x.shape(), expected });
+    }
+    if !x.dtype().is_float() {
+        return Err(Error::BadDType { op, found: x.dtype(), expected: "a float" });
+    }
+    if !x.is_finite()? {
+        return Err(Error::NonFinite { op, shapes: vec![x.shape()], backward: false });
+    }
+    Ok(())
+}
+
+/// Rows `first ..` of a matrix, at most [`ROWS`], in f64.
+fn rows(x: &Tensor, first: usize) -> Result<Tensor> {
+    x.narrow(0, first, ROWS.min(x.dims()[0] - first))?.to_dtype(DType::F64)
+}
