@@ -67,9 +67,10 @@ enum Command {
     Sweep {
         #[command(flatten)]
         settings: Settings,
-        /// A setting with a number as value, and the values to try: beta.value=1e-4,1e-3 or latent=2,16,256.
-        #[arg(long, value_name = "KEY=V1,V2,...", default_value = "beta.value=1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1")]
-        over: String,
+        /// A setting with a number as value, and the values to try: beta.value=1e-4,1e-3 or latent=2,16,256. If left out, what the
+        /// family's paper changes: beta for vib, the constraint I_c for vdb.
+        #[arg(long, value_name = "KEY=V1,V2,...")]
+        over: Option<String>,
     },
     /// Draw a run's pictures and report.html again from its checkpoint and metrics.
     Report(Existing),
@@ -153,7 +154,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Resume(run) => train::resume(&run),
         Command::Eval { run, json } => report::eval(&run, json),
         Command::Sample { run, count, seed, out } => sample::sample(&run, count, seed, out.as_deref()),
-        Command::Sweep { settings, over } => sweep::sweep(&settings, &over),
+        Command::Sweep { settings, over } => sweep::sweep(&settings, over.as_deref()),
         Command::Report(run) => report::report(&run),
         Command::Gradcheck => tools::gradcheck(),
         Command::Devices => tools::devices(),

@@ -20,7 +20,9 @@ struct Row {
 }
 
 /// `strait sweep`. Runs that are complete are not trained again, so an interrupted sweep goes on where it was.
-pub fn sweep(settings: &Settings, over: &str) -> anyhow::Result<()> {
+pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
+    let family = family(&settings.model)?;
+    let over = over.unwrap_or(family.sweep);
     let (key, values) = over.split_once('=').ok_or_else(|| anyhow::anyhow!("--over {over}: write KEY=V1,V2,..."))?;
     let number = |v: &str| v.parse::<f64>().map_err(|_| anyhow::anyhow!("--over {over}: '{v}' is not a number"));
     let values: Vec<(&str, f64)> = values.split(',').map(|v| Ok((v.trim(), number(v.trim())?))).collect::<anyhow::Result<_>>()?;
@@ -34,7 +36,6 @@ pub fn sweep(settings: &Settings, over: &str) -> anyhow::Result<()> {
     };
     // Every value is checked before the first run begins.
     let runs = values.iter().map(|&(text, value)| Ok((text, value, resolved(text)?))).collect::<Result<Vec<_>>>()?;
-    let family = family(&settings.model)?;
     let mut rows = Vec::new();
     for (text, value, settings) in runs {
         let done = complete(&root.join(format!("{key}={text}")), &settings, &device);

@@ -6,7 +6,7 @@
 //!
 //! 1. **Settings**: a struct of plain values with serde's derives, `#[serde(default, deny_unknown_fields)]`, and a [`Default`].
 //!    It has a field `seed: u64`, and `data: String` if it trains on a data set of [`crate::data::DataSpec`]; the commands set these by
-//!    name. Implement [`Settings`]: the family's name, [`Settings::check`] with the helpers of [`settings`], [`Settings::FREE`] for what may
+//!    name. Implement [`Settings`]: the family's name, [`Settings::SWEEP`], [`Settings::check`] with the helpers of [`settings`], [`Settings::FREE`] for what may
 //!    change when a run goes on, and [`Settings::start`]. TOML, `--set key=value`, and refusing unknown keys come with it.
 //! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`],
 //!    [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps and passes their number in.
@@ -33,6 +33,7 @@ mod run;
 mod samples;
 pub mod settings;
 mod trainer;
+mod vdb;
 mod vib;
 
 pub use batches::Batches;
@@ -44,6 +45,7 @@ pub use run::{Observer, Run};
 pub use samples::{Picture, Samples};
 pub use settings::Settings;
 pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values};
+pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
 pub use vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibSettings, VibTrainer};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::settings::{Settings, bad};
 use super::trainer::{Trainer, Values};
+use super::vdb::VdbSettings;
 use super::vib::VibSettings;
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -12,16 +13,33 @@ macro_rules! presets {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[Family::of::<VibSettings>(presets![
-    "vib-digits",
-    "vib-mnist-paper",
-    "vib-mnist-fast",
-    "vib-mnist-k2",
-    "vib-mnist-deterministic",
-    "vib-mnist-dropout",
-    "vib-mnist-label-smoothing",
-    "vib-mnist-confidence-penalty",
-])];
+pub const FAMILIES: &[Family] = &[
+    Family::of::<VibSettings>(presets![
+        "vib-digits",
+        "vib-mnist-paper",
+        "vib-mnist-fast",
+        "vib-mnist-k2",
+        "vib-mnist-deterministic",
+        "vib-mnist-dropout",
+        "vib-mnist-label-smoothing",
+        "vib-mnist-confidence-penalty",
+    ]),
+    Family::of::<VdbSettings>(presets![
+        "vdb-gauss2d",
+        "vgan-digits",
+        "vgan-mnist",
+        "vgan-cifar-gan",
+        "vgan-cifar-instnoise",
+        "vgan-cifar-vgan",
+        "vgan-cifar-vgan-as-code",
+        "vgan-cifar-vgan-as-paper",
+        "vgan-cifar-gp",
+        "vgan-cifar-wgangp",
+        "vgan-cifar-vgan-gp",
+        "vgan-cifar-vgan-gp-as-code",
+        "vgan-cifar-vgan-gp-as-paper",
+    ]),
+];
 
 /// The figures of one run of a sweep.
 #[derive(Debug, Clone)]
@@ -48,6 +66,8 @@ pub struct Family {
     pub title: &'static str,
     /// Presets by name, as TOML. The first is the default.
     pub presets: &'static [(&'static str, &'static str)],
+    /// What `strait sweep` changes unless told otherwise.
+    pub sweep: &'static str,
     /// Keys that may change when a run goes on.
     pub(super) free: &'static [&'static str],
     resolve: fn(&str, &str, &[String]) -> Result<String>,
@@ -61,6 +81,7 @@ impl Family {
             name: S::FAMILY,
             title: S::TITLE,
             presets,
+            sweep: S::SWEEP,
             free: S::FREE,
             resolve: resolve::<S>,
             start: start::<S>,
@@ -144,7 +165,8 @@ mod tests {
                 let settings = family.resolve(name, text, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
                 assert_eq!(family.resolve("again", &settings, &[]).unwrap(), settings, "{name}");
                 assert_eq!(family_of(name, text).unwrap().name, family.name, "{name}");
-                assert!(name.starts_with(family.name) && text.starts_with("# "), "{name}");
+                assert!(name.starts_with(family.name) || (family.name, &name[..4]) == ("vdb", "vgan"), "{name}");
+                assert!(text.starts_with("# "), "{name}");
                 let table: toml::Table = settings.parse().unwrap();
                 assert!(table["seed"].is_integer(), "{name} has no seed");
                 assert!(family.free.iter().all(|key| table.contains_key(*key)), "{name}: an unknown key is free");

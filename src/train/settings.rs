@@ -18,6 +18,8 @@ pub trait Settings: Default + Serialize + DeserializeOwned + 'static {
     const FAMILY: &'static str;
     /// What the family is, as a title.
     const TITLE: &'static str;
+    /// What `strait sweep` changes unless told otherwise.
+    const SWEEP: &'static str;
     /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
     const FREE: &'static [&'static str];
 

@@ -94,6 +94,7 @@ impl Default for VibSettings {
 impl Settings for VibSettings {
     const FAMILY: &'static str = "vib";
     const TITLE: &'static str = "Variational information bottleneck";
+    const SWEEP: &'static str = "beta.value=1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1";
     const FREE: &'static [&'static str] = &["data", "epochs", "evaluate_every", "checkpoint_every", "test_samples"];
 
     fn check(&self) -> Result<()> {

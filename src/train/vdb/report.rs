@@ -1,0 +1,204 @@
+//! What a run of a discriminator shows: figures, curves, and the decision boundary of one in the plane.
+
+use super::{Real, VdbTrainer};
+use crate::data::PointSet;
+use crate::error::Result;
+use crate::grad::grad;
+use crate::models::{GanLoss, Judgement};
+use crate::nn::Mode;
+use crate::ops::Noise;
+use crate::report::Drawing;
+use crate::report::png::{Grid, image_grid};
+use crate::report::svg::{Axis, LineChart, Series};
+use crate::rng::Draw;
+use crate::tensor::Tensor;
+use crate::train::{Figure, SweepRow, Values};
+
+/// Points of either kind that a discriminator is judged on.
+const JUDGED: usize = 5000;
+/// Key of what evaluations draw.
+const KEY: u64 = 0x7e57;
+/// Where the paper's figure is read off: a point between the Gaussians, on the side of the generated one.
+const BETWEEN: [f32; 2] = [-0.5, 0.0];
+/// Points of a side of the grid that pictures of boundaries are made of; odd, so that one row has x2 = 0.
+const SIDE: usize = 81;
+
+/// The figures of a discriminator against given points. Others have only those of training.
+pub(super) fn evaluate(trainer: &VdbTrainer) -> Result<Values> {
+    let (None, &Real::Points { set, .. }) = (&trainer.player, &trainer.real) else {
+        return Ok(Values::new());
+    };
+    let both = [(true, 0), (false, 1)].map(|(last, number)| trainer.component(set, last, JUDGED, Draw { key: KEY, number }));
+    let [real, fake] = both;
+    let (real, fake) = (real?, fake?);
+    let judge = |x: &Tensor, number: Option<u64>| -> Result<Judgement> {
+        let noise = number.map(|number| Noise::Draw(Draw { key: KEY, number }));
+        trainer.discriminator.judge(x, noise, &mut Mode::Eval)
+    };
+    let loss = trainer.settings.loss;
+    let (r, f) = (judge(&real, Some(2))?, judge(&fake, Some(3))?);
+    let mut values = Values::new();
+    if let (Some(r), Some(f)) = (&r.kl, &f.kl) {
+        values.push(("test_rate_nats".into(), 0.5 * (r.mean_all()?.item()? + f.mean_all()?.item()?)));
+    }
+    values.push(("test_accuracy".into(), loss.accuracy(&r.logits, &f.logits)?.item()?));
+    values.push(("test_accuracy_at_mean".into(), loss.accuracy(&judge(&real, None)?.logits, &judge(&fake, None)?.logits)?.item()?));
+    let between = judge(&trainer.points(&[BETWEEN])?, None)?.logits.sigmoid()?.item()?;
+    values.push(("probability_between".into(), between));
+    let centre = set.mixture().map_or([0.0; 2], |mixture| mixture.means[0]);
+    let centre = trainer.points(&[centre.map(|x| x as f32)])?.requires_grad();
+    let logits = judge(&centre, None)?.logits;
+    for (name, loss) in [("saturating_gradient", GanLoss::Saturating), ("non_saturating_gradient", GanLoss::NonSaturating)] {
+        let gradient = grad(&loss.generator(&logits, None)?, &[&centre])?.swap_remove(0);
+        values.push((name.into(), gradient.square()?.sum_all()?.item()?.sqrt()));
+    }
+    Ok(values)
+}
+
+/// The set in the plane that this discriminator tells the parts of, or that its generator imitates.
+fn plane(trainer: &VdbTrainer) -> Option<PointSet> {
+    match trainer.real {
+        Real::Points { set, .. } => Some(set),
+        Real::Images { .. } => None,
+    }
+}
+
+/// The probability of being real, with z at its mean, on a grid of the plane: rows from the top, each from the left.
+fn probabilities(trainer: &VdbTrainer, set: PointSet, side: usize) -> Result<Vec<f64>> {
+    let at = |i: usize| (set.reach() * (2.0 * i as f64 / (side - 1) as f64 - 1.0)) as f32;
+    let points: Vec<[f32; 2]> = (0..side).rev().flat_map(|row| (0..side).map(move |column| [at(column), at(row)])).collect();
+    trainer.discriminator.judge(&trainer.points(&points)?, None, &mut Mode::Eval)?.logits.detach().sigmoid()?.to_f64_vec()
+}
+
+/// The grid of probabilities as figures for a sweep.
+pub(super) fn boundary(trainer: &VdbTrainer) -> Result<Values> {
+    let Some(set) = plane(trainer) else { return Ok(Values::new()) };
+    let grid = probabilities(trainer, set, SIDE)?;
+    Ok(grid.into_iter().enumerate().map(|(i, p)| (cell(i), p)).collect())
+}
+
+/// The name of a figure of [`boundary`].
+fn cell(i: usize) -> String {
+    format!("probability_{}_{}", i / SIDE, i % SIDE)
+}
+
+/// Planes of red, green and blue: blue for 0, white for 1/2, red for 1; lines where a tenth is crossed, a black one at 1/2.
+fn colours(grid: &[f64], side: usize) -> Vec<u8> {
+    let band = |p: f64| (p * 10.0).floor();
+    let colour = |i: usize| {
+        let p = grid[i];
+        let neighbours = [(i % side + 1 < side).then(|| grid[i + 1]), (i / side + 1 < side).then(|| grid[(i + side).min(grid.len() - 1)])];
+        let crossed = |f: &dyn Fn(f64) -> f64| neighbours.iter().flatten().any(|&n| f(n) != f(p));
+        if crossed(&|p| f64::from(p > 0.5)) {
+            return [0u8; 3];
+        }
+        let strength = (2.0 * p - 1.0).abs();
+        let full = if p > 0.5 { [178.0, 24.0, 43.0] } else { [33.0, 102.0, 172.0] };
+        let shade = if crossed(&band) { 0.75 } else { 1.0 };
+        full.map(|c: f64| (shade * (255.0 + (c - 255.0) * strength)).round() as u8)
+    };
+    let pixels: Vec<[u8; 3]> = (0..grid.len()).map(colour).collect();
+    (0..3).flat_map(|plane| pixels.iter().map(move |pixel| pixel[plane])).collect()
+}
+
+fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
+    Some(match name {
+        "rate_nats" => ("KL in training", "KL(E(z|x) || N(0, I)) per example, over all of z, half real and half generated"),
+        "test_rate_nats" => ("KL", "on new examples, half of either kind"),
+        "constrained_rate_nats" => ("constrained KL", "what the constraint bounds, after its reduction"),
+        "test_accuracy" => ("accuracy", "on new examples, z sampled"),
+        "test_accuracy_at_mean" => ("accuracy at the mean", "on new examples, z at its mean"),
+        "probability_between" => ("D(-0.5, 0)", "probability of being real at a point between, z at its mean"),
+        "saturating_gradient" => ("saturating gradient", "norm of the gradient of log(1 - D) at the centre of the generated examples"),
+        "non_saturating_gradient" => ("non-saturating gradient", "norm of the gradient of -log D there"),
+        _ => return None,
+    })
+}
+
+/// The results as a person reads them.
+pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
+    let figure = |(name, value): &(String, f64)| {
+        let figure = Figure::of_metric(name, *value);
+        match name_and_note(name) {
+            Some((title, note)) => Figure { name: title.into(), note: note.into(), ..figure },
+            None => figure,
+        }
+    };
+    let judged = values.iter().any(|(name, _)| name == "test_accuracy");
+    // a discriminator alone is judged on new examples: what it did in training would say the same twice
+    let shown =
+        |name: &str| !judged || name.starts_with("test") || name_and_note(name).is_some_and(|_| name != "rate_nats") || name == "beta";
+    values.iter().filter(|(name, _)| shown(name)).map(figure).collect()
+}
+
+/// Curves of training, and what a discriminator in the plane thinks of it.
+pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
+    drawing.page.heading("Training");
+    let losses = [("discriminator", "discriminator_loss"), ("generator", "generator_loss")];
+    drawing.curve("losses.svg", "Losses", Axis::linear("nats"), &losses, "Of single batches, below their moving average.");
+    let accuracy = "Share of a batch that the discriminator tells right, z sampled; a half is chance.";
+    drawing.curve("accuracy.svg", "Accuracy", Axis::linear(""), &[("", "accuracy")], accuracy);
+    if trainer.discriminator.has_bottleneck() {
+        let rates = [("per example", "rate_nats"), ("constrained", "constrained_rate_nats"), ("new examples", "test_rate_nats")];
+        let caption = match trainer.settings.beta.target() {
+            Some(target) => format!("KL divergence of z given x from the prior; the constrained one is held at {target}."),
+            None => "KL divergence of z given x from the prior.".into(),
+        };
+        drawing.curve("rate.svg", "KL", Axis::log("nats"), &rates, &caption);
+        drawing.curve("beta.svg", "beta", Axis::linear("").from_zero(), &[("", "step_beta")], "The weight of the constraint.");
+    }
+    let norms = [
+        ("discriminator's weights", "discriminator_gradient_norm"),
+        ("generator's weights", "generator_gradient_norm"),
+        ("discriminator's input", "input_gradient_norm"),
+    ];
+    drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
+    if let Some(set) = plane(trainer) {
+        let side = 4 * SIDE - 3; // the grid of a sweep, refined
+        let colours = colours(&probabilities(trainer, set, side)?, side);
+        let grid = Grid { count: 1, channels: 3, height: side, width: side, columns: 1, scale: 2, padding: 0 };
+        drawing.page.heading("Decision boundary");
+        let caption =
+            "Probability of being real, z at its mean: red for real, blue for generated, a black line at 1/2, gray ones at tenths.";
+        drawing.png("boundary.png", &image_grid(&colours, grid)?, caption);
+    }
+    Ok(())
+}
+
+/// What a sweep shows: figure 2 of the paper.
+pub(super) fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
+    let grids: Vec<Vec<f64>> = rows.iter().map(|row| (0..SIDE * SIDE).map(|i| row.get(&cell(i))).collect()).collect();
+    let x = if key == "beta.target" { Axis::log("I_c (nats)") } else { Axis::linear(key) };
+    let line = |name: &str| rows.iter().map(|row| (row.value, row.get(name))).collect::<Vec<_>>();
+    if grids.iter().flatten().all(|p| p.is_finite()) {
+        let bytes: Vec<u8> = grids.iter().flat_map(|grid| colours(grid, SIDE)).collect();
+        let grid = Grid { count: rows.len(), channels: 3, height: SIDE, width: SIDE, columns: rows.len().min(4), scale: 3, padding: 1 };
+        let values: Vec<String> = rows.iter().map(|row| row.value.to_string()).collect();
+        let caption = format!(
+            "Probability of being real, z at its mean, for {key} = {}: red for real, blue for generated, a black line at 1/2, gray ones at tenths.",
+            values.join(", ")
+        );
+        drawing.png("boundaries.png", &image_grid(&bytes, grid)?, &caption);
+        let mut chart = LineChart::new("Along the line between the centres", Axis::linear("x₁"), Axis::linear("D").from_zero());
+        for (row, grid) in rows.iter().zip(&grids) {
+            let middle = &grid[SIDE / 2 * SIDE..][..SIDE];
+            let at = |i: usize| PointSet::TwoGaussians.reach() * (2.0 * i as f64 / (SIDE - 1) as f64 - 1.0);
+            chart = chart.with(Series::new(row.value.to_string(), middle.iter().enumerate().map(|(i, &p)| (at(i), p)).collect()));
+        }
+        drawing.svg("profiles.svg", &chart.render(), "Probability of being real on the line through both centres, at -1.5 and 1.5.");
+    }
+    for (name, title, y) in [
+        ("test_rate_nats", "KL", Axis::log("nats")),
+        ("test_accuracy", "Accuracy", Axis::linear("")),
+        ("saturating_gradient", "Gradient of log(1 - D) at the generated centre", Axis::log("")),
+        ("discriminator_loss", "Loss of the discriminator", Axis::linear("nats")),
+        ("generator_loss", "Loss of the generator", Axis::linear("nats")),
+    ] {
+        let points = line(name);
+        if points.iter().any(|(_, y)| y.is_finite()) {
+            let chart = LineChart::new(title, x.clone(), y).with(Series::new("", points));
+            drawing.svg(&format!("{name}.svg"), &chart.render(), "");
+        }
+    }
+    Ok(())
+}
