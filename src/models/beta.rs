@@ -116,6 +116,9 @@ pub struct DualBeta {
     pub form: DualForm,
 }
 
+/// The smallest beta of the logarithmic form: from further down, where it would go while the constraint is slack, it would not be
+/// back in time once the constraint binds.
+const SMALLEST_BETA: f64 = 1e-12;
 /// The smallest rate that the logarithmic form tells from 0, relative to the target.
 const SMALLEST_RATIO: f64 = 1e-6;
 
@@ -126,7 +129,8 @@ impl DualBeta {
             DualForm::Additive => self.beta + self.step * (rate - self.target),
             DualForm::Logarithmic => {
                 let ratio = rate / self.target;
-                self.beta * (if ratio < SMALLEST_RATIO { SMALLEST_RATIO } else { ratio }).powf(self.step)
+                let next = self.beta * (if ratio < SMALLEST_RATIO { SMALLEST_RATIO } else { ratio }).powf(self.step);
+                if next < SMALLEST_BETA { SMALLEST_BETA } else { next }
             }
         };
         // not max(): a NaN must stay one
@@ -185,6 +189,7 @@ mod tests {
         assert!((beta(0.1).next(0.1, 1.0, 0.0) - 0.4).abs() < 1e-15 && (beta(0.1).next(0.4, 0.25, 0.0) - 0.1).abs() < 1e-15);
         assert_eq!(beta(0.1).next(0.7, 0.5, 0.0), 0.7);
         assert!(beta(0.1).next(0.1, 0.0, 0.0) > 0.0 && beta(0.1).next(0.1, f64::NAN, 0.0).is_nan());
+        assert_eq!((0..99).fold(0.1, |b, _| beta(0.1).next(b, 0.01, 0.0)), SMALLEST_BETA);
         assert!(beta(0.1).validate().is_ok() && beta(0.0).validate().is_err());
     }
 

@@ -6,8 +6,8 @@
 //!
 //! 1. **Settings**: a struct of plain values with serde's derives, `#[serde(default, deny_unknown_fields)]`, and a [`Default`].
 //!    It has a field `seed: u64`, and `data: String` if it trains on a data set of [`crate::data::DataSpec`]; the commands set these by
-//!    name. Implement [`Settings`]: the family's name, [`Settings::SWEEP`], [`Settings::check`] with the helpers of [`settings`], [`Settings::FREE`] for what may
-//!    change when a run goes on, and [`Settings::start`]. TOML, `--set key=value`, and refusing unknown keys come with it.
+//!    name. Implement [`Settings`]: the family's name, what a sweep changes, [`Settings::check`] with the helpers of [`settings`],
+//!    [`Settings::FREE`] for what may change when a run goes on, and [`Settings::start`]. TOML, `--set key=value`, and refusing unknown keys come with it.
 //! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`],
 //!    [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps and passes their number in.
 //!    - Each network that is trained on its own is a [`Network`]: parameters, optimiser and averaged weights. One step of it is

@@ -21,7 +21,9 @@ const KEY: u64 = 0x7e57;
 /// Where the paper's figure is read off: a point between the Gaussians, on the side of the generated one.
 const BETWEEN: [f32; 2] = [-0.5, 0.0];
 /// Points of a side of the grid that pictures of boundaries are made of; odd, so that one row has x2 = 0.
-const SIDE: usize = 81;
+const SIDE: usize = 161;
+/// What the figures of that grid are called, before their number.
+const CELL: &str = "boundary_";
 
 /// The figures of a discriminator against given points. Others have only those of training.
 pub(super) fn evaluate(trainer: &VdbTrainer) -> Result<Values> {
@@ -74,17 +76,12 @@ fn probabilities(trainer: &VdbTrainer, set: PointSet, side: usize) -> Result<Vec
 pub(super) fn boundary(trainer: &VdbTrainer) -> Result<Values> {
     let Some(set) = plane(trainer) else { return Ok(Values::new()) };
     let grid = probabilities(trainer, set, SIDE)?;
-    Ok(grid.into_iter().enumerate().map(|(i, p)| (cell(i), p)).collect())
-}
-
-/// The name of a figure of [`boundary`].
-fn cell(i: usize) -> String {
-    format!("probability_{}_{}", i / SIDE, i % SIDE)
+    Ok(grid.into_iter().enumerate().map(|(i, p)| (format!("{CELL}{i}"), p)).collect())
 }
 
 /// Planes of red, green and blue: blue for 0, white for 1/2, red for 1; lines where a tenth is crossed, a black one at 1/2.
 fn colours(grid: &[f64], side: usize) -> Vec<u8> {
-    let band = |p: f64| (p * 10.0).floor();
+    let band = |p: f64| (p * 10.0).floor().min(9.0);
     let colour = |i: usize| {
         let p = grid[i];
         let neighbours = [(i % side + 1 < side).then(|| grid[i + 1]), (i / side + 1 < side).then(|| grid[(i + side).min(grid.len() - 1)])];
@@ -154,9 +151,9 @@ pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
     ];
     drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
     if let Some(set) = plane(trainer) {
-        let side = 4 * SIDE - 3; // the grid of a sweep, refined
+        let side = 3 * SIDE;
         let colours = colours(&probabilities(trainer, set, side)?, side);
-        let grid = Grid { count: 1, channels: 3, height: side, width: side, columns: 1, scale: 2, padding: 0 };
+        let grid = Grid { count: 1, channels: 3, height: side, width: side, columns: 1, scale: 1, padding: 0 };
         drawing.page.heading("Decision boundary");
         let caption =
             "Probability of being real, z at its mean: red for real, blue for generated, a black line at 1/2, gray ones at tenths.";
@@ -167,13 +164,16 @@ pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
 
 /// What a sweep shows: figure 2 of the paper.
 pub(super) fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
-    let grids: Vec<Vec<f64>> = rows.iter().map(|row| (0..SIDE * SIDE).map(|i| row.get(&cell(i))).collect()).collect();
+    let grid = |row: &SweepRow| row.values.iter().filter(|(name, _)| name.starts_with(CELL)).map(|(_, p)| *p).collect::<Vec<f64>>();
+    let grids: Vec<Vec<f64>> = rows.iter().map(grid).collect();
+    // 1e6, which stands for no constraint, is not written out
+    let label = |row: &SweepRow| if row.value < 1e5 { row.value.to_string() } else { format!("{:e}", row.value) };
     let x = if key == "beta.target" { Axis::log("I_c (nats)") } else { Axis::linear(key) };
     let line = |name: &str| rows.iter().map(|row| (row.value, row.get(name))).collect::<Vec<_>>();
-    if grids.iter().flatten().all(|p| p.is_finite()) {
+    if grids.iter().all(|grid| grid.len() == SIDE * SIDE) {
         let bytes: Vec<u8> = grids.iter().flat_map(|grid| colours(grid, SIDE)).collect();
-        let grid = Grid { count: rows.len(), channels: 3, height: SIDE, width: SIDE, columns: rows.len().min(4), scale: 3, padding: 1 };
-        let values: Vec<String> = rows.iter().map(|row| row.value.to_string()).collect();
+        let grid = Grid { count: rows.len(), channels: 3, height: SIDE, width: SIDE, columns: rows.len().min(4), scale: 2, padding: 1 };
+        let values: Vec<String> = rows.iter().map(label).collect();
         let caption = format!(
             "Probability of being real, z at its mean, for {key} = {}: red for real, blue for generated, a black line at 1/2, gray ones at tenths.",
             values.join(", ")
@@ -183,7 +183,7 @@ pub(super) fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) ->
         for (row, grid) in rows.iter().zip(&grids) {
             let middle = &grid[SIDE / 2 * SIDE..][..SIDE];
             let at = |i: usize| PointSet::TwoGaussians.reach() * (2.0 * i as f64 / (SIDE - 1) as f64 - 1.0);
-            chart = chart.with(Series::new(row.value.to_string(), middle.iter().enumerate().map(|(i, &p)| (at(i), p)).collect()));
+            chart = chart.with(Series::new(label(row), middle.iter().enumerate().map(|(i, &p)| (at(i), p)).collect()));
         }
         drawing.svg("profiles.svg", &chart.render(), "Probability of being real on the line through both centres, at -1.5 and 1.5.");
     }
