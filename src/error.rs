@@ -121,7 +121,7 @@ impl std::fmt::Display for Error {
             Error::BadFile { path, found, expected } => write!(f, "{}: found {found}: expected {expected}", path.display()),
             Error::BadTensor { name, found, expected } => write!(f, "tensor '{name}': found {found}: expected {expected}"),
             Error::BadConfig { key, found, expected } => write!(f, "config: {key} = {found} does not fit: {expected}"),
-            Error::NothingToSample => write!(f, "sample: models of this family generate nothing: take a run of a generative family"),
+            Error::NothingToSample => write!(f, "sample: this model generates nothing: take a run of a generative one"),
             Error::ConfigSyntax { origin, message } => write!(f, "{origin}: {message}"),
             Error::Diverged { step, cause } => {
                 write!(f, "step {step}: {cause}: lower the learning rate; the last checkpoint, if there is one, is good")

@@ -303,7 +303,53 @@ fn a_finished_run_can_be_made_longer() {
     assert!(text(&read(&run.join("config.toml"))).contains("batch = 100"));
     assert!(text(&succeed(strait(folder.path(), &["eval", "run", "--set", "test_samples=3"])).stdout).contains("averaged over 3 samples"));
     let errors = fail(strait(folder.path(), &["sample", "run"]));
-    assert!(errors.contains("run is a run of vib") && errors.contains("generate nothing"), "{errors}");
+    assert!(errors.contains("run is a run of vib") && errors.contains("generates nothing"), "{errors}");
+}
+
+#[test]
+fn a_generator_shows_itself_over_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["steps=5", "evaluate_every=2", "batch=16", "shown=4", "generator.ema_decay=0.5", "checkpoint_every=1"];
+    let command = |out: &str, steps: &str| {
+        let mut command = strait(folder.path(), &["train", "vdb", "--config", "vgan-digits", "--out", out]);
+        for setting in settings.iter().chain([&steps]) {
+            command.args(["--set", setting]);
+        }
+        command
+    };
+    succeed(command("run", "steps=5"));
+    let run = folder.path().join("run");
+    for name in ["samples/step-000002.png", "samples/step-000004.png", "samples/step-000005.png"] {
+        assert!(!read(&run.join(name)).is_empty(), "{name}");
+    }
+    let html = text(&read(&run.join("report.html")));
+    for part in ["Samples over time", "Losses", "Accuracy", "KL", "beta", "Norms of gradients", "step 5"] {
+        assert!(html.contains(part), "{part}");
+    }
+    // in two parts, with the same bits
+    succeed(command("parts", "steps=3"));
+    succeed(strait(folder.path(), &["resume", "parts", "--set", "steps=5"]));
+    let parts = folder.path().join("parts");
+    let checkpoint =
+        |folder: &Path| strait::train::Checkpoint::read(&folder.join("checkpoint.safetensors"), &strait::Device::cpu()).unwrap();
+    let bits = |folder: &Path| {
+        let tensors = checkpoint(folder).tensors;
+        tensors
+            .into_iter()
+            .map(|(name, t)| (name, t.to_f64_vec().unwrap().iter().map(|v| v.to_bits()).collect()))
+            .collect::<Vec<(_, Vec<_>)>>()
+    };
+    assert_eq!(bits(&parts), bits(&run));
+    succeed(strait(folder.path(), &["sample", "run", "--count", "9", "--out", "samples"]));
+    for name in ["samples.npy", "samples.png"] {
+        assert!(!read(&folder.path().join("samples").join(name)).is_empty(), "{name}");
+    }
+    let gaussians = ["sweep", "vdb", "--out", "sweep", "--over", "beta.target=1e6,0.5", "--set", "steps=20", "--set", "batch=8"];
+    assert!(text(&succeed(strait(folder.path(), &gaussians)).stdout).contains("saturating gradient"));
+    for name in ["boundaries.png", "profiles.svg", "report.html", "beta.target=0.5/pictures/boundary.png"] {
+        assert!(!read(&folder.path().join("sweep").join(name)).is_empty(), "{name}");
+    }
+    assert!(fail(strait(folder.path(), &["sample", "sweep/beta.target=0.5"])).contains("generates nothing"));
 }
 
 #[test]

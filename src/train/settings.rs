@@ -19,7 +19,7 @@ pub trait Settings: Default + Serialize + DeserializeOwned + 'static {
     /// What the family is, as a title.
     const TITLE: &'static str;
     /// What `strait sweep` changes unless told otherwise.
-    const SWEEP: &'static str;
+    const SWEEP: &'static str = "seed=0,1,2";
     /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
     const FREE: &'static [&'static str];
 

@@ -5,12 +5,11 @@ mod settings;
 
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
-use super::settings::bad;
 use super::{Batches, Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
 use crate::data::{DataSpec, Dataset, PointSet, Range};
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::{Discriminator, Generator, RateAverage, clip_weights};
 use crate::nn::Mode;
 use crate::ops::Noise;
@@ -227,7 +226,7 @@ impl VdbTrainer {
     /// Generated examples under the averaged weights.
     fn generate(&self, count: usize, seed: u64) -> Result<Tensor> {
         let Some(player) = &self.player else {
-            return bad("fake", "\"component\"", "\"generator\": without one there is nothing to sample");
+            return Err(Error::NothingToSample);
         };
         let mut rng = Rng::new(seed);
         player.network.averaged(|| {
@@ -334,3 +333,6 @@ impl Trainer for VdbTrainer {
         report::draw(self, drawing)
     }
 }
+
+#[cfg(test)]
+mod tests;
