@@ -58,6 +58,9 @@ const FLAGS: [&str; 14] = [
     "-Ikernels",
 ];
 
+/// A call in the last place stays a call: its return address says where in the kernel it is.
+const KERNELS: [&str; 3] = ["-fno-optimize-sibling-calls", "-x", "c++"];
+
 pub fn build(nvcc: &Nvcc) -> Result<(), String> {
     println!("cargo::rerun-if-changed=tests/emulator");
     println!("cargo::rerun-if-env-changed=CXX");
@@ -80,7 +83,7 @@ pub fn build(nvcc: &Nvcc) -> Result<(), String> {
         let mut flags = [&FLAGS, flavour.both, &[flavour.define]].concat().into_iter().map(String::from).collect::<Vec<_>>();
         flags.extend(["-isystem".into(), nvcc.include.display().to_string()]);
         let kernel_flags: Vec<String> =
-            flags.iter().cloned().chain(flavour.kernels.iter().map(|f| f.to_string())).chain(["-x".into(), "c++".into()]).collect();
+            flags.iter().cloned().chain(flavour.kernels.iter().chain(&KERNELS).map(|f| f.to_string())).collect();
         let mut jobs: Vec<Job> = runtime.iter().map(|source| Job::new(&compiler, &flags, source, &headers, folder, "o")).collect();
         jobs.extend(kernels.iter().map(|source| Job::new(&compiler, &kernel_flags, source, &headers, folder, "o")));
         objects.push(jobs.iter().map(|job| job.output.clone()).collect::<Vec<_>>());
@@ -104,7 +107,7 @@ fn link(compiler: &Compiler, flavour: &Flavour, objects: &[PathBuf]) -> Result<(
     // cudarc asks for `libcuda.so` first; glibc takes a loaded object with that name for it.
     let unfinished = folder.join("unfinished");
     let mut command = Command::new(&compiler.path);
-    command.args(["-shared", "-Wl,-soname,libcuda.so", "-o"]).arg(&unfinished).args(objects).args(["-ldl", "-pthread"]);
+    command.args(["-shared", "-Wl,-Bsymbolic", "-Wl,-soname,libcuda.so", "-o"]).arg(&unfinished).args(objects).args(["-ldl", "-pthread"]);
     let run = command.output().map_err(|e| format!("{}: {e}", compiler.path.display()))?;
     if !run.status.success() {
         return Err(format!("{}\nlinking the emulated driver failed", String::from_utf8_lossy(&run.stderr)));

@@ -70,22 +70,23 @@ pub fn run(jobs: Vec<Job>, folders: &[&Path]) -> Result<(), String> {
     let wanted: BTreeSet<PathBuf> = jobs.iter().map(|job| job.output.clone()).collect();
     let threads = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let queue = Mutex::new(jobs);
-    let failures = Mutex::new(Vec::new());
+    let failure = Mutex::new(None);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let Some(job) = queue.lock().unwrap().pop() else { break };
-                    if let Err(failure) = job.run() {
-                        failures.lock().unwrap().push(failure);
+                    if let Err(message) = job.run() {
+                        // The first says enough; the others are often the same.
+                        queue.lock().unwrap().clear();
+                        failure.lock().unwrap().get_or_insert(message);
                     }
                 }
             });
         }
     });
-    let failures = failures.into_inner().unwrap();
-    if !failures.is_empty() {
-        return Err(failures.join("\n"));
+    if let Some(message) = failure.into_inner().unwrap() {
+        return Err(message);
     }
     for folder in folders {
         for path in list(folder, "") {

@@ -1,5 +1,5 @@
-// What every kernel includes, and the only thing it includes: one vocabulary with one meaning for nvcc and for the emulated driver
-// of the tests, which compiles the kernels as C++ (tests/emulator).
+// What every kernel includes: one vocabulary with one meaning for nvcc and for the emulated driver of the tests, which compiles the
+// kernels as C++ (tests/emulator).
 //
 //   KERNEL(add_f32, 256, const float* x, const float* y, float* out, uint64_t n) { ... }
 //
@@ -10,56 +10,47 @@
 #include <stdint.h>
 #ifdef STRAIT_EMU
 #include "shim.h"
+#define INSTRUCTION EMU_CALL
+#define __noinline__ __attribute__((noipa))
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #define STRAIT_LAUNCH_BOUNDS(...) __launch_bounds__(__VA_ARGS__)
 #define KERNEL_BOUNDS(name, bounds, ...) extern "C" __global__ void STRAIT_LAUNCH_BOUNDS bounds name(__VA_ARGS__)
-#define DYNAMIC_SHARED(T, name)                                        \
-  extern __shared__ __align__(128) unsigned char strait_shared_[];     \
+#define DYNAMIC_SHARED(T, name)                                     \
+  extern __shared__ __align__(128) unsigned char strait_shared_[];  \
   T* name = reinterpret_cast<T*>(strait_shared_)
+#define INSTRUCTION __device__ __forceinline__
 #endif
 #define KERNEL(name, threads, ...) KERNEL_BOUNDS(name, (threads), __VA_ARGS__)
 
 namespace strait {
 
 // ---------------------------------------------------------------- tensor cores
-// Fragment layouts are PTX's (ISA 9.7.14, "Matrix fragments for mma.m16n8k8/k16"):
-//   g = lane/4, t = lane%4
-//   tf32 m16n8k8 : a0(g,t) a1(g+8,t) a2(g,t+4) a3(g+8,t+4);  b0(t,g) b1(t+4,g)
-//   bf16 m16n8k16: a0(g,2t..) a1(g+8,2t..) a2(g,2t+8..) a3(g+8,2t+8..)
-//                  b0(2t..,g) b1(2t+8..,g)       (two bf16 per register, low first)
-//   c/d          : c0(g,2t) c1(g,2t+1) c2(g+8,2t) c3(g+8,2t+1)
-__device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4],
-                                                 const uint32_t (&b)[2]) {
+// D += A B for one warp, with f32 sums. Registers of lane l, with g = l / 4 and t = l % 4, as in the PTX manual (mma.m16n8k8, .m16n8k16):
+//   tf32 m16n8k8     : a = A(g, t) A(g+8, t) A(g, t+4) A(g+8, t+4);  b = B(t, g) B(t+4, g)
+//   bf16, f16 m16n8k16: a = A(g, 2t..) A(g+8, 2t..) A(g, 2t+8..) A(g+8, 2t+8..);  b = B(2t.., g) B(2t+8.., g)   (two each, low half first)
+//   d = D(g, 2t) D(g, 2t+1) D(g+8, 2t) D(g+8, 2t+1)
 #ifdef STRAIT_EMU
-  emu::mma_tf32_16x8x8(d, a, b);
+#define STRAIT_MMA(name, emulated, ptx) \
+  INSTRUCTION void name(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emu::mma(d, a, b, emulated, EMU_HERE); }
 #else
-  asm volatile(
-      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#define STRAIT_MMA(name, emulated, ptx)                                                                   \
+  INSTRUCTION void name(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {                  \
+    asm volatile("mma.sync.aligned." ptx " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"       \
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                         \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                     \
+  }
 #endif
-}
+STRAIT_MMA(mma_m16n8k8_tf32, emu::TF32, "m16n8k8.row.col.f32.tf32.tf32.f32")
+STRAIT_MMA(mma_m16n8k16_bf16, emu::BF16, "m16n8k16.row.col.f32.bf16.bf16.f32")
+STRAIT_MMA(mma_m16n8k16_f16, emu::F16, "m16n8k16.row.col.f32.f16.f16.f32")
 
-__device__ __forceinline__ void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4],
-                                                  const uint32_t (&b)[2]) {
-#ifdef STRAIT_EMU
-  emu::mma_bf16_16x8x16(d, a, b);
-#else
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#endif
-}
-
-__device__ __forceinline__ uint32_t f32_to_tf32(float x) {  // round to nearest, ties away
+// To the nearest TF32, ties away from zero. An operand that is not rounded is truncated.
+__device__ __forceinline__ uint32_t to_tf32(float x) {
 #ifdef STRAIT_EMU
   uint32_t u = __float_as_uint(x);
-  return ((u & 0x7f800000u) == 0x7f800000u) ? u : ((u + 0x1000u) & ~0x1fffu);
+  return (u & 0x7f800000u) == 0x7f800000u ? u : (u + 0x1000u) & ~0x1fffu;
 #else
   uint32_t u;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(u) : "f"(x));
@@ -67,54 +58,86 @@ __device__ __forceinline__ uint32_t f32_to_tf32(float x) {  // round to nearest,
 #endif
 }
 
-// ---------------------------------------------------------------- async copies
-// 16-byte global -> shared copy; bytes past `src_bytes` are zero-filled.
-__device__ __forceinline__ void cp_async16(void* dst_shared, const void* src_global,
-                                           int src_bytes = 16) {
+// N 8 x 8 matrices of 16-bit elements from shared memory: lane 8 i + j gives the address of row j of matrix i, 16-byte aligned, and
+// lane l receives the elements 2 (l % 4) and the next of row l / 4 of each matrix (of column l / 4 when transposed).
+template <int N>
+INSTRUCTION void ldmatrix(uint32_t (&r)[N], const void* row) {
+  static_assert(N == 1 || N == 2 || N == 4, "one, two or four matrices");
 #ifdef STRAIT_EMU
-  emu::cp_async(dst_shared, src_global, 16, src_bytes);
+  emu::ldmatrix(r, N, false, row, EMU_HERE);
 #else
-  uint32_t s = static_cast<uint32_t>(__cvta_generic_to_shared(dst_shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(s), "l"(src_global),
-               "r"(src_bytes)
-               : "memory");
-#endif
-}
-__device__ __forceinline__ void cp_async_commit() {
-#ifdef STRAIT_EMU
-  emu::cp_async_commit();
-#else
-  asm volatile("cp.async.commit_group;\n" ::: "memory");
+  const uint32_t s = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  if constexpr (N == 1) asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(s) : "memory");
+  if constexpr (N == 2) asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(s) : "memory");
+  if constexpr (N == 4)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(s) : "memory");
 #endif
 }
 template <int N>
-__device__ __forceinline__ void cp_async_wait() {
+INSTRUCTION void ldmatrix_transposed(uint32_t (&r)[N], const void* row) {
+  static_assert(N == 1 || N == 2 || N == 4, "one, two or four matrices");
 #ifdef STRAIT_EMU
-  emu::cp_async_wait(N);
+  emu::ldmatrix(r, N, true, row, EMU_HERE);
 #else
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(N) : "memory");
+  const uint32_t s = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  if constexpr (N == 1) asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(s) : "memory");
+  if constexpr (N == 2) asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(s) : "memory");
+  if constexpr (N == 4)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(s) : "memory");
 #endif
 }
 
-// ---------------------------------------------------------------- warp / block sums
-__device__ __forceinline__ float warp_sum(float v) {
+// ---------------------------------------------------------------- asynchronous copies
+// BYTES (4, 8 or 16) from global to shared memory, both aligned to them; those from `valid` on become zeros. They are there after
+// cp_async_wait<N>(), which leaves the N latest groups in flight, and for other threads after a barrier.
+template <int BYTES>
+INSTRUCTION void cp_async(void* to_shared, const void* from_global, int valid = BYTES) {
+  static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "what the instruction copies");
+#ifdef STRAIT_EMU
+  emu::cp_async(to_shared, from_global, BYTES, valid, EMU_HERE);
+#else
+  const uint32_t s = static_cast<uint32_t>(__cvta_generic_to_shared(to_shared));
+  // Past the first-level cache where the instruction can: the data is used once, from shared memory.
+  if constexpr (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(s), "l"(from_global), "r"(valid) : "memory");
+  else asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(s), "l"(from_global), "n"(BYTES), "r"(valid) : "memory");
+#endif
+}
+INSTRUCTION void cp_async_commit() {
+#ifdef STRAIT_EMU
+  emu::cp_async_commit();
+#else
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int N>
+INSTRUCTION void cp_async_wait() {
+#ifdef STRAIT_EMU
+  emu::cp_async_wait(N);
+#else
+  asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+#endif
+}
+
+// ---------------------------------------------------------------- sums in a fixed order
+template <class T>
+__device__ __forceinline__ T warp_sum(T v) {
   for (int o = 16; o > 0; o >>= 1) v += __shfl_xor_sync(0xffffffffu, v, o);
   return v;
 }
-// Sum over the block; result valid in every thread.  `red` holds >= 33 floats.
-__device__ __forceinline__ float block_sum(float v, float* red) {
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, nw = (blockDim.x + 31) >> 5;
+// Over the block, for every thread; whole warps call it. `scratch` is shared memory for 33 values, free again afterwards.
+template <class T>
+__device__ __forceinline__ T block_sum(T v, T* scratch) {
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
   v = warp_sum(v);
-  if (lane == 0) red[warp] = v;
+  if (lane == 0) scratch[warp] = v;
   __syncthreads();
   if (warp == 0) {
-    float s = lane < nw ? red[lane] : 0.f;
-    s = warp_sum(s);
-    if (lane == 0) red[32] = s;
+    const T s = warp_sum(lane < warps ? scratch[lane] : T(0));
+    if (lane == 0) scratch[32] = s;
   }
   __syncthreads();
-  float r = red[32];
-  __syncthreads();  // `red` may be reused by the caller
-  return r;
+  const T sum = scratch[32];
+  __syncthreads();
+  return sum;
 }
 }  // namespace strait

@@ -1,4 +1,6 @@
 // Devices, contexts, errors.
+#include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -49,11 +51,6 @@ int usable() {
   return remembered_fault();
 }
 
-static long number(const char* name, long otherwise) {
-  const char* text = getenv(name);
-  return text && *text ? atol(text) : otherwise;
-}
-
 struct Name { int code; const char *name, *text; };
 static const Name NAMES[] = {
     {SUCCESS, "CUDA_SUCCESS", "no error"},
@@ -72,6 +69,7 @@ static const Name NAMES[] = {
     {NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
     {ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {ASSERT, "CUDA_ERROR_ASSERT", "device-side assert triggered"},
+    {MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
     {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
@@ -84,23 +82,36 @@ static const Name NAMES[] = {
 }  // namespace driver
 using namespace driver;
 
+// What the environment variables STRAIT_EMU_* set. Tests may also set them here, in lower case, before cuInit.
+struct Option { const char* name; long value; };
+static Option options[] = {{"devices", 1}, {"driver", 13000}, {"capability", 80}, {"memory", 4L << 30}, {"lazy", 0}, {"sched", 0}, {"seed", 1}, {"workers", 0}, {"lint", 0}};
+extern "C" __attribute__((visibility("default"))) void emu_option(const char* name, long value) {
+  for (auto& o : options)
+    if (!strcmp(o.name, name)) o.value = value;
+}
+static long option(const char* name) {
+  std::string variable = "STRAIT_EMU_";
+  for (const char* c = name; *c; ++c) variable += char(toupper(*c));
+  const char* text = getenv(variable.c_str());
+  if (text && *text) return atol(text);
+  for (auto& o : options)
+    if (!strcmp(o.name, name)) return o.value;
+  abort();
+}
+
 CU cuInit(unsigned) {
-  set.devices = int(number("STRAIT_EMU_DEVICES", 1));
-  if (set.devices > 8) set.devices = 8;
-  set.version = int(number("STRAIT_EMU_DRIVER", 13000));
-  set.capability = int(number("STRAIT_EMU_CAPABILITY", 80));
-  set.memory = size_t(number("STRAIT_EMU_MEMORY", 4L << 30));
-  set.lazy = number("STRAIT_EMU_LAZY", 0) != 0;
-  emu_option("sched", number("STRAIT_EMU_SCHED", 0));
-  emu_option("seed", number("STRAIT_EMU_SEED", 1));
-  emu_option("workers", number("STRAIT_EMU_WORKERS", 0));
+  set.devices = std::min(int(option("devices")), int(sizeof contexts / sizeof *contexts));
+  set.version = int(option("driver"));
+  set.capability = int(option("capability"));
+  set.memory = size_t(option("memory"));
+  set.lazy = option("lazy") != 0;
+  for (const char* name : {"sched", "seed", "workers", "lint"}) emu_set(name, option(name));
   if (set.devices < 1) return failed(NO_DEVICE, "no CUDA-capable device is detected");
   initialised = true;
   return SUCCESS;
 }
 CU cuDriverGetVersion(int* version) {
-  // May be asked before cuInit.
-  *version = int(number("STRAIT_EMU_DRIVER", 13000));
+  *version = int(option("driver"));  // may be asked before cuInit
   return SUCCESS;
 }
 CU cuDeviceGetCount(int* count) {

@@ -80,7 +80,7 @@ static int run(const Function& f, const unsigned* grid, const unsigned* block, u
   int code = emu_launch_info(f.kernel, grid, block, shared, arguments);
   if (!code) return SUCCESS;
   if (code == INVALID_VALUE) return failed(INVALID_VALUE, emu_last_error());
-  return fault(code == ILLEGAL_ADDRESS || code == ASSERT ? code : LAUNCH_FAILED, emu_last_error());
+  return fault(code, emu_last_error());
 }
 // A launch that happens later: its arguments copied.
 struct Later {

@@ -8,7 +8,7 @@ int emu_launch_info(const emu::KernelInfo*, const unsigned grid[3], const unsign
 const emu::KernelInfo* emu_kernel_find(const char* name);
 size_t emu_kernel_parameters(const emu::KernelInfo*, const unsigned** sizes);
 const char* emu_last_error();
-void emu_option(const char* name, long value);
+void emu_set(const char* name, long value);
 void* emu_alloc(size_t);
 int emu_free(void*);
 int emu_h2d(void* device, const void* host, size_t);

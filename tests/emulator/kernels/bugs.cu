@@ -1,73 +1,71 @@
-// Planted bugs: every one must be reported.  (Compiles with nvcc too.)
+// One planted bug each: tests/emulator.rs asks that every one is reported. They take the same arguments: an input, an output, a count.
 #include "device.cuh"
+#define BUG(name) KERNEL(bug_##name, 1024, const float* x, float* y, int n)
+#define HERE (int(blockIdx.x * blockDim.x + threadIdx.x))
 
-// 1. writes one float past the end of a global buffer (guard uses <=)
-KERNEL(bug_oob_global, 1024, float* x, int n) {
-  int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i <= n) x[i] = 1.f;
+// The guard lets one thread too many through.
+BUG(write_past_end) {
+  if (HERE <= n) y[HERE] = 1.f;
 }
-// 2. reads one float before a global buffer
-KERNEL(bug_oob_global_read, 1024, const float* x, float* y, int n) {
-  int i = threadIdx.x;
-  if (i < n) y[i] = x[i - 1];
+BUG(read_before_start) {
+  if (HERE < n) y[HERE] = x[HERE - 1];
 }
-// 3. one past the end of a static shared array (lands in its neighbour on the GPU)
-KERNEL(bug_oob_shared, 1024, float* out) {
+BUG(read_past_end_of_16_bytes) {
+  if (4 * HERE < n) y[HERE] = reinterpret_cast<const float4*>(x)[HERE].w;
+}
+namespace {
+__device__ __noinline__ void store(float* p, int i) { p[i] = 1.f; }
+}  // namespace
+// On a GPU it lands in the neighbour.
+BUG(past_shared_array) {
   __shared__ float s[256];
-  __shared__ float guard[256];
-  int t = threadIdx.x;
+  __shared__ float neighbour[256];
+  const int t = threadIdx.x;
   s[t] = 0.f;
-  guard[t] = 2.f;
+  neighbour[t] = 2.f;
   __syncthreads();
-  s[t + 1] = 1.f;
+  store(s, t + 1);
   __syncthreads();
-  out[t] = s[t] + guard[t];
+  y[t] = s[t] + neighbour[t];
 }
-// 4. one past the end of the dynamic shared memory that was asked for
-KERNEL(bug_oob_dyn_shared, 1024, float* out) {
+BUG(past_dynamic_shared) {
   DYNAMIC_SHARED(float, s);
-  int t = threadIdx.x;
+  const int t = threadIdx.x;
   s[t + 1] = 1.f;
   __syncthreads();
-  out[t] = s[t + 1];
+  y[t] = s[t + 1];
 }
-// 5. tree reduction with the barrier inside the loop missing
-KERNEL(bug_missing_sync, 1024, const float* x, float* y) {
+// A tree without the barrier in its loop.
+BUG(missing_barrier) {
   __shared__ float s[256];
-  int t = threadIdx.x;
-  s[t] = x[blockIdx.x * 256 + t];
+  const int t = threadIdx.x;
+  s[t] = x[t];
   __syncthreads();
-  for (int o = 128; o > 0; o >>= 1) {
+  for (int o = 128; o > 0; o >>= 1)
     if (t < o) s[t] += s[t + o];
-    // __syncthreads();   <- planted
-  }
-  if (t == 0) y[blockIdx.x] = s[0];
+  if (t == 0) y[0] = s[0];
 }
-// 6. double buffering that reuses ONE buffer: the trailing barrier (write-after-read) is missing
-KERNEL(bug_war_sync, 1024, const float* x, float* y, int n) {
+// The next tile overwrites what others still read.
+BUG(missing_trailing_barrier) {
   __shared__ float s[64];
-  int t = threadIdx.x;
-  float acc = 0.f;
+  const int t = threadIdx.x;
+  float sum = 0.f;
   for (int i = 0; i < n; i += 64) {
     s[t] = x[i + t];
     __syncthreads();
-    acc += s[63 - t] * (float)(i + 1);
-    // __syncthreads();   <- planted
+    sum += s[63 - t] * float(i + 1);
   }
-  y[t] = acc;
+  y[t] = sum;
 }
-// 7. intra-warp exchange through shared memory without __syncwarp
-KERNEL(bug_missing_syncwarp, 1024, float* y) {
+BUG(missing_syncwarp) {
   __shared__ float s[32];
-  int t = threadIdx.x;
-  s[t] = (float)t;
-  // __syncwarp();   <- planted
+  const int t = threadIdx.x;
+  s[t] = float(t);
   y[t] = s[t ^ 1];
 }
-// 8. barrier in divergent code
-KERNEL(bug_divergent_sync, 1024, float* y) {
+BUG(divergent_barrier) {
   __shared__ float s[64];
-  int t = threadIdx.x;
+  const int t = threadIdx.x;
   if (t < 32) {
     s[t] = 1.f;
     __syncthreads();
@@ -77,54 +75,96 @@ KERNEL(bug_divergent_sync, 1024, float* y) {
   }
   y[t] = s[63 - t];
 }
-// 9. half of the block never reaches the barrier
-KERNEL(bug_skipped_sync, 1024, float* y, int n) {
+BUG(skipped_barrier) {
   __shared__ float s[64];
-  int t = threadIdx.x;
+  const int t = threadIdx.x;
   s[t] = 1.f;
-  if (t >= n) return;
+  if (t >= 40) return;
   __syncthreads();
   y[t] = s[t];
 }
-// 10. shared memory read before anybody wrote it
-KERNEL(bug_uninit_shared, 1024, float* y) {
+BUG(uninitialised_shared) {
   __shared__ float s[64];
-  int t = threadIdx.x;
+  const int t = threadIdx.x;
   if (t < 63) s[t] = 1.f;
   __syncthreads();
   y[t] = s[t];
 }
-// 11. global memory read before anybody wrote it (an accumulator that was never zeroed)
-KERNEL(bug_uninit_global, 1024, float* y) { y[threadIdx.x] += 1.f; }
-// 12. full-mask shuffle executed by half a warp
-KERNEL(bug_shfl_mask, 1024, float* y) {
-  int t = threadIdx.x;
-  float v = (float)t;
+// An accumulator that nobody zeroed.
+BUG(uninitialised_global) { y[HERE] += 1.f; }
+BUG(shuffle_by_half_a_warp) {
+  const int t = threadIdx.x;
+  float v = float(t);
   if (t < 16) v += __shfl_xor_sync(0xffffffffu, v, 1);
   y[t] = v;
 }
-// 13. cp.async data used without waiting for the group
-KERNEL(bug_cpasync_nowait, 1024, const float* x, float* y) {
+BUG(shuffle_outside_its_mask) {
+  y[threadIdx.x] = __shfl_xor_sync(0x0000ffffu, float(threadIdx.x), 1);
+}
+BUG(copy_never_waited_for) {
   __shared__ __align__(16) float s[128];
-  int t = threadIdx.x;
-  strait::cp_async16(&s[4 * t], x + 4 * t);
+  const int t = threadIdx.x;
+  strait::cp_async<16>(&s[4 * t], x + 4 * t);
   strait::cp_async_commit();
-  // strait::cp_async_wait<0>();   <- planted
   __syncthreads();
   for (int i = 0; i < 4; ++i) y[4 * t + i] = s[4 * t + i];
 }
-// 14. non-atomic accumulation from several blocks
-KERNEL(bug_interblock_race, 1024, float* y) {
+// Waits for all groups but the one it reads.
+BUG(copy_waited_for_too_little) {
+  __shared__ __align__(16) float s[128];
+  const int t = threadIdx.x;
+  strait::cp_async<16>(&s[4 * t], x + 4 * t);
+  strait::cp_async_commit();
+  strait::cp_async_wait<1>();
+  __syncthreads();
+  const float v = s[127 - 4 * t];
+  strait::cp_async_wait<0>();
+  y[t] = v;
+}
+// Its own copies are there, those of the others may not be.
+BUG(copy_without_barrier) {
+  __shared__ __align__(16) float s[256];
+  const int t = threadIdx.x;
+  strait::cp_async<16>(&s[4 * t], x + 4 * t);
+  strait::cp_async_commit();
+  strait::cp_async_wait<0>();
+  y[t] = s[4 * (63 - t)];
+}
+BUG(sum_from_several_blocks) {
   if (threadIdx.x == 0) *y = *y + 1.f;
 }
-// 15. float4 access at an address that is not 16-byte aligned
-KERNEL(bug_misaligned, 1024, const float* x, float4* y) {
-  y[threadIdx.x] = *reinterpret_cast<const float4*>(x + 4 * threadIdx.x + 1);
+BUG(plain_read_of_a_counter) {
+  unsigned* counter = reinterpret_cast<unsigned*>(y);
+  atomicAdd(counter, 1u);
+  if (*counter > 1000) y[1] = 1.f;
 }
-// 16. 32-bit index overflow (rows*cols > 2^31 with int arithmetic)
-KERNEL(bug_int_overflow, 1024, float* y, int rows, int cols) {
-  int i = rows * cols - 1 + (int)threadIdx.x;
+BUG(misaligned_16_bytes) { reinterpret_cast<float4*>(y)[threadIdx.x] = *reinterpret_cast<const float4*>(x + 4 * threadIdx.x + 1); }
+BUG(misaligned_copy) {
+  __shared__ __align__(16) float s[64];
+  strait::cp_async<16>(&s[4 * (threadIdx.x & 7)], x + 1);
+  strait::cp_async_commit();
+  strait::cp_async_wait<0>();
+  y[threadIdx.x] = s[0];
+}
+BUG(misaligned_matrix_row) {
+  __shared__ __align__(16) uint16_t s[8 * 12];
+  for (int i = threadIdx.x; i < 96; i += 32) s[i] = uint16_t(i);
+  __syncwarp();
+  uint32_t r[1];
+  strait::ldmatrix(r, s + 12 * (threadIdx.x & 7));
+  y[threadIdx.x] = float(r[0]);
+}
+// rows * cols > 2^31 in 32 bits.
+BUG(index_overflow) {
+  const int i = n * n - 1 + HERE;
   if (i >= 0 && i < 4) y[i] = 0.f;
 }
-// 17. use of a buffer after it was freed (host frees before launching)
-KERNEL(bug_use_after_free, 1024, float* y) { y[threadIdx.x] = 1.f; }
+BUG(shift_too_far) { y[HERE] = float(1 << (n + HERE)); }
+// The host frees `y` first.
+BUG(use_after_free) { y[HERE] = 1.f; }
+BUG(assertion) { assert(HERE != 3), y[HERE] = 1.f; }
+BUG(trap) {
+  if (HERE == 3) __trap();
+  y[HERE] = 1.f;
+}
+BUG(null_pointer) { y[HERE] = *reinterpret_cast<const float*>(uint64_t(n - 512)); }
