@@ -68,18 +68,28 @@ pub fn embed(nvcc: &Nvcc) -> Result<(), String> {
     let sources = jobs::list(&jobs::root().join("kernels"), ".cu");
     let modules = nvcc.compile(&sources, &jobs::folder("compiled"))?;
     let folder = jobs::folder("ptx");
-    let mut rust = String::from("/// One module for each file of `kernels/`.\npub static MODULES: &[Module] = &[\n");
-    let mut entries =
-        String::from("/// The kernels, under their own names.\n#[allow(non_upper_case_globals)]\npub mod entry {\n    use super::Entry;\n");
+    let (mut rust, mut entries) = (String::new(), String::new());
     for (index, (name, ptx)) in modules.iter().enumerate() {
         write(&folder.join(format!("{name}.ptx")), ptx)?;
         writeln!(rust, "    Module {{ name: {name:?}, ptx: include_str!(concat!(env!(\"OUT_DIR\"), \"/ptx/{name}.ptx\")) }},").unwrap();
         for (entry, parameters) in entry_points(ptx) {
-            writeln!(entries, "    pub const {entry}: Entry = Entry {{ module: {index}, name: c{entry:?}, parameters: &{parameters:?} }};")
-                .unwrap();
+            writeln!(entries, "    Entry {{ name: {entry:?}, module: {index}, parameters: &[{}] }},", parameters.join(", ")).unwrap();
         }
     }
-    write(&jobs::out().join("ptx.rs"), &format!("{rust}];\n\n{entries}}}\n"))
+    let (major, minor) = modules.first().and_then(|(_, ptx)| release(ptx)).ok_or("kernels/ has no kernels, or nvcc does not say its release")?;
+    let text = format!(
+        "/// One module for each file of `kernels/`.\npub static MODULES: &[Module] = &[\n{rust}];\n\n\
+         /// Every kernel.\npub const ENTRIES: &[Entry] = &[\n{entries}];\n\n\
+         /// The CUDA version that a driver must know to understand the kernels.\npub const CUDA_VERSION: (i32, i32) = ({major}, {minor});\n"
+    );
+    write(&jobs::out().join("ptx.rs"), &text)
+}
+
+/// The toolkit's version, from the comment that it puts in front: `Cuda compilation tools, release 13.0, V13.0.88`.
+fn release(ptx: &str) -> Option<(i32, i32)> {
+    let (_, rest) = ptx.split_once("release ")?;
+    let (major, minor) = rest.split_once(',')?.0.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// Writes only what changed, so that nothing is compiled again for a new date.
@@ -90,28 +100,23 @@ pub fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Names of the kernels in a PTX, each with the bytes of its parameters.
-fn entry_points(ptx: &str) -> Vec<(String, Vec<usize>)> {
+/// Names of the kernels in a PTX, each with its parameters as `Param` of src/device/cuda/ptx.rs.
+fn entry_points(ptx: &str) -> Vec<(String, Vec<String>)> {
     let mut entries = Vec::new();
     for rest in ptx.split(".entry ").skip(1) {
         let (name, rest) = rest.split_once('(').expect("a parameter list after .entry");
         let (parameters, _) = rest.split_once(')').expect("the end of the parameter list");
-        let sizes = parameters.split(".param").skip(1).map(parameter_size).collect();
-        entries.push((name.trim().to_string(), sizes));
+        entries.push((name.trim().to_string(), parameters.split(".param").skip(1).map(parameter).collect()));
     }
     entries
 }
 
-/// Bytes of ` .u64 .ptr .align 1 name` or ` .align 8 .b8 name[24]`.
-fn parameter_size(declaration: &str) -> usize {
-    let width = |word: &str| word.trim_start_matches(['.', 'b', 'u', 's', 'f']).parse::<usize>().ok();
-    let bits = declaration.split_whitespace().filter(|word| !word.starts_with(".align")).find_map(|word| {
-        let typed = word.starts_with(".b") || word.starts_with(".u") || word.starts_with(".s") || word.starts_with(".f");
-        typed.then(|| width(word)).flatten()
-    });
-    let bytes = bits.unwrap_or_else(|| panic!("a parameter without a type: {declaration}")) / 8;
-    match declaration.split_once('[') {
-        Some((_, count)) => bytes * count.split(']').next().unwrap().trim().parse::<usize>().unwrap(),
-        None => bytes,
+/// The type of ` .u64 .ptr .align 1 name` or ` .align 8 .b8 name[24]`.
+fn parameter(declaration: &str) -> String {
+    if let Some((_, count)) = declaration.split_once('[') {
+        return format!("Param::Bytes({})", count.split(']').next().expect("the end of the length"));
     }
+    let kinds = [(".u64", "U64"), (".b64", "U64"), (".u32", "U32"), (".b32", "U32"), (".f32", "F32"), (".f64", "F64")];
+    let kind = kinds.iter().find(|(word, _)| declaration.split_whitespace().any(|w| w == *word));
+    format!("Param::{}", kind.unwrap_or_else(|| panic!("a parameter of a kernel must be a pointer, a number of 4 or 8 bytes, or a structure: {declaration}")).1)
 }

@@ -46,6 +46,22 @@ pub enum Error {
     UnknownDevice { name: String },
     /// CUDA was asked for in a build without it.
     CudaNotBuilt { index: usize },
+    /// There is no NVIDIA driver.
+    NoCudaDriver { index: usize },
+    /// There are fewer GPUs.
+    NoCudaDevice { index: usize, count: usize },
+    /// The driver does not understand the kernels of this build.
+    CudaDriverTooOld { index: usize, found: (i32, i32), needed: (i32, i32) },
+    /// The GPU does not run the kernels of this build.
+    CudaTooOld { index: usize, capability: (i32, i32), needed: (i32, i32) },
+    /// A GPU's memory is full.
+    CudaOutOfMemory { index: usize, asked: usize, free: usize, total: usize },
+    /// A kernel failed. Unless `exact`, it is the last one launched, and an earlier one may be at fault.
+    CudaFault { kernel: &'static str, grid: [u64; 3], block: [u32; 3], exact: bool, shapes: Vec<Shape>, detail: String },
+    /// The driver refused something else.
+    Cuda { action: &'static str, detail: String },
+    /// An op without code for the device.
+    NotOnDevice { op: &'static str, device: String },
     /// The operating system refused to read or write.
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
     /// A file whose contents are not what they should be.
@@ -115,8 +131,37 @@ impl std::fmt::Display for Error {
             ),
             Error::UnknownDevice { name } => write!(f, "device: '{name}' is unknown: write cpu or cuda:0"),
             Error::CudaNotBuilt { index } => {
-                write!(f, "device: cuda:{index} is not available: this build has no CUDA support")
+                write!(f, "device: cuda:{index} is not available: this build has no CUDA support: build with --features cuda")
             }
+            Error::NoCudaDriver { index } => {
+                write!(f, "device: cuda:{index} is not available: no NVIDIA driver was found (libcuda): install one, or use the cpu")
+            }
+            Error::NoCudaDevice { index, count } => {
+                write!(f, "device: cuda:{index} is not available: the driver sees {count} GPU{}", if *count == 1 { "" } else { "s" })
+            }
+            Error::CudaDriverTooOld { index, found, needed } => write!(
+                f,
+                "device: cuda:{index} is not available: the driver knows CUDA {}.{}, the kernels need {}.{}: update the driver, or build with an older nvcc",
+                found.0, found.1, needed.0, needed.1
+            ),
+            Error::CudaTooOld { index, capability, needed } => write!(
+                f,
+                "device: cuda:{index} has compute capability {}.{}: the kernels need {}.{} or newer",
+                capability.0, capability.1, needed.0, needed.1
+            ),
+            Error::CudaOutOfMemory { index, asked, free, total } => {
+                write!(f, "device: cuda:{index} is out of memory: {asked} bytes were asked for, {free} of {total} are free")
+            }
+            Error::CudaFault { kernel, grid, block, exact, shapes, detail } => {
+                let doubt = if *exact { "" } else { " (the last one launched; an earlier one may be at fault: see Device::checked)" };
+                write!(f, "{kernel}: the kernel failed{doubt}, grid {grid:?}, block {block:?}")?;
+                if !shapes.is_empty() {
+                    write!(f, ", shapes {}", join(shapes))?;
+                }
+                write!(f, ": {detail}: the device cannot be used any more in this process")
+            }
+            Error::Cuda { action, detail } => write!(f, "cuda: cannot {action}: {detail}"),
+            Error::NotOnDevice { op, device } => write!(f, "{op}: there is no code for {device}: move the inputs to the cpu"),
             Error::Io { path, action, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
             Error::BadFile { path, found, expected } => write!(f, "{}: found {found}: expected {expected}", path.display()),
             Error::BadTensor { name, found, expected } => write!(f, "tensor '{name}': found {found}: expected {expected}"),

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::device::Device;
 use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::elementwise;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::shape::{Layout, Shape};
+use crate::storage::Storage;
 use crate::tensor::{Origin, Tensor, next_id};
 
 /// Shape and dtype of a tensor: what an op decides on before anything is computed.
@@ -35,14 +37,20 @@ pub type Few<T> = SmallVec<[T; 3]>;
 pub struct Output {
     /// What the result is.
     pub meta: Meta,
-    buffer: Buffer,
+    storage: Storage,
 }
 
 impl Output {
     /// The elements to write, in row-major order; they hold garbage before.
     pub fn slice<T: Element>(&mut self) -> &mut [T] {
         debug_assert_eq!(T::DTYPE, self.meta.dtype);
-        self.buffer.as_mut_slice()
+        self.storage.cpu_mut().as_mut_slice()
+    }
+
+    /// The address of the first element on a GPU.
+    #[cfg(feature = "cuda")]
+    pub fn ptr(&self) -> crate::device::cuda::Ptr {
+        self.storage.cuda().ptr()
     }
 }
 
@@ -61,6 +69,22 @@ pub trait Kernel: Debug + Send + Sync + 'static {
 
     /// Computes on the CPU. 16-bit floats never arrive here: they are computed in f32.
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()>;
+
+    /// Computes on a GPU, by launching kernels on the stream of its inputs' device (`inputs[0].gpu()`). 16-bit floats arrive here only
+    /// if [`Kernel::cuda_takes_half`] says so.
+    ///
+    /// # Errors
+    /// The device fails. Ops without code for GPUs: [`Error::NotOnDevice`].
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], _outputs: &mut [Output]) -> Result<()> {
+        Err(Error::NotOnDevice { op: self.name(), device: inputs[0].device().to_string() })
+    }
+
+    /// Whether the code for GPUs reads and writes 16-bit floats itself; otherwise it is run in f32.
+    #[cfg(feature = "cuda")]
+    fn cuda_takes_half(&self) -> bool {
+        false
+    }
 }
 
 /// A differentiable computation. There is no op without a derivative rule.
@@ -157,34 +181,52 @@ pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few
     let metas: Few<Meta> = inputs.iter().map(|t| Meta { shape: t.shape(), dtype: t.dtype() }).collect();
     let results = kernel.infer(&metas)?;
     results.iter().try_for_each(|meta| meta.shape.check(kernel.name(), meta.dtype.size()))?;
+    let device = inputs[0].device();
     let strided = kernel.takes_strides();
-    if inputs.iter().all(|t| (strided || t.layout().is_contiguous()) && !t.dtype().is_half()) && !results.iter().any(|m| m.dtype.is_half())
-    {
-        return run(kernel, inputs, &results);
+    #[cfg(feature = "cuda")]
+    let takes_half = device != Device::Cpu && kernel.cuda_takes_half();
+    #[cfg(not(feature = "cuda"))]
+    let takes_half = false;
+    let widened = |dtype: DType| dtype.is_half() && !takes_half;
+    if inputs.iter().all(|t| (strided || t.layout().is_contiguous()) && !widened(t.dtype())) && !results.iter().any(|m| widened(m.dtype)) {
+        return run(kernel, device, inputs, &results);
     }
     let ready: Few<Tensor> = inputs
         .iter()
         .map(|t| {
-            if t.dtype().is_half() {
+            if widened(t.dtype()) {
                 cast(t, DType::F32)
             } else if !strided && !t.layout().is_contiguous() {
                 compact(t)
             } else {
-                (*t).clone()
+                Ok((*t).clone())
             }
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let borrowed: Few<&Tensor> = ready.iter().collect();
-    let wide: Few<Meta> = results.iter().map(|m| if m.dtype.is_half() { Meta::new(m.shape, DType::F32) } else { *m }).collect();
-    let outputs = run(kernel, &borrowed, &wide)?;
-    Ok(outputs.into_iter().zip(&results).map(|(t, m)| if m.dtype == t.dtype() { t } else { cast(&t, m.dtype) }).collect())
+    let wide: Few<Meta> = results.iter().map(|m| if widened(m.dtype) { Meta::new(m.shape, DType::F32) } else { *m }).collect();
+    let outputs = run(kernel, device, &borrowed, &wide)?;
+    outputs.into_iter().zip(&results).map(|(t, m)| if m.dtype == t.dtype() { Ok(t) } else { cast(&t, m.dtype) }).collect()
 }
 
-fn run(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor], results: &[Meta]) -> Result<Few<Tensor>> {
-    let mut outputs: Few<Output> =
-        results.iter().map(|&meta| Output { meta, buffer: Buffer::new(meta.shape.len() * meta.dtype.size()) }).collect();
-    kernel.cpu(inputs, &mut outputs)?;
-    Ok(outputs.into_iter().map(|o| Tensor::from_buffer(o.buffer, o.meta.shape, o.meta.dtype)).collect())
+fn run(kernel: &(impl Kernel + ?Sized), device: Device, inputs: &[&Tensor], results: &[Meta]) -> Result<Few<Tensor>> {
+    let output = |&meta: &Meta| Ok(Output { meta, storage: Storage::new(device, meta.shape.len() * meta.dtype.size())? });
+    let mut outputs: Few<Output> = results.iter().map(output).collect::<Result<_>>()?;
+    match device {
+        Device::Cpu => kernel.cpu(inputs, &mut outputs)?,
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => kernel.cuda(inputs, &mut outputs).map_err(|error| with_shapes(error, inputs))?,
+    }
+    Ok(outputs.into_iter().map(|o| Tensor::from_storage(o.storage, o.meta.shape, o.meta.dtype)).collect())
+}
+
+/// Adds to a kernel's fault what it was given.
+#[cfg(feature = "cuda")]
+fn with_shapes(mut error: Error, inputs: &[&Tensor]) -> Error {
+    if let Error::CudaFault { shapes, .. } = &mut error {
+        *shapes = inputs.iter().map(|t| t.shape()).collect();
+    }
+    error
 }
 
 /// Runs an op with several results and records the call if an input is tracked.
@@ -252,48 +294,80 @@ pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
         let meta = op.infer(&[Meta { shape: input.shape(), dtype: input.dtype() }])?[0];
         meta.shape.check(op.name(), meta.dtype.size())?;
         let layout = Layout { shape: meta.shape, ..layout };
-        let origin = if input.is_tracked() && meta.dtype.is_float() {
-            let inputs = SmallVec::from_iter([(*input).clone()]);
-            let outputs = SmallVec::from_iter([meta]);
-            Origin::Output(Arc::new(Call { id: next_id(), op: Box::new(op), inputs, saved: SmallVec::new(), outputs }), 0)
-        } else {
-            Origin::Constant
-        };
-        return Ok(Tensor::new(input.storage().clone(), layout, meta.dtype, origin));
+        return Ok(record(op, input, Tensor::new(input.storage().clone(), layout, meta.dtype, Origin::Constant)));
     }
     Ok(apply_many(op, inputs)?.swap_remove(0))
 }
 
-/// A constant, contiguous copy.
-pub(crate) fn compact(x: &Tensor) -> Tensor {
-    fn copy<T: Element>(x: &Tensor, buffer: &mut Buffer) {
-        elementwise::unary(x.view::<T>(), buffer.as_mut_slice::<T>(), |v| v);
+/// `result`, recorded as what `op` makes of `input` if that is tracked.
+pub(crate) fn record(op: impl Op, input: &Tensor, result: Tensor) -> Tensor {
+    if !input.is_tracked() || !result.dtype().is_float() {
+        return result;
     }
-    let mut buffer = Buffer::new(x.element_count() * x.dtype().size());
-    crate::dispatch!(x.dtype(), T => copy::<T>(x, &mut buffer));
-    Tensor::from_buffer(buffer, x.shape(), x.dtype())
+    let outputs = SmallVec::from_iter([Meta { shape: result.shape(), dtype: result.dtype() }]);
+    let inputs = SmallVec::from_iter([input.clone()]);
+    let call = Call { id: next_id(), op: Box::new(op), inputs, saved: SmallVec::new(), outputs };
+    result.made_by(Origin::Output(Arc::new(call), 0))
 }
 
-/// A constant, contiguous copy converted to another dtype, rounding to nearest. Exact detours through f64 keep the
-/// number of loops at two per dtype.
-pub(crate) fn cast(x: &Tensor, dtype: DType) -> Tensor {
-    fn convert<T: Element, U: Element>(x: &Tensor, dtype: DType) -> Tensor {
-        let mut buffer = Buffer::new(x.element_count() * dtype.size());
-        elementwise::unary(x.view::<T>(), buffer.as_mut_slice::<U>(), |v| U::from_f64(v.to_f64()));
-        Tensor::from_buffer(buffer, x.shape(), dtype)
+/// A constant, contiguous copy on a device.
+///
+/// # Errors
+/// A device fails or is out of memory.
+pub(crate) fn transfer(x: &Tensor, device: Device) -> Result<Tensor> {
+    fn copy<T: Element>(x: &Tensor, device: Device) -> Result<Tensor> {
+        Tensor::from_vec(x.to_vec::<T>()?, x.shape(), &device)
     }
+    crate::dispatch!(x.dtype(), T => copy::<T>(x, device))
+}
+
+/// A constant, contiguous copy.
+///
+/// # Errors
+/// The device is out of memory.
+pub(crate) fn compact(x: &Tensor) -> Result<Tensor> {
+    convert(x, x.dtype())
+}
+
+/// A constant, contiguous copy converted to another dtype, rounding to nearest. On the CPU exact detours through f64 keep the number
+/// of loops at two per dtype.
+///
+/// # Errors
+/// The device is out of memory.
+pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     use DType::{BF16, F16, F32, F64, U8};
     match (x.dtype(), dtype) {
-        (from, to) if from == to => compact(x),
-        (U8, F32) => convert::<u8, f32>(x, dtype),
-        (BF16, F32) => convert::<half::bf16, f32>(x, dtype),
-        (F16, F32) => convert::<half::f16, f32>(x, dtype),
-        (F32, BF16) => convert::<f32, half::bf16>(x, dtype),
-        (F32, F16) => convert::<f32, half::f16>(x, dtype),
-        (F64, to) => crate::dispatch!(to, U => convert::<f64, U>(x, to)),
-        (from, F64) => crate::dispatch!(from, T => convert::<T, f64>(x, F64)),
-        (_, to) => cast(&cast(x, F64), to),
+        (from, to) if from == to || x.device() != Device::Cpu => convert(x, to),
+        (U8 | BF16 | F16, F32) | (F32, BF16 | F16) | (F64, _) | (_, F64) => convert(x, dtype),
+        (_, to) => convert(&convert(x, F64)?, to),
     }
+}
+
+fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    fn copy<T: Element>(x: &Tensor, out: &mut Buffer) {
+        elementwise::unary(x.view::<T>(), out.as_mut_slice::<T>(), |v| v);
+    }
+    fn change<T: Element, U: Element>(x: &Tensor, out: &mut Buffer) {
+        elementwise::unary(x.view::<T>(), out.as_mut_slice::<U>(), |v| U::from_f64(v.to_f64()));
+    }
+    use DType::{BF16, F16, F32, F64, U8};
+    let mut storage = Storage::new(x.device(), x.element_count() * dtype.size())?;
+    match &mut storage {
+        Storage::Cpu(out) => match (x.dtype(), dtype) {
+            (from, to) if from == to => crate::dispatch!(to, T => copy::<T>(x, out)),
+            (U8, F32) => change::<u8, f32>(x, out),
+            (BF16, F32) => change::<half::bf16, f32>(x, out),
+            (F16, F32) => change::<half::f16, f32>(x, out),
+            (F32, BF16) => change::<f32, half::bf16>(x, out),
+            (F32, F16) => change::<f32, half::f16>(x, out),
+            (F64, to) => crate::dispatch!(to, U => change::<f64, U>(x, out)),
+            (from, F64) => crate::dispatch!(from, T => change::<T, f64>(x, out)),
+            (from, to) => unreachable!("cast() goes from {from} to {to} through f64"),
+        },
+        #[cfg(feature = "cuda")]
+        Storage::Cuda(out) => crate::device::cuda::convert(out.device(), (x.ptr(), x.dtype(), x.layout()), (out.ptr(), dtype))?,
+    }
+    Ok(Tensor::from_storage(storage, x.shape(), dtype))
 }
 
 /// Runs an expression with `$t` standing for the Rust type of a dtype.

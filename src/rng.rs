@@ -6,11 +6,11 @@
 use std::convert::Infallible;
 
 use crate::device::Device;
-use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::philox;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
+use crate::storage::Storage;
 use crate::tensor::Tensor;
 
 /// A random number generator as a value: pass it, split it, save it in a checkpoint.
@@ -99,18 +99,19 @@ impl Draw {
         single: fn(&mut [f32], u64, u64, u64),
         double: fn(&mut [f64], u64, u64, u64),
     ) -> Result<Tensor> {
-        let Device::Cpu = device;
         if !dtype.is_float() {
             return Err(Error::BadDType { op, found: dtype, expected: "a float" });
         }
-        if dtype == DType::F64 {
-            let mut buffer = Buffer::new(shape.len() * 8);
-            double(buffer.as_mut_slice(), self.key, self.number, 0);
-            return Ok(Tensor::from_buffer(buffer, shape, dtype));
+        let drawn = if dtype == DType::F64 { dtype } else { DType::F32 };
+        shape.check(op, drawn.size())?;
+        let mut storage = Storage::new(*device, shape.len() * drawn.size())?;
+        match (&mut storage, drawn) {
+            (Storage::Cpu(buffer), DType::F64) => double(buffer.as_mut_slice(), self.key, self.number, 0),
+            (Storage::Cpu(buffer), _) => single(buffer.as_mut_slice(), self.key, self.number, 0),
+            #[cfg(feature = "cuda")]
+            (Storage::Cuda(buffer), _) => todo!("{}", buffer.bytes()),
         }
-        let mut buffer = Buffer::new(shape.len() * 4);
-        single(buffer.as_mut_slice(), self.key, self.number, 0);
-        Tensor::from_buffer(buffer, shape, DType::F32).to_dtype(dtype)
+        Tensor::from_storage(storage, shape, drawn).to_dtype(dtype)
     }
 
     /// Raw word `i` of this draw.

@@ -2,24 +2,122 @@
 
 use crate::device::Device;
 use crate::device::cpu::buffer::Buffer;
+#[cfg(feature = "cuda")]
+use crate::device::cuda::CudaBuffer;
+use crate::dtype::Element;
+use crate::error::Result;
 
 /// The memory of one or more tensors.
 pub(crate) enum Storage {
     /// In the processor's memory.
     Cpu(Buffer),
+    /// In a GPU's memory.
+    #[cfg(feature = "cuda")]
+    Cuda(CudaBuffer),
 }
 
 impl Storage {
+    /// Memory with arbitrary contents.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub(crate) fn new(device: Device, bytes: usize) -> Result<Storage> {
+        Ok(match device {
+            Device::Cpu => Storage::Cpu(Buffer::new(bytes)),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(gpu) => Storage::Cuda(CudaBuffer::new(gpu, bytes)?),
+        })
+    }
+
+    /// Memory that holds these bytes.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub(crate) fn of(device: Device, data: &[u8]) -> Result<Storage> {
+        let mut storage = Storage::new(device, data.len())?;
+        match &mut storage {
+            Storage::Cpu(buffer) => buffer.as_mut_slice().copy_from_slice(data),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => buffer.write(0, data)?,
+        }
+        Ok(storage)
+    }
+
+    /// Sets every element.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub(crate) fn fill<T: Element>(&mut self, value: T) -> Result<()> {
+        match self {
+            Storage::Cpu(buffer) => buffer.as_mut_slice::<T>().fill(value),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => buffer.fill(bytemuck::bytes_of(&value))?,
+        }
+        Ok(())
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Storage::Cpu(buffer) => buffer.as_slice::<u8>().len(),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => buffer.bytes(),
+        }
+    }
+
+    /// A copy on the same device.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub(crate) fn copy(&self) -> Result<Storage> {
+        Ok(match self {
+            Storage::Cpu(buffer) => Storage::Cpu(buffer.clone()),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => Storage::Cuda(buffer.copy(0, buffer.bytes())?),
+        })
+    }
+
     pub(crate) fn device(&self) -> Device {
         match self {
             Storage::Cpu(_) => Device::Cpu,
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => Device::Cuda(buffer.device()),
         }
     }
 
     /// The buffer of a CPU storage.
+    ///
+    /// # Panics
+    /// It is on another device.
     pub(crate) fn cpu(&self) -> &Buffer {
         match self {
             Storage::Cpu(buffer) => buffer,
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(_) => panic!("only the elements of tensors on the cpu can be looked at: move it with to_device"),
+        }
+    }
+
+    /// The buffer of a CPU storage, to write.
+    ///
+    /// # Panics
+    /// It is on another device.
+    pub(crate) fn cpu_mut(&mut self) -> &mut Buffer {
+        match self {
+            Storage::Cpu(buffer) => buffer,
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(_) => panic!("only the elements of tensors on the cpu can be written"),
+        }
+    }
+
+    /// The buffer of a GPU's storage.
+    ///
+    /// # Panics
+    /// It is on another device.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn cuda(&self) -> &CudaBuffer {
+        match self {
+            Storage::Cuda(buffer) => buffer,
+            Storage::Cpu(_) => panic!("a kernel of a GPU was given memory of the cpu"),
         }
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::Device;
-use crate::device::cpu::buffer::Buffer;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::op::Call;
@@ -58,8 +57,9 @@ impl Tensor {
         Tensor(Arc::new(Node { id: next_id(), dtype, layout, storage, origin }))
     }
 
-    pub(crate) fn from_buffer(buffer: Buffer, shape: Shape, dtype: DType) -> Tensor {
-        Tensor::new(Arc::new(Storage::Cpu(buffer)), Layout::contiguous(shape), dtype, Origin::Constant)
+    /// A constant whose elements are all of this memory, in row-major order.
+    pub(crate) fn from_storage(storage: Storage, shape: Shape, dtype: DType) -> Tensor {
+        Tensor::new(Arc::new(storage), Layout::contiguous(shape), dtype, Origin::Constant)
     }
 
     /// A tensor of these elements, in row-major order.
@@ -71,10 +71,7 @@ impl Tensor {
         if data.len() != shape.len() {
             return Err(Error::WrongLength { op: "from_slice", found: data.len(), shape });
         }
-        let Device::Cpu = device;
-        let mut buffer = Buffer::new(size_of_val(data));
-        buffer.as_mut_slice::<T>().copy_from_slice(data);
-        Ok(Tensor::from_buffer(buffer, shape, T::DTYPE))
+        Ok(Tensor::from_storage(Storage::of(*device, bytemuck::cast_slice(data))?, shape, T::DTYPE))
     }
 
     /// A tensor of these elements, in row-major order.
@@ -90,23 +87,11 @@ impl Tensor {
     /// # Errors
     /// The shape is too large for any memory.
     pub fn full(value: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        let (shape, Device::Cpu) = (shape.into(), device);
+        let shape = shape.into();
         shape.check("full", dtype.size())?;
-        let mut buffer = Buffer::new(shape.len() * dtype.size());
-        macro_rules! fill {
-            ($t:ty) => {
-                buffer.as_mut_slice::<$t>().fill(<$t as Element>::from_f64(value))
-            };
-        }
-        match dtype {
-            DType::F32 => fill!(f32),
-            DType::F64 => fill!(f64),
-            DType::BF16 => fill!(half::bf16),
-            DType::F16 => fill!(half::f16),
-            DType::I64 => fill!(i64),
-            DType::U8 => fill!(u8),
-        }
-        Ok(Tensor::from_buffer(buffer, shape, dtype))
+        let mut storage = Storage::new(*device, shape.len() * dtype.size())?;
+        crate::dispatch!(dtype, T => storage.fill::<T>(T::from_f64(value))?);
+        Ok(Tensor::from_storage(storage, shape, dtype))
     }
 
     /// A tensor of zeros.
@@ -207,15 +192,18 @@ impl Tensor {
     }
 
     /// The elements as memory to write: this tensor's own if nothing else holds it, else a copy.
-    pub(crate) fn into_buffer(self) -> Buffer {
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub(crate) fn into_storage(self) -> Result<Storage> {
         let bytes = self.element_count() * self.dtype().size();
-        if !self.layout().is_contiguous() || self.0.storage.cpu().as_slice::<u8>().len() != bytes {
-            return crate::op::compact(&self).into_buffer();
+        if !self.layout().is_contiguous() || self.0.storage.bytes() != bytes {
+            return crate::op::compact(&self)?.into_storage();
         }
         match Arc::try_unwrap(self.0).map(|node| Arc::try_unwrap(node.storage)) {
-            Ok(Ok(Storage::Cpu(buffer))) => buffer,
-            Ok(Err(storage)) => storage.cpu().clone(),
-            Err(node) => node.storage.cpu().clone(),
+            Ok(Ok(storage)) => Ok(storage),
+            Ok(Err(storage)) => storage.copy(),
+            Err(node) => node.storage.copy(),
         }
     }
 
@@ -246,6 +234,24 @@ impl Tensor {
         &data[layout.offset..layout.offset + layout.shape.len()]
     }
 
+    /// The address of the first element on a GPU. For kernels.
+    ///
+    /// # Panics
+    /// The tensor is not on one.
+    #[cfg(feature = "cuda")]
+    pub fn ptr(&self) -> crate::device::cuda::Ptr {
+        self.0.storage.cuda().ptr().offset(self.0.layout.offset * self.dtype().size())
+    }
+
+    /// The GPU that the tensor is on. For kernels.
+    ///
+    /// # Panics
+    /// The tensor is not on one.
+    #[cfg(feature = "cuda")]
+    pub fn gpu(&self) -> crate::device::cuda::CudaDevice {
+        self.0.storage.cuda().device()
+    }
+
     /// The elements in row-major order.
     ///
     /// # Errors
@@ -258,7 +264,16 @@ impl Tensor {
                 expected: "the element type asked for; convert with to_dtype",
             });
         }
-        Ok(self.detach().contiguous()?.slice::<T>().to_vec())
+        let x = self.detach().contiguous()?;
+        match x.storage().as_ref() {
+            Storage::Cpu(_) => Ok(x.slice::<T>().to_vec()),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => {
+                let mut out = vec![T::from_f64(0.0); x.element_count()];
+                buffer.read(x.layout().offset * size_of::<T>(), bytemuck::cast_slice_mut(&mut out))?;
+                Ok(out)
+            }
+        }
     }
 
     /// The elements in row-major order, converted to f64.

@@ -9,6 +9,12 @@ use crate::error::Result;
 use crate::op::{Few, Kernel, Meta, Output, launch};
 use crate::ops::unary::same;
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{
+    device::cuda::{Strided, launch as launch_kernel},
+    kernel,
+    ops::cuda::threads_for,
+};
 
 /// An elementwise function after a layer, whose derivative can be had from its output.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -82,6 +88,19 @@ impl Activation {
         }
     }
 
+    /// How kernels name it (`enum Activation` of `kernels/math.cuh`), and its slope.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn code(self) -> (u32, f64) {
+        match self {
+            Activation::Identity => (0, 0.0),
+            Activation::Relu => (1, 0.0),
+            Activation::LeakyRelu(slope) => (2, slope),
+            Activation::Tanh => (3, 0.0),
+            Activation::Sigmoid => (4, 0.0),
+            Activation::Softplus => (5, 0.0),
+        }
+    }
+
     /// `cotangent * f'(x)` where `y = f(x)`, in ops that can be differentiated again.
     pub(crate) fn pull_graph(self, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
         let positive = || y.positive();
@@ -138,5 +157,15 @@ impl Kernel for ActivationGrad {
             }
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (g, y, out) = (inputs[0], inputs[1], &outputs[0]);
+        let (strided, count) = (Strided::new([g.layout(), y.layout()]), out.meta.shape.len());
+        let (activation, slope) = self.0.code();
+        dispatch_float!(g.dtype(), T => {
+            let args = (g.ptr(), y.ptr(), out.ptr(), strided, count as u64, activation, slope as T);
+            launch_kernel::<{ kernel!("activation_grad", T) }, _>(g.gpu(), threads_for::<T>(count), args)
+        })
     }
 }

@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
 use crate::shape::Layout;
+#[cfg(feature = "cuda")]
+use crate::{kernel, ops::cuda};
 use crate::tensor::Tensor;
 
 fn infer(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {
@@ -50,6 +52,12 @@ macro_rules! binary {
                     elementwise::binary(a, b, outputs[0].slice::<T>(), #[inline(always)] |$x: T, $y: T| $eval)
                 });
                 Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+                dispatch_float!(inputs[0].dtype(), T => {
+                    cuda::binary::<{ kernel!(concat!("binary_", $name), T) }, T>(inputs[0], inputs[1], &outputs[0])
+                })
             }
         }
 

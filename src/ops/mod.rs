@@ -5,6 +5,8 @@ mod activation;
 mod binary;
 mod bottleneck;
 mod conv;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod divergence;
 mod gaussian;
 mod index;

@@ -2,10 +2,12 @@
 
 use crate::device::Device;
 use crate::device::cpu::elementwise;
+#[cfg(feature = "cuda")]
+use crate::device::cuda;
 use crate::dispatch;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, cast};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, cast, record, transfer};
 use crate::ops::spec::{Domain, Spec};
 use crate::shape::{Layout, MAX_RANK, Shape};
 use crate::tensor::Tensor;
@@ -116,6 +118,15 @@ impl Kernel for Contiguous {
         dispatch!(inputs[0].dtype(), T => elementwise::unary(inputs[0].view::<T>(), outputs[0].slice::<T>(), |v| v));
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, out) = (inputs[0], &outputs[0]);
+        cuda::convert(x.gpu(), (x.ptr(), x.dtype(), x.layout()), (out.ptr(), out.meta.dtype))
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_takes_half(&self) -> bool {
+        true
+    }
 }
 impl Op for Contiguous {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
@@ -137,9 +148,18 @@ impl Kernel for Cast {
         true
     }
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let converted = cast(inputs[0], outputs[0].meta.dtype);
+        let converted = cast(inputs[0], outputs[0].meta.dtype)?;
         dispatch!(converted.dtype(), T => outputs[0].slice::<T>().copy_from_slice(converted.slice::<T>()));
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, out) = (inputs[0], &outputs[0]);
+        cuda::convert(x.gpu(), (x.ptr(), x.dtype(), x.layout()), (out.ptr(), out.meta.dtype))
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_takes_half(&self) -> bool {
+        true
     }
 }
 impl Op for Cast {
@@ -147,6 +167,16 @@ impl Op for Cast {
         // nothing flows to integers
         let dtype = v.inputs[0].dtype();
         Ok([if dtype.is_float() { Some(v.cotangent().to_dtype(dtype)?) } else { None }].into_iter().collect())
+    }
+}
+
+/// The same elements on another device. Its kernel is never run: the result lies elsewhere than the input.
+#[derive(Debug)]
+struct ToDevice;
+view_kernel!(ToDevice, "to_device", |self, meta| meta.shape);
+impl Op for ToDevice {
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        Ok([Some(v.cotangent().to_device(&v.inputs[0].device())?)].into_iter().collect())
     }
 }
 
@@ -309,13 +339,15 @@ impl Tensor {
         apply(Cast(dtype), &[self])
     }
 
-    /// The tensor on another device.
+    /// The tensor on another device; itself if it is there. Gradients flow back to where it was.
     ///
     /// # Errors
     /// The device fails.
     pub fn to_device(&self, device: &Device) -> Result<Tensor> {
-        let Device::Cpu = device;
-        Ok(self.clone())
+        if *device == self.device() {
+            return Ok(self.clone());
+        }
+        Ok(record(ToDevice, self, transfer(self, *device)?))
     }
 }
 

@@ -8,6 +8,8 @@ use crate::device::cpu::math::Real;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+#[cfg(feature = "cuda")]
+use crate::{kernel, ops::cuda};
 use crate::ops::spec::{Domain, Spec};
 use crate::tensor::Tensor;
 
@@ -61,6 +63,14 @@ macro_rules! unary {
                     each!(inputs, outputs, |$x: $t| $eval $(, $slices)?)
                 });
                 Ok(())
+            }
+            #[cfg(feature = "cuda")]
+            fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+                let settings = [$($(self.$field,)*)? 0.0, 0.0];
+                dispatch_float!(inputs[0].dtype(), T => {
+                    let settings = [real::<T>(settings[0]), real(settings[1])];
+                    cuda::unary::<{ kernel!(concat!("unary_", $name), T) }, T>(inputs[0], &outputs[0], settings)
+                })
             }
         }
 

@@ -9,6 +9,7 @@ use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Few;
+use crate::storage::Storage;
 use crate::tensor::Tensor;
 
 /// How gradients become changes of the parameters, with PyTorch's conventions.
@@ -198,15 +199,18 @@ impl Update {
         let wide = slot_dtype(dtype);
         let gradient = gradient.detach().to_dtype(wide)?.contiguous()?;
         let parameter = if dtype == wide { parameter } else { parameter.detach().to_dtype(wide)? };
-        let mut weights = parameter.into_buffer();
-        let mut kept: Few<Buffer> = slots.drain(..).map(Tensor::into_buffer).collect();
-        dispatch_float!(wide, T => self.update::<T>(&mut weights, gradient.slice::<T>(), &mut kept));
-        slots.extend(kept.into_iter().map(|buffer| Tensor::from_buffer(buffer, shape, wide)));
-        Tensor::from_buffer(weights, shape, wide).to_dtype(dtype)
+        let mut weights = parameter.into_storage()?;
+        let mut kept: Few<Storage> = slots.drain(..).map(Tensor::into_storage).collect::<Result<_>>()?;
+        {
+            let mut kept: Few<&mut Buffer> = kept.iter_mut().map(Storage::cpu_mut).collect();
+            dispatch_float!(wide, T => self.update::<T>(weights.cpu_mut(), gradient.slice::<T>(), &mut kept));
+        }
+        slots.extend(kept.into_iter().map(|storage| Tensor::from_storage(storage, shape, wide)));
+        Tensor::from_storage(weights, shape, wide).to_dtype(dtype)
     }
 
     /// Everything that is the same for all elements is computed in f64 and rounded once.
-    fn update<T: Real>(&self, weights: &mut Buffer, gradient: &[T], kept: &mut [Buffer]) {
+    fn update<T: Real>(&self, weights: &mut Buffer, gradient: &[T], kept: &mut [&mut Buffer]) {
         let t = T::from_f64;
         let rate = self.learning_rate;
         match (self.algorithm, kept) {

@@ -83,17 +83,17 @@ impl Ema {
             let (shape, dtype) = (entry.average.shape(), entry.average.dtype());
             let value = entry.param.tensor().detach().to_dtype(dtype)?.contiguous()?;
             let empty = Tensor::zeros([0], dtype, &value.device())?;
-            let mut average = std::mem::replace(&mut entry.average, empty).into_buffer();
+            let mut average = std::mem::replace(&mut entry.average, empty).into_storage()?;
             dispatch_float!(dtype, T => {
                 let (keep, take) = (T::from_f64(keep), T::from_f64(take));
                 fused::update(
-                    [&mut average],
+                    [average.cpu_mut()],
                     value.slice::<T>(),
                     #[inline(always)]
                     move |[a]: [T; 1], w| [take.mul_add(w, keep * a)],
                 )
             });
-            entry.average = Tensor::from_buffer(average, shape, dtype);
+            entry.average = Tensor::from_storage(average, shape, dtype);
         }
         self.updates += 1;
         Ok(())

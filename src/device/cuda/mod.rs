@@ -1,5 +1,39 @@
-//! NVIDIA GPUs.
+//! CUDA devices: one context, one stream and one memory pool for each GPU, and the launching of kernels.
+//!
+//! Everything of a device happens on its one stream, in the order in which it was asked for. That is what makes memory
+//! reusable the moment its tensor is dropped, and results the same in every run.
 
+mod args;
+mod convert;
+mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+mod gpu;
+mod launch;
+mod memory;
 pub mod ptx;
+
+pub use args::{Arg, Args, Ptr, Strided};
+pub(crate) use convert::convert;
+pub use gpu::{CudaDevice, CudaInfo, devices};
+pub use launch::{Grid, launch};
+pub use memory::CudaBuffer;
+
+/// The index of a kernel by its name, which must be in the compiled kernels: a wrong name does not compile.
+///
+/// `kernel!("softmax", T)` takes the one for the float type `T`, `softmax_f32` or `softmax_f64`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! kernel {
+    ($name:expr) => {{
+        const ENTRY: usize = $crate::device::cuda::ptx::entry($name);
+        ENTRY
+    }};
+    ($name:expr, $t:ty) => {{
+        const ENTRY: usize = match size_of::<$t>() {
+            8 => $crate::device::cuda::ptx::entry(concat!($name, "_f64")),
+            _ => $crate::device::cuda::ptx::entry(concat!($name, "_f32")),
+        };
+        ENTRY
+    }};
+}

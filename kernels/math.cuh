@@ -1,0 +1,56 @@
+// Functions of numbers, the same for f32 and f64, that are finite where their result is.
+#pragma once
+#include "device.cuh"
+
+namespace {
+
+template <class T>
+__device__ __forceinline__ T sigmoid(T x) {
+  const T e = exp(-fabs(x));
+  return (x >= T(0) ? T(1) : e) / (T(1) + e);
+}
+
+template <class T>
+__device__ __forceinline__ T softplus(T x) {
+  // Not fmax, which would drop a NaN; the sum keeps it.
+  return (x > T(0) ? x : T(0)) + log1p(exp(-fabs(x)));
+}
+
+// Below this the logarithm of softplus is taken from its asymptote x - e^x / 2, whose error is of the order e^2x.
+__device__ __forceinline__ float asymptote(float) { return -15.f; }
+__device__ __forceinline__ double asymptote(double) { return -30.; }
+
+template <class T>
+__device__ __forceinline__ T log_softplus(T x) {
+  return x < asymptote(x) ? x - T(0.5) * exp(x) : log(softplus(x));
+}
+
+// The activations that layers fuse. Twin of `code` in src/ops/activation.rs.
+enum Activation : uint32_t { IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID, SOFTPLUS };
+
+template <class T>
+__device__ __forceinline__ T activate(uint32_t activation, T slope, T x) {
+  switch (activation) {
+    case RELU: return x <= T(0) ? T(0) : x;
+    case LEAKY_RELU: return x > T(0) ? x : x * slope;
+    case TANH: return tanh(x);
+    case SIGMOID: return sigmoid(x);
+    case SOFTPLUS: return softplus(x);
+    default: return x;
+  }
+}
+
+// g f'(x) from y = f(x)
+template <class T>
+__device__ __forceinline__ T activate_grad(uint32_t activation, T slope, T g, T y) {
+  switch (activation) {
+    case RELU: return y > T(0) ? g : T(0);
+    case LEAKY_RELU: return y > T(0) ? g : g * slope;
+    case TANH: return g * (T(1) - y * y);
+    case SIGMOID: return g * y * (T(1) - y);
+    case SOFTPLUS: return g * -expm1(-y);
+    default: return g;
+  }
+}
+
+}  // namespace

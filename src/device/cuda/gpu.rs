@@ -1,0 +1,317 @@
+//! GPUs: finding them, opening them once, and what is kept for each.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use cudarc::driver::sys;
+
+use super::driver::{attribute, check, describe, load_module, present};
+use super::ptx::{CUDA_VERSION, ENTRIES, MODULES};
+use super::launch::LastLaunch;
+use super::memory::Pool;
+use crate::device::Device;
+use crate::error::{Error, Result};
+
+/// The least compute capability that the kernels are compiled for.
+const CAPABILITY: (i32, i32) = (8, 0);
+
+/// A GPU that was opened. There is one for each index in a process, and it stays open.
+#[derive(Clone, Copy)]
+pub struct CudaDevice(pub(super) &'static Gpu);
+
+impl PartialEq for CudaDevice {
+    fn eq(&self, other: &CudaDevice) -> bool {
+        self.0.index == other.0.index
+    }
+}
+
+impl Eq for CudaDevice {}
+
+impl Hash for CudaDevice {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.index.hash(state);
+    }
+}
+
+impl fmt::Debug for CudaDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CudaDevice({})", self.0.index)
+    }
+}
+
+/// A module or function handle of the driver. Handles may be used from any thread.
+struct Handle<T>(T);
+// SAFETY: the driver's handles are plain numbers to it and safe to share between threads.
+unsafe impl<T> Send for Handle<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Handle<T> {}
+
+/// What is kept for a GPU.
+pub(super) struct Gpu {
+    pub(super) index: usize,
+    device: sys::CUdevice,
+    context: Handle<sys::CUcontext>,
+    stream: Handle<sys::CUstream>,
+    pub(super) pool: Mutex<Pool>,
+    modules: Vec<OnceLock<Handle<sys::CUmodule>>>,
+    functions: Vec<OnceLock<Handle<sys::CUfunction>>>,
+    pub(super) checked: AtomicBool,
+    pub(super) last: Mutex<LastLaunch>,
+    pub(super) multiprocessors: u32,
+}
+
+/// The devices that were opened, by index.
+static OPEN: Mutex<Vec<Option<&'static Gpu>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    /// The index of the GPU whose context is current on this thread.
+    static CURRENT: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+}
+
+impl Gpu {
+    /// Makes the context current on this thread.
+    pub(super) fn bind(&self) -> Result<()> {
+        if CURRENT.get() != self.index {
+            // SAFETY: the context is retained for ever.
+            check(unsafe { sys::cuCtxSetCurrent(self.context.0) }, "switch to the device")?;
+            CURRENT.set(self.index);
+        }
+        Ok(())
+    }
+
+    pub(super) fn stream(&self) -> sys::CUstream {
+        self.stream.0
+    }
+
+    /// The function of a kernel, loading its module when it is the first of it.
+    pub(super) fn function(&self, entry: usize) -> Result<sys::CUfunction> {
+        if let Some(function) = self.functions[entry].get() {
+            return Ok(function.0);
+        }
+        let entry_info = &ENTRIES[entry];
+        let slot = &self.modules[entry_info.module];
+        if slot.get().is_none() {
+            let module = &MODULES[entry_info.module];
+            // Two threads may load it twice; the one that comes second is left alone until the process ends.
+            let _ = slot.set(Handle(load_module(module.name, module.ptx)?));
+        }
+        let module = slot.get().expect("just set").0;
+        let name = std::ffi::CString::new(entry_info.name).expect("names have no NUL");
+        let mut function = std::ptr::null_mut();
+        // SAFETY: the module is loaded and never unloaded; the name ends with a NUL.
+        let code = unsafe { sys::cuModuleGetFunction(&mut function, module, name.as_ptr()) };
+        if code != sys::CUresult::CUDA_SUCCESS {
+            return Err(Error::Cuda { action: "find a kernel", detail: format!("{}: {}", entry_info.name, describe(code)) });
+        }
+        let _ = self.functions[entry].set(Handle(function));
+        Ok(function)
+    }
+
+    /// Waits for everything that was launched.
+    pub(super) fn synchronize(&self) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the stream lives as long as the process.
+        match unsafe { sys::cuStreamSynchronize(self.stream.0) } {
+            sys::CUresult::CUDA_SUCCESS => Ok(()),
+            code => Err(self.fault(code)),
+        }
+    }
+
+    /// The error of a call that reports what an earlier kernel did.
+    pub(super) fn fault(&self, code: sys::CUresult) -> Error {
+        let last = self.last.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        Error::CudaFault {
+            kernel: last.entry.map_or("none", |entry| ENTRIES[entry].name),
+            grid: last.grid,
+            block: last.block,
+            exact: self.checked.load(Ordering::Relaxed),
+            shapes: Vec::new(),
+            detail: describe(code),
+        }
+    }
+
+    /// Bytes free and in all.
+    pub(super) fn memory(&self) -> Result<(usize, usize)> {
+        self.bind()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: both outlive the call.
+        check(unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) }, "ask for the free memory")?;
+        Ok((free, total))
+    }
+
+    fn open(index: usize) -> Result<Gpu> {
+        let device = find(index)?;
+        let capability = capability(device)?;
+        if capability < CAPABILITY {
+            return Err(Error::CudaTooOld { index, capability, needed: CAPABILITY });
+        }
+        let (mut context, mut stream) = (std::ptr::null_mut(), std::ptr::null_mut());
+        // SAFETY: the device exists; the context is made current before a stream is made in it; all pointers outlive the calls.
+        unsafe {
+            check(sys::cuDevicePrimaryCtxRetain(&mut context, device), "open the device")?;
+            check(sys::cuCtxSetCurrent(context), "switch to the device")?;
+            CURRENT.set(index);
+            // A stream of our own: the default one cannot be captured, and waits for others.
+            check(sys::cuStreamCreate(&mut stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32), "create a stream")?;
+        }
+        let multiprocessors = attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32;
+        Ok(Gpu {
+            index,
+            device,
+            context: Handle(context),
+            stream: Handle(stream),
+            pool: Mutex::default(),
+            modules: MODULES.iter().map(|_| OnceLock::new()).collect(),
+            functions: ENTRIES.iter().map(|_| OnceLock::new()).collect(),
+            checked: AtomicBool::new(false),
+            last: Mutex::default(),
+            multiprocessors,
+        })
+    }
+}
+
+/// Starts the driver, and checks that it understands the kernels.
+fn start(index: usize) -> Result<usize> {
+    #[cfg(feature = "emulator")]
+    super::emulator::load();
+    if !present() {
+        return Err(Error::NoCudaDriver { index });
+    }
+    let (mut version, mut count) = (0, 0);
+    // SAFETY: there is a driver, and both integers outlive the calls.
+    unsafe {
+        match sys::cuInit(0) {
+            sys::CUresult::CUDA_SUCCESS => {}
+            sys::CUresult::CUDA_ERROR_NO_DEVICE => return Err(Error::NoCudaDevice { index, count: 0 }),
+            code => return Err(Error::Cuda { action: "start the driver", detail: describe(code) }),
+        }
+        check(sys::cuDriverGetVersion(&mut version), "ask for the driver's version")?;
+        check(sys::cuDeviceGetCount(&mut count), "count the devices")?;
+    }
+    let found = (version / 1000, version % 1000 / 10);
+    if found < CUDA_VERSION {
+        return Err(Error::CudaDriverTooOld { index, found, needed: CUDA_VERSION });
+    }
+    Ok(count as usize)
+}
+
+fn find(index: usize) -> Result<sys::CUdevice> {
+    let count = start(index)?;
+    if index >= count {
+        return Err(Error::NoCudaDevice { index, count });
+    }
+    let mut device = 0;
+    // SAFETY: `device` outlives the call.
+    check(unsafe { sys::cuDeviceGet(&mut device, index as i32) }, "find the device")?;
+    Ok(device)
+}
+
+fn capability(device: sys::CUdevice) -> Result<(i32, i32)> {
+    Ok((
+        attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    ))
+}
+
+impl CudaDevice {
+    /// Opens the GPU with this index, once in a process.
+    pub(crate) fn open(index: usize) -> Result<CudaDevice> {
+        let mut open = OPEN.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(Some(gpu)) = open.get(index) {
+            return Ok(CudaDevice(gpu));
+        }
+        // Tensors may live until the process ends, and so does this.
+        let gpu: &'static Gpu = Box::leak(Box::new(Gpu::open(index)?));
+        if open.len() <= index {
+            open.resize(index + 1, None);
+        }
+        open[index] = Some(gpu);
+        Ok(CudaDevice(gpu))
+    }
+
+    /// Its number, from 0.
+    pub fn index(&self) -> usize {
+        self.0.index
+    }
+
+    /// The number of its multiprocessors.
+    pub fn multiprocessors(&self) -> u32 {
+        self.0.multiprocessors
+    }
+
+    /// Waits for every kernel after its launch from now on, so that a fault is reported by the op that made it. Slow; for debugging.
+    pub(crate) fn check_launches(&self) {
+        self.0.checked.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for all that was launched.
+    pub(crate) fn synchronize(&self) -> Result<()> {
+        self.0.synchronize()
+    }
+
+    /// Gives unused memory back to the driver.
+    pub(crate) fn trim(&self) -> Result<()> {
+        self.0.bind()?;
+        self.0.pool.lock().unwrap_or_else(|e| e.into_inner()).trim();
+        Ok(())
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> Result<CudaInfo> {
+        let mut name = [0u8; 256];
+        // SAFETY: the driver writes at most as many bytes, ending with a NUL.
+        check(unsafe { sys::cuDeviceGetName(name.as_mut_ptr().cast(), name.len() as i32, self.0.device) }, "ask for the device's name")?;
+        let name = std::ffi::CStr::from_bytes_until_nul(&name).map_or(String::new(), |n| n.to_string_lossy().into_owned());
+        let mut version = 0;
+        // SAFETY: `version` outlives the call.
+        check(unsafe { sys::cuDriverGetVersion(&mut version) }, "ask for the driver's version")?;
+        let (free, total) = self.0.memory()?;
+        Ok(CudaInfo {
+            index: self.0.index,
+            name,
+            capability: capability(self.0.device)?,
+            multiprocessors: self.0.multiprocessors,
+            free,
+            total,
+            driver: (version / 1000, version % 1000 / 10),
+        })
+    }
+}
+
+/// What is known of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CudaInfo {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Its compute capability.
+    pub capability: (i32, i32),
+    /// The number of its multiprocessors.
+    pub multiprocessors: u32,
+    /// Bytes of memory that are free.
+    pub free: usize,
+    /// Bytes of memory.
+    pub total: usize,
+    /// The newest CUDA version that the driver knows.
+    pub driver: (i32, i32),
+}
+
+/// Every GPU of this machine: what it is, or why it cannot be used.
+///
+/// # Errors
+/// There is no driver or no GPU, or the driver is too old for the kernels.
+pub fn devices() -> Result<Vec<Result<CudaInfo>>> {
+    let count = start(0)?;
+    if count == 0 {
+        return Err(Error::NoCudaDevice { index: 0, count });
+    }
+    Ok((0..count)
+        .map(|index| match Device::cuda(index)? {
+            Device::Cuda(gpu) => gpu.info(),
+            Device::Cpu => unreachable!("cuda() opens GPUs"),
+        })
+        .collect())
+}

@@ -1,0 +1,188 @@
+//! Memory of a device: a pool that keeps what was given back, so that a training step soon allocates nothing.
+
+use std::collections::BTreeMap;
+
+use cudarc::driver::sys;
+
+use super::args::Ptr;
+use super::driver::check;
+use super::gpu::{CudaDevice, Gpu};
+use super::ptx::entry;
+use super::launch::{Grid, launch};
+use crate::error::{Error, Result};
+
+/// Sizes are multiples of this; the driver aligns to it, too.
+const GRANULE: usize = 512;
+
+/// The size of the block that holds `bytes`: multiples of an eighth of the power of two below, so that blocks fit again.
+fn block_size(bytes: usize) -> usize {
+    let step = (bytes.next_power_of_two() / 16).max(GRANULE);
+    bytes.div_ceil(step) * step
+}
+
+/// Blocks that nothing uses, by size.
+#[derive(Default)]
+pub(super) struct Pool {
+    free: BTreeMap<usize, Vec<u64>>,
+}
+
+impl Pool {
+    /// Gives all of it back to the driver. The context must be current.
+    pub(super) fn trim(&mut self) {
+        for address in std::mem::take(&mut self.free).into_values().flatten() {
+            // SAFETY: nothing else holds the address: it was given back. The driver waits for kernels that still use it.
+            unsafe { sys::cuMemFree_v2(address) };
+        }
+    }
+}
+
+/// Memory of a device, given back to its pool when it is dropped.
+pub struct CudaBuffer {
+    gpu: &'static Gpu,
+    address: u64,
+    bytes: usize,
+}
+
+impl CudaBuffer {
+    /// Memory with arbitrary contents.
+    ///
+    /// # Errors
+    /// Out of memory, even after giving back what the pool held.
+    pub fn new(device: CudaDevice, bytes: usize) -> Result<CudaBuffer> {
+        let gpu = device.0;
+        if bytes == 0 {
+            return Ok(CudaBuffer { gpu, address: 0, bytes });
+        }
+        gpu.bind()?;
+        let size = block_size(bytes);
+        let mut pool = gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(address) = pool.free.get_mut(&size).and_then(Vec::pop) {
+            return Ok(CudaBuffer { gpu, address, bytes });
+        }
+        let mut address = 0;
+        for _ in 0..2 {
+            // SAFETY: the context is current; `address` outlives the call.
+            match unsafe { sys::cuMemAlloc_v2(&mut address, size) } {
+                sys::CUresult::CUDA_SUCCESS => return Ok(CudaBuffer { gpu, address, bytes }),
+                sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => pool.trim(),
+                code => return Err(gpu.fault(code)),
+            }
+        }
+        let (free, total) = gpu.memory()?;
+        Err(Error::CudaOutOfMemory { index: gpu.index, asked: bytes, free, total })
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> CudaDevice {
+        CudaDevice(self.gpu)
+    }
+
+    /// Its length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Its first byte's address.
+    pub fn ptr(&self) -> Ptr {
+        Ptr(self.address)
+    }
+
+    /// Copies the host's bytes into it, from byte `at` on.
+    ///
+    /// # Errors
+    /// What the driver reports, also of earlier kernels.
+    pub fn write(&mut self, at: usize, data: &[u8]) -> Result<()> {
+        assert!(at + data.len() <= self.bytes, "the copy must fit");
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.gpu.bind()?;
+        // SAFETY: the range lies within the allocation; from pageable memory the driver has copied `data` when it returns.
+        let code = unsafe { sys::cuMemcpyHtoDAsync_v2(self.address + at as u64, data.as_ptr().cast(), data.len(), self.gpu.stream()) };
+        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.gpu.fault(code)) }
+    }
+
+    /// Copies bytes from `at` on to the host, after all that was launched.
+    ///
+    /// # Errors
+    /// What the driver reports, also of earlier kernels.
+    pub fn read(&self, at: usize, out: &mut [u8]) -> Result<()> {
+        assert!(at + out.len() <= self.bytes, "the copy must fit");
+        if out.is_empty() {
+            return Ok(());
+        }
+        self.gpu.bind()?;
+        // SAFETY: the range lies within the allocation; `out` is not looked at before the stream is synchronised.
+        let code = unsafe { sys::cuMemcpyDtoHAsync_v2(out.as_mut_ptr().cast(), self.address + at as u64, out.len(), self.gpu.stream()) };
+        if code != sys::CUresult::CUDA_SUCCESS {
+            return Err(self.gpu.fault(code));
+        }
+        self.gpu.synchronize()
+    }
+
+    /// Repeats this element (of 1, 2, 4 or 8 bytes) all over it.
+    ///
+    /// # Errors
+    /// What the driver reports, also of earlier kernels.
+    pub fn fill(&mut self, element: &[u8]) -> Result<()> {
+        let count = self.bytes / element.len();
+        if count == 0 {
+            return Ok(());
+        }
+        self.gpu.bind()?;
+        let stream = self.gpu.stream();
+        if let Ok(bits) = element.try_into() {
+            let grid = Grid::over(count, 256);
+            return launch::<{ entry("fill_u64") }, _>(self.device(), grid, (self.ptr(), u64::from_ne_bytes(bits), count as u64));
+        }
+        // SAFETY: the whole of the allocation is set, element by element.
+        let code = unsafe {
+            match *element {
+                [a] => sys::cuMemsetD8Async(self.address, a, count, stream),
+                [a, b] => sys::cuMemsetD16Async(self.address, u16::from_ne_bytes([a, b]), count, stream),
+                [a, b, c, d] => sys::cuMemsetD32Async(self.address, u32::from_ne_bytes([a, b, c, d]), count, stream),
+                _ => unreachable!("elements have 1, 2, 4 or 8 bytes"),
+            }
+        };
+        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.gpu.fault(code)) }
+    }
+
+    /// A copy of its bytes from `at` on.
+    ///
+    /// # Errors
+    /// Out of memory; what the driver reports.
+    pub fn copy(&self, at: usize, bytes: usize) -> Result<CudaBuffer> {
+        assert!(at + bytes <= self.bytes, "the copy must fit");
+        let copy = CudaBuffer::new(self.device(), bytes)?;
+        if bytes > 0 {
+            // SAFETY: both ranges lie within their allocations.
+            let code = unsafe { sys::cuMemcpyDtoDAsync_v2(copy.address, self.address + at as u64, bytes, self.gpu.stream()) };
+            check(code, "copy on the device")?;
+        }
+        Ok(copy)
+    }
+}
+
+impl Drop for CudaBuffer {
+    fn drop(&mut self) {
+        if self.address != 0 {
+            // Kernels that use it come before those that reuse it: there is one stream.
+            let mut pool = self.gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
+            pool.free.entry(block_size(self.bytes)).or_default().push(self.address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_sizes_hold_what_is_asked_and_are_their_own() {
+        for bytes in (1..100_000).step_by(37) {
+            let size = block_size(bytes);
+            assert!(size >= bytes && size <= bytes + bytes / 4 + GRANULE && size.is_multiple_of(GRANULE), "{bytes} {size}");
+            assert_eq!(block_size(size), size, "{bytes}");
+        }
+    }
+}
