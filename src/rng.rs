@@ -12,6 +12,11 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{
+    device::cuda::{Grid, launch},
+    dispatch_float, kernel,
+};
 
 /// A random number generator as a value: pass it, split it, save it in a checkpoint.
 ///
@@ -76,7 +81,7 @@ impl Rng {
     /// # Errors
     /// The dtype is not a float.
     pub fn normal(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        self.draw().tensor("normal", shape.into(), dtype, device, philox::fill_normal, philox::fill_normal_f64)
+        self.draw().tensor(Distribution::Normal, shape.into(), dtype, device)
     }
 
     /// A tensor of uniforms in (low, high), whose borders can be reached by rounding.
@@ -84,33 +89,56 @@ impl Rng {
     /// # Errors
     /// The dtype is not a float.
     pub fn uniform(&mut self, low: f64, high: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        let unit = self.draw().tensor("uniform", shape.into(), dtype, device, philox::fill_uniform, philox::fill_uniform_f64)?;
+        let unit = self.draw().tensor(Distribution::Uniform, shape.into(), dtype, device)?;
         if (low, high) == (0.0, 1.0) { Ok(unit) } else { unit.affine(high - low, low) }
     }
 }
 
+/// What tensors can be filled with.
+#[derive(Debug, Clone, Copy)]
+enum Distribution {
+    Normal,
+    Uniform,
+}
+
+impl Distribution {
+    fn name(self) -> &'static str {
+        match self {
+            Distribution::Normal => "normal",
+            Distribution::Uniform => "uniform",
+        }
+    }
+
+    fn fill(self, storage: &mut Storage, Draw { key, number }: Draw, dtype: DType) -> Result<()> {
+        match (storage, self, dtype) {
+            (Storage::Cpu(out), Distribution::Normal, DType::F64) => philox::fill_normal_f64(out.as_mut_slice(), key, number, 0),
+            (Storage::Cpu(out), Distribution::Normal, _) => philox::fill_normal(out.as_mut_slice(), key, number, 0),
+            (Storage::Cpu(out), Distribution::Uniform, DType::F64) => philox::fill_uniform_f64(out.as_mut_slice(), key, number, 0),
+            (Storage::Cpu(out), Distribution::Uniform, _) => philox::fill_uniform(out.as_mut_slice(), key, number, 0),
+            #[cfg(feature = "cuda")]
+            (Storage::Cuda(out), ..) => {
+                let (gpu, count) = (out.device(), out.bytes() / dtype.size());
+                let (grid, args) = (Grid::over(count.div_ceil(4), 256), (out.ptr(), count as u64, key, number, gpu.draw_offset()));
+                dispatch_float!(dtype, T => match self {
+                    Distribution::Normal => launch::<{ kernel!("random_normal", T) }, _>(gpu, grid, args)?,
+                    Distribution::Uniform => launch::<{ kernel!("random_uniform", T) }, _>(gpu, grid, args)?,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Draw {
-    fn tensor(
-        self,
-        op: &'static str,
-        shape: Shape,
-        dtype: DType,
-        device: &Device,
-        single: fn(&mut [f32], u64, u64, u64),
-        double: fn(&mut [f64], u64, u64, u64),
-    ) -> Result<Tensor> {
+    fn tensor(self, distribution: Distribution, shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+        let op = distribution.name();
         if !dtype.is_float() {
             return Err(Error::BadDType { op, found: dtype, expected: "a float" });
         }
         let drawn = if dtype == DType::F64 { dtype } else { DType::F32 };
         shape.check(op, drawn.size())?;
         let mut storage = Storage::new(*device, shape.len() * drawn.size())?;
-        match (&mut storage, drawn) {
-            (Storage::Cpu(buffer), DType::F64) => double(buffer.as_mut_slice(), self.key, self.number, 0),
-            (Storage::Cpu(buffer), _) => single(buffer.as_mut_slice(), self.key, self.number, 0),
-            #[cfg(feature = "cuda")]
-            (Storage::Cuda(buffer), _) => todo!("{}", buffer.bytes()),
-        }
+        distribution.fill(&mut storage, self, drawn)?;
         Tensor::from_storage(storage, shape, drawn).to_dtype(dtype)
     }
 
@@ -124,7 +152,7 @@ impl Draw {
     /// # Errors
     /// The dtype is not a float.
     pub fn normal(self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        self.tensor("normal", shape.into(), dtype, device, philox::fill_normal, philox::fill_normal_f64)
+        self.tensor(Distribution::Normal, shape.into(), dtype, device)
     }
 }
 

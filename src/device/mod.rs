@@ -55,6 +55,18 @@ impl Device {
         self
     }
 
+    /// Gives memory that no tensor uses back to the system.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn release_unused(self) -> Result<()> {
+        match self {
+            Device::Cpu => Ok(()),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(gpu) => gpu.trim(),
+        }
+    }
+
     /// Waits until everything that was asked of the device is done. On the CPU it always is.
     ///
     /// # Errors

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use cudarc::driver::sys;
 
+use super::args::Ptr;
 use super::driver::{attribute, check, describe, load_module, present};
 use super::ptx::{CUDA_VERSION, ENTRIES, MODULES};
 use super::launch::LastLaunch;
@@ -60,6 +61,8 @@ pub(super) struct Gpu {
     pub(super) checked: AtomicBool,
     pub(super) last: Mutex<LastLaunch>,
     pub(super) multiprocessors: u32,
+    /// Address of what is added to the numbers of draws; 0 for none. Captured graphs have one.
+    pub(super) draw_offset: AtomicU64,
 }
 
 /// The devices that were opened, by index.
@@ -168,6 +171,7 @@ impl Gpu {
             checked: AtomicBool::new(false),
             last: Mutex::default(),
             multiprocessors,
+            draw_offset: AtomicU64::new(0),
         })
     }
 }
@@ -239,6 +243,11 @@ impl CudaDevice {
     /// The number of its multiprocessors.
     pub fn multiprocessors(&self) -> u32 {
         self.0.multiprocessors
+    }
+
+    /// Where the u64 lies that kernels add to the numbers of their draws: null, unless a graph is being captured.
+    pub fn draw_offset(&self) -> Ptr {
+        Ptr(self.0.draw_offset.load(Ordering::Relaxed))
     }
 
     /// Waits for every kernel after its launch from now on, so that a fault is reported by the op that made it. Slow; for debugging.

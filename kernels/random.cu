@@ -1,0 +1,33 @@
+// Tensors of random numbers: element i depends on the key, the draw's number and i alone.
+#include "philox.cuh"
+#include "strided.cuh"
+
+namespace {
+
+template <class T>
+__device__ __forceinline__ void store4(T* out, uint64_t block, uint64_t n, float4 v) {
+  const uint64_t first = 4 * block;
+  if (sizeof(T) == 4 && first + 4 <= n) {
+    *reinterpret_cast<float4*>(out + first) = v;
+    return;
+  }
+  const float values[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    if (first + i < n) out[first + i] = values[i];
+}
+
+}  // namespace
+
+// `out` is a whole allocation, and so aligned. The f64 variants widen the f32 values.
+#define DRAW(T, suffix, name)                                                                                                       \
+  extern "C" __global__ void random_##name##_##suffix(T* out, uint64_t n, uint64_t key, uint64_t number, const uint64_t* offset) { \
+    const uint64_t block = global_index();                                                                                          \
+    if (4 * block < n) store4(out, block, n, name##s(key, draw_number(number, offset), block));                                     \
+  }                                                                                                                                 \
+  STRAIT_EXPORT(random_##name##_##suffix)
+
+DRAW(float, f32, normal)
+DRAW(double, f64, normal)
+DRAW(float, f32, uniform)
+DRAW(double, f64, uniform)
