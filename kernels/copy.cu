@@ -49,28 +49,25 @@ __device__ __forceinline__ void store(void* y, uint32_t type, uint64_t at, doubl
 
 }  // namespace
 
-#define COPY(bits)                                                                                                \
-  extern "C" __global__ void copy_##bits(const uint##bits##_t* x, uint##bits##_t* y, const __grid_constant__ Strided<1> in, uint64_t n) { \
-    copy(x, y, in, n);                                                                                            \
-  }                                                                                                               \
-  STRAIT_EXPORT(copy_##bits)
+#define COPY(bits) \
+  KERNEL(copy_##bits, 256, const uint##bits##_t* x, uint##bits##_t* y, const __grid_constant__ Strided<1> in, uint64_t n) { copy(x, y, in, n); }
 
 COPY(8)
 COPY(16)
 COPY(32)
 COPY(64)
 
-extern "C" __global__ void convert(const void* x, uint32_t from, void* y, uint32_t to, const __grid_constant__ Strided<1> in, uint64_t n) {
+KERNEL(convert, 256, const void* x, uint32_t from, void* y, uint32_t to, const __grid_constant__ Strided<1> in, uint64_t n) {
   const uint64_t i = global_index();
   if (i >= n) return;
   uint64_t at[1];
   in.offsets(i, at);
   store(y, to, i, load(x, from, at[0]));
 }
-STRAIT_EXPORT(convert)
 
-extern "C" __global__ void fill_u64(uint64_t* y, uint64_t value, uint64_t n) {
+KERNEL(advance_u64, 1, uint64_t* y, uint64_t by) { *y += by; }
+
+KERNEL(fill_u64, 256, uint64_t* y, uint64_t value, uint64_t n) {
   const uint64_t i = global_index();
   if (i < n) y[i] = value;
 }
-STRAIT_EXPORT(fill_u64)

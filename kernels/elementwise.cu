@@ -3,11 +3,10 @@
 #include "strided.cuh"
 
 // `a` and `b` are the op's settings, in the order in which it declares them.
-#define UNARY_OF(T, suffix, name, ...)                                                                                         \
-  extern "C" __global__ void unary_##name##_##suffix(const T* x, T* y, const __grid_constant__ Strided<1> in, uint64_t n, T a, T b) { \
-    map1(x, y, in, n, [=](T x) -> T { return __VA_ARGS__; });                                                                  \
-  }                                                                                                                            \
-  STRAIT_EXPORT(unary_##name##_##suffix)
+#define UNARY_OF(T, suffix, name, ...)                                                                                        \
+  KERNEL(unary_##name##_##suffix, 256, const T* x, T* y, const __grid_constant__ Strided<1> in, uint64_t n, T a, T b) {      \
+    map1(x, y, in, n, [=](T x) -> T { return __VA_ARGS__; });                                                                \
+  }
 #define UNARY(name, ...)                     \
   UNARY_OF(float, f32, name, __VA_ARGS__)    \
   UNARY_OF(double, f64, name, __VA_ARGS__)
@@ -37,11 +36,10 @@ UNARY(normal_cdf, normcdf(x))
 UNARY(powf, pow(x, a))
 UNARY(clamp, x < a ? a : x > b ? b : x)
 
-#define BINARY_OF(T, suffix, name, ...)                                                                                                \
-  extern "C" __global__ void binary_##name##_##suffix(const T* a, const T* b, T* y, const __grid_constant__ Strided<2> in, uint64_t n) { \
-    map2(a, b, y, in, n, [](T x, T y) -> T { return __VA_ARGS__; });                                                                   \
-  }                                                                                                                                    \
-  STRAIT_EXPORT(binary_##name##_##suffix)
+#define BINARY_OF(T, suffix, name, ...)                                                                                       \
+  KERNEL(binary_##name##_##suffix, 256, const T* a, const T* b, T* y, const __grid_constant__ Strided<2> in, uint64_t n) {   \
+    map2(a, b, y, in, n, [](T x, T y) -> T { return __VA_ARGS__; });                                                         \
+  }
 #define BINARY(name, ...)                     \
   BINARY_OF(float, f32, name, __VA_ARGS__)    \
   BINARY_OF(double, f64, name, __VA_ARGS__)
@@ -54,12 +52,11 @@ BINARY(div, x / y)
 BINARY(maximum, x > y || x != x ? x : y)
 BINARY(greater_equal, x >= y ? 1 : 0)
 
-#define ACTIVATION_GRAD(T, suffix)                                                                                                  \
-  extern "C" __global__ void activation_grad_##suffix(const T* g, const T* y, T* out, const __grid_constant__ Strided<2> in, uint64_t n, \
-                                                      uint32_t activation, T slope) {                                               \
-    map2(g, y, out, in, n, [=](T g, T y) -> T { return activate_grad(activation, slope, g, y); });                                  \
-  }                                                                                                                                 \
-  STRAIT_EXPORT(activation_grad_##suffix)
+#define ACTIVATION_GRAD(T, suffix)                                                                                            \
+  KERNEL(activation_grad_##suffix, 256, const T* g, const T* y, T* out, const __grid_constant__ Strided<2> in, uint64_t n,   \
+         uint32_t activation, T slope) {                                                                                     \
+    map2(g, y, out, in, n, [=](T g, T y) -> T { return activate_grad(activation, slope, g, y); });                           \
+  }
 
 ACTIVATION_GRAD(float, f32)
 ACTIVATION_GRAD(double, f64)

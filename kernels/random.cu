@@ -20,12 +20,11 @@ __device__ __forceinline__ void store4(T* out, uint64_t block, uint64_t n, float
 }  // namespace
 
 // `out` is a whole allocation, and so aligned. The f64 variants widen the f32 values.
-#define DRAW(T, suffix, name)                                                                                                       \
-  extern "C" __global__ void random_##name##_##suffix(T* out, uint64_t n, uint64_t key, uint64_t number, const uint64_t* offset) { \
-    const uint64_t block = global_index();                                                                                          \
-    if (4 * block < n) store4(out, block, n, name##s(key, draw_number(number, offset), block));                                     \
-  }                                                                                                                                 \
-  STRAIT_EXPORT(random_##name##_##suffix)
+#define DRAW(T, suffix, name)                                                                                                 \
+  KERNEL(random_##name##_##suffix, 256, T* out, uint64_t n, uint64_t key, uint64_t number, const uint64_t* offset) {         \
+    const uint64_t block = global_index();                                                                                   \
+    if (4 * block < n) store4(out, block, n, name##s(key, draw_number(number, offset), block));                              \
+  }
 
 DRAW(float, f32, normal)
 DRAW(double, f64, normal)

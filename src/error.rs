@@ -60,6 +60,8 @@ pub enum Error {
     CudaFault { kernel: &'static str, grid: [u64; 3], block: [u32; 3], exact: bool, shapes: Vec<Shape>, detail: String },
     /// The driver refused something else.
     Cuda { action: &'static str, detail: String },
+    /// Something that a captured graph cannot repeat.
+    Capture { op: &'static str, what: String },
     /// An op without code for the device.
     NotOnDevice { op: &'static str, device: String },
     /// The operating system refused to read or write.
@@ -161,6 +163,7 @@ impl std::fmt::Display for Error {
                 write!(f, ": {detail}: the device cannot be used any more in this process")
             }
             Error::Cuda { action, detail } => write!(f, "cuda: cannot {action}: {detail}"),
+            Error::Capture { op, what } => write!(f, "{op}: {what} cannot be captured in a graph"),
             Error::NotOnDevice { op, device } => write!(f, "{op}: there is no code for {device}: move the inputs to the cpu"),
             Error::Io { path, action, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
             Error::BadFile { path, found, expected } => write!(f, "{}: found {found}: expected {expected}", path.display()),

@@ -1,5 +1,6 @@
 //! Generative and representation models with an information constraint, on a tensor and autodiff engine written here.
 
+pub mod capture;
 pub mod check;
 pub mod cli;
 pub mod data;

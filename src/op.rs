@@ -211,20 +211,25 @@ pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few
 
 fn run(kernel: &(impl Kernel + ?Sized), device: Device, inputs: &[&Tensor], results: &[Meta]) -> Result<Few<Tensor>> {
     let output = |&meta: &Meta| Ok(Output { meta, storage: Storage::new(device, meta.shape.len() * meta.dtype.size())? });
-    let mut outputs: Few<Output> = results.iter().map(output).collect::<Result<_>>()?;
+    let outputs = results.iter().map(output).collect::<Result<_>>();
+    #[cfg(feature = "cuda")]
+    let outputs = outputs.map_err(|error| in_op(error, kernel.name(), inputs));
+    let mut outputs: Few<Output> = outputs?;
     match device {
         Device::Cpu => kernel.cpu(inputs, &mut outputs)?,
         #[cfg(feature = "cuda")]
-        Device::Cuda(_) => kernel.cuda(inputs, &mut outputs).map_err(|error| with_shapes(error, inputs))?,
+        Device::Cuda(_) => kernel.cuda(inputs, &mut outputs).map_err(|error| in_op(error, kernel.name(), inputs))?,
     }
     Ok(outputs.into_iter().map(|o| Tensor::from_storage(o.storage, o.meta.shape, o.meta.dtype)).collect())
 }
 
-/// Adds to a kernel's fault what it was given.
+/// Adds to errors of a GPU which op it was, and what it was given.
 #[cfg(feature = "cuda")]
-fn with_shapes(mut error: Error, inputs: &[&Tensor]) -> Error {
-    if let Error::CudaFault { shapes, .. } = &mut error {
-        *shapes = inputs.iter().map(|t| t.shape()).collect();
+fn in_op(mut error: Error, name: &'static str, inputs: &[&Tensor]) -> Error {
+    match &mut error {
+        Error::CudaFault { shapes, .. } => *shapes = inputs.iter().map(|t| t.shape()).collect(),
+        Error::Capture { op, .. } => *op = name,
+        _ => {}
     }
     error
 }

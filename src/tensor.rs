@@ -191,6 +191,29 @@ impl Tensor {
         Arc::into_inner(self.0).map(|node| node.origin)
     }
 
+    /// This tensor in memory that nothing else holds: its own if nothing does, else a copy.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn unshared(self) -> Result<Tensor> {
+        let (shape, dtype) = (self.shape(), self.dtype());
+        Ok(Tensor::from_storage(self.into_storage()?, shape, dtype))
+    }
+
+    /// Writes the elements of another tensor of this shape, converted, into this tensor's own memory on a GPU. Only for memory that
+    /// nothing else holds.
+    ///
+    /// # Errors
+    /// The device fails.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn overwrite(&self, source: &Tensor) -> Result<()> {
+        if self.ptr() == source.ptr() {
+            return Ok(());
+        }
+        crate::device::cuda::convert(self.gpu(), (source.ptr(), source.dtype(), source.layout()), (self.ptr(), self.dtype()))
+    }
+
     /// The elements as memory to write: this tensor's own if nothing else holds it, else a copy.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Devices: where tensors live and ops run. A device is a value; there is no default and no global.
 
+pub mod capture;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -61,7 +62,10 @@ impl Device {
     /// The device fails.
     pub fn release_unused(self) -> Result<()> {
         match self {
-            Device::Cpu => Ok(()),
+            Device::Cpu => {
+                cpu::buffer::release_unused();
+                Ok(())
+            }
             #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => gpu.trim(),
         }

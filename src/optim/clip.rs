@@ -67,6 +67,11 @@ impl Kernel for SumOfSquares {
         outputs[0].slice::<f64>()[0] = sum.abs();
         Ok(())
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        super::cuda::sum_of_squares(inputs[0], &outputs[0])
+    }
 }
 
 #[inline(always)]

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::algorithm::slot_dtype;
 use super::{fused, state};
+#[cfg(feature = "cuda")]
+use crate::device::Device;
+use crate::device::capture::Counter;
 use crate::dispatch_float;
 use crate::dtype::Element;
 use crate::error::{Error, Result};
@@ -35,7 +38,7 @@ pub struct Ema {
     decay: f64,
     debias: bool,
     entries: Vec<Entry>,
-    updates: u64,
+    updates: Counter,
 }
 
 #[derive(Debug)]
@@ -65,12 +68,12 @@ impl Ema {
                 Ok(Entry { name: name.to_string(), param: param.clone(), average })
             })
             .collect::<Result<_>>()?;
-        Ok(Ema { decay, debias, entries, updates: 0 })
+        Ok(Ema { decay, debias, entries, updates: Counter::default() })
     }
 
     /// Number of updates made.
     pub fn updates(&self) -> u64 {
-        self.updates
+        self.updates.get()
     }
 
     /// Takes the parameters' present values in; call it after every step of the optimiser.
@@ -78,6 +81,10 @@ impl Ema {
     /// # Errors
     /// The device fails.
     pub fn update(&mut self) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if matches!(self.entries.first().map(|e| e.average.device()), Some(Device::Cuda(_))) {
+            return self.update_on_gpu();
+        }
         let (keep, take) = (self.decay, 1.0 - self.decay);
         for entry in &mut self.entries {
             let (shape, dtype) = (entry.average.shape(), entry.average.dtype());
@@ -95,7 +102,21 @@ impl Ema {
             });
             entry.average = Tensor::from_storage(average, shape, dtype);
         }
-        self.updates += 1;
+        self.updates.advance();
+        Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn update_on_gpu(&mut self) -> Result<()> {
+        let mut tensors = Vec::with_capacity(self.entries.len());
+        for entry in &mut self.entries {
+            let empty = Tensor::zeros([0], entry.average.dtype(), &entry.average.device())?;
+            entry.average = std::mem::replace(&mut entry.average, empty).unshared()?;
+            let value = entry.param.tensor().detach().to_dtype(entry.average.dtype())?.contiguous()?;
+            tensors.push(vec![entry.average.clone(), value]);
+        }
+        super::cuda::ema(self.decay, &tensors)?;
+        self.updates.advance();
         Ok(())
     }
 
@@ -110,7 +131,7 @@ impl Ema {
 
     fn read(&self, entry: &Entry) -> Result<Tensor> {
         let now = entry.param.tensor().detach();
-        match (self.debias, self.updates) {
+        match (self.debias, self.updates()) {
             (true, 0) => Ok(now),
             (true, updates) => entry.average.affine(1.0 / (1.0 - self.decay.powf(updates as f64)), 0.0)?.to_dtype(now.dtype()),
             (false, _) => entry.average.to_dtype(now.dtype()),
@@ -146,7 +167,7 @@ impl Ema {
         for (entry, average) in self.entries.iter_mut().zip(loaded) {
             entry.average = average;
         }
-        self.updates = updates;
+        self.updates.set(updates);
         Ok(())
     }
 }

@@ -2,6 +2,8 @@
 
 mod algorithm;
 mod clip;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod ema;
 mod fused;
 mod schedule;
@@ -14,6 +16,9 @@ pub use schedule::Schedule;
 
 use std::collections::{BTreeMap, HashMap};
 
+#[cfg(feature = "cuda")]
+use crate::device::Device;
+use crate::device::capture::Counter;
 use crate::error::{Error, Result};
 use crate::nn::{Param, Params};
 use crate::op::Few;
@@ -40,7 +45,9 @@ use algorithm::{Update, slot_dtype};
 pub struct Optimizer {
     algorithm: Algorithm,
     entries: Vec<Entry>,
-    steps: u64,
+    steps: Counter,
+    #[cfg(feature = "cuda")]
+    scalars: Option<cuda::Scalars>,
 }
 
 /// A parameter and what is kept for it.
@@ -81,7 +88,18 @@ impl Optimizer {
             let (name, expected) = ("number of trained parameters", "at least one");
             return Err(Error::OutOfRange { op: algorithm.name(), name, value: 0.0, expected });
         }
-        Ok(Optimizer { algorithm, entries, steps: 0 })
+        #[cfg(feature = "cuda")]
+        let scalars = match entries[0].param.tensor().device() {
+            Device::Cuda(gpu) => Some(cuda::Scalars::new(gpu, 0)?),
+            Device::Cpu => None,
+        };
+        Ok(Optimizer {
+            algorithm,
+            entries,
+            steps: Counter::default(),
+            #[cfg(feature = "cuda")]
+            scalars,
+        })
     }
 
     /// The rule and its settings.
@@ -91,7 +109,7 @@ impl Optimizer {
 
     /// Number of steps made.
     pub fn steps(&self) -> u64 {
-        self.steps
+        self.steps.get()
     }
 
     /// Replaces every parameter's tensor; `gradients` are in the order of [`Params::trained`]. 16-bit parameters are updated
@@ -124,11 +142,50 @@ impl Optimizer {
                 return Err(Error::MixedDevices { op, left, right });
             }
         }
-        let update = Update { algorithm: self.algorithm, learning_rate, step: self.steps + 1 };
+        #[cfg(feature = "cuda")]
+        if self.scalars.is_some() {
+            return self.step_on_gpu(gradients, learning_rate);
+        }
+        let update = Update { algorithm: self.algorithm, learning_rate, step: self.steps() + 1 };
         for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
             entry.param.update(|parameter| update.apply(parameter, gradient, &mut entry.slots))?;
         }
-        self.steps += 1;
+        self.steps.advance();
+        Ok(())
+    }
+
+    /// Changes the learning rate of steps that a captured graph repeats. Elsewhere [`Optimizer::step`] is told.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn set_learning_rate(&mut self, _learning_rate: f64) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let Some(scalars) = &mut self.scalars {
+            scalars.set_learning_rate(_learning_rate)?;
+        }
+        Ok(())
+    }
+
+    /// The fused kernels write weights and what is kept for them where they lie.
+    #[cfg(feature = "cuda")]
+    fn step_on_gpu(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
+        let mut tensors = Vec::with_capacity(self.entries.len());
+        for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
+            entry.param.update(Tensor::unshared)?;
+            entry.slots = entry.slots.drain(..).map(Tensor::unshared).collect::<Result<_>>()?;
+            let weight = entry.param.tensor().detach();
+            let wide = slot_dtype(weight.dtype());
+            let mut roles = vec![weight.to_dtype(wide)?, gradient.detach().to_dtype(wide)?.contiguous()?];
+            roles.extend(entry.slots.iter().cloned());
+            tensors.push(roles);
+        }
+        let scalars = self.scalars.as_mut().expect("on a GPU");
+        scalars.set_learning_rate(learning_rate)?;
+        cuda::step(self.algorithm, scalars, &tensors)?;
+        for (entry, roles) in self.entries.iter().zip(&tensors) {
+            entry.param.tensor().overwrite(&roles[0])?;
+        }
+        self.steps.advance();
         Ok(())
     }
 
@@ -149,7 +206,11 @@ impl Optimizer {
                 *slot = loaded.next().expect("one tensor for each that state() lists");
             }
         }
-        self.steps = steps;
+        self.steps.set(steps);
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(gpu) = self.entries[0].param.tensor().device() {
+            self.scalars = Some(cuda::Scalars::new(gpu, steps)?);
+        }
         Ok(())
     }
 }

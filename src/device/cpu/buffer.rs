@@ -36,6 +36,13 @@ fn class(blocks: usize) -> (usize, usize) {
     (power * STEPS + held / step - STEPS, held)
 }
 
+/// Frees what the pool keeps.
+pub fn release_unused() {
+    let mut pool = POOL.lock().unwrap_or_else(|e| e.into_inner());
+    pool.classes.clear();
+    pool.bytes = 0;
+}
+
 /// An uninterpreted piece of memory, typed when it is looked at.
 pub struct Buffer {
     blocks: Vec<Block>,

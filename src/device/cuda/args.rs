@@ -48,6 +48,35 @@ fn dims(shape: &Shape) -> [u64; MAX_RANK] {
     out
 }
 
+/// Tensors that a kernel works on together. Twin of `Tensors` in `kernels/optim.cu`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Tensors {
+    count: u32,
+    first: [u32; Tensors::MOST],
+    length: [u64; Tensors::MOST],
+    pointer: [[u64; Tensors::MOST]; 4],
+}
+
+impl Default for Tensors {
+    fn default() -> Tensors {
+        Tensors { count: 0, first: [0; Tensors::MOST], length: [0; Tensors::MOST], pointer: [[0; Tensors::MOST]; 4] }
+    }
+}
+
+impl Tensors {
+    /// The most that fit into the arguments of a launch.
+    pub const MOST: usize = 64;
+
+    /// Adds a tensor: the first block that works on it, its length, and the addresses of up to four tensors of that length.
+    pub fn push(&mut self, first: u32, length: usize, pointers: impl Iterator<Item = Ptr>) {
+        let at = self.count as usize;
+        (self.first[at], self.length[at]) = (first, length as u64);
+        self.pointer.iter_mut().zip(pointers).for_each(|(role, pointer)| role[at] = pointer.0);
+        self.count += 1;
+    }
+}
+
 /// A value that kernels can be given.
 pub trait Arg: Copy {
     /// How PTX declares a parameter that takes it.
@@ -63,6 +92,10 @@ macro_rules! arg {
 }
 
 arg!(Ptr = Param::U64, u64 = Param::U64, i64 = Param::U64, u32 = Param::U32, i32 = Param::U32, f32 = Param::F32, f64 = Param::F64);
+
+impl Arg for Tensors {
+    const PARAM: Param = Param::Bytes(size_of::<Tensors>());
+}
 
 impl<const N: usize> Arg for Strided<N> {
     const PARAM: Param = Param::Bytes(size_of::<Strided<N>>());

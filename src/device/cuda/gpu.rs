@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::thread::ThreadId;
 
 use cudarc::driver::sys;
 
@@ -11,8 +12,8 @@ use super::args::Ptr;
 use super::driver::{attribute, check, describe, load_module, present};
 use super::ptx::{CUDA_VERSION, ENTRIES, MODULES};
 use super::launch::LastLaunch;
-use super::memory::Pool;
-use crate::device::Device;
+use super::pool::Pool;
+use crate::device::{Device, capture};
 use crate::error::{Error, Result};
 
 /// The least compute capability that the kernels are compiled for.
@@ -61,6 +62,9 @@ pub(super) struct Gpu {
     pub(super) checked: AtomicBool,
     pub(super) last: Mutex<LastLaunch>,
     pub(super) multiprocessors: u32,
+    /// Whether a graph is being captured, and the thread that does.
+    pub(super) capturing: AtomicBool,
+    pub(super) capturer: Mutex<Option<ThreadId>>,
     /// Address of what is added to the numbers of draws; 0 for none. Captured graphs have one.
     pub(super) draw_offset: AtomicU64,
 }
@@ -114,6 +118,9 @@ impl Gpu {
 
     /// Waits for everything that was launched.
     pub(super) fn synchronize(&self) -> Result<()> {
+        if capture::is_capturing() {
+            return Err(Error::Capture { op: "synchronize", what: "waiting".into() });
+        }
         self.bind()?;
         // SAFETY: the stream lives as long as the process.
         match unsafe { sys::cuStreamSynchronize(self.stream.0) } {
@@ -171,6 +178,8 @@ impl Gpu {
             checked: AtomicBool::new(false),
             last: Mutex::default(),
             multiprocessors,
+            capturing: AtomicBool::new(false),
+            capturer: Mutex::default(),
             draw_offset: AtomicU64::new(0),
         })
     }

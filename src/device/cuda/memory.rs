@@ -1,6 +1,6 @@
-//! Memory of a device: a pool that keeps what was given back, so that a training step soon allocates nothing.
+//! Memory of a device, given back to a pool when it is dropped.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use cudarc::driver::sys;
 
@@ -9,32 +9,9 @@ use super::driver::check;
 use super::gpu::{CudaDevice, Gpu};
 use super::ptx::entry;
 use super::launch::{Grid, launch};
+use super::pool::block_size;
+use crate::device::capture;
 use crate::error::{Error, Result};
-
-/// Sizes are multiples of this; the driver aligns to it, too.
-const GRANULE: usize = 512;
-
-/// The size of the block that holds `bytes`: multiples of an eighth of the power of two below, so that blocks fit again.
-fn block_size(bytes: usize) -> usize {
-    let step = (bytes.next_power_of_two() / 16).max(GRANULE);
-    bytes.div_ceil(step) * step
-}
-
-/// Blocks that nothing uses, by size.
-#[derive(Default)]
-pub(super) struct Pool {
-    free: BTreeMap<usize, Vec<u64>>,
-}
-
-impl Pool {
-    /// Gives all of it back to the driver. The context must be current.
-    pub(super) fn trim(&mut self) {
-        for address in std::mem::take(&mut self.free).into_values().flatten() {
-            // SAFETY: nothing else holds the address: it was given back. The driver waits for kernels that still use it.
-            unsafe { sys::cuMemFree_v2(address) };
-        }
-    }
-}
 
 /// Memory of a device, given back to its pool when it is dropped.
 pub struct CudaBuffer {
@@ -56,8 +33,12 @@ impl CudaBuffer {
         gpu.bind()?;
         let size = block_size(bytes);
         let mut pool = gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(address) = pool.free.get_mut(&size).and_then(Vec::pop) {
+        if let Some(address) = pool.take(size) {
             return Ok(CudaBuffer { gpu, address, bytes });
+        }
+        if pool.is_capturing() {
+            // Its address would be another in every replay. What a step needs is there once the step has run.
+            return Err(Error::Capture { op: "alloc", what: format!("an allocation of {bytes} bytes (run the step once before)") });
         }
         let mut address = 0;
         for _ in 0..2 {
@@ -82,8 +63,11 @@ impl CudaBuffer {
         self.bytes
     }
 
-    /// Its first byte's address.
+    /// Its first byte's address. A graph that is being captured keeps the memory from then on.
     pub fn ptr(&self) -> Ptr {
+        if self.address != 0 && self.gpu.capturing.load(Ordering::Relaxed) {
+            self.gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).hold(self.address, block_size(self.bytes));
+        }
         Ptr(self.address)
     }
 
@@ -95,6 +79,9 @@ impl CudaBuffer {
         assert!(at + data.len() <= self.bytes, "the copy must fit");
         if data.is_empty() {
             return Ok(());
+        }
+        if capture::is_capturing() {
+            return Err(Error::Capture { op: "copy", what: "a copy from the host's memory".into() });
         }
         self.gpu.bind()?;
         // SAFETY: the range lies within the allocation; from pageable memory the driver has copied `data` when it returns.
@@ -110,6 +97,9 @@ impl CudaBuffer {
         assert!(at + out.len() <= self.bytes, "the copy must fit");
         if out.is_empty() {
             return Ok(());
+        }
+        if capture::is_capturing() {
+            return Err(Error::Capture { op: "copy", what: "a look at a tensor's elements".into() });
         }
         self.gpu.bind()?;
         // SAFETY: the range lies within the allocation; `out` is not looked at before the stream is synchronised.
@@ -156,7 +146,7 @@ impl CudaBuffer {
         let copy = CudaBuffer::new(self.device(), bytes)?;
         if bytes > 0 {
             // SAFETY: both ranges lie within their allocations.
-            let code = unsafe { sys::cuMemcpyDtoDAsync_v2(copy.address, self.address + at as u64, bytes, self.gpu.stream()) };
+            let code = unsafe { sys::cuMemcpyDtoDAsync_v2(copy.ptr().0, self.ptr().0 + at as u64, bytes, self.gpu.stream()) };
             check(code, "copy on the device")?;
         }
         Ok(copy)
@@ -167,22 +157,7 @@ impl Drop for CudaBuffer {
     fn drop(&mut self) {
         if self.address != 0 {
             // Kernels that use it come before those that reuse it: there is one stream.
-            let mut pool = self.gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
-            pool.free.entry(block_size(self.bytes)).or_default().push(self.address);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn block_sizes_hold_what_is_asked_and_are_their_own() {
-        for bytes in (1..100_000).step_by(37) {
-            let size = block_size(bytes);
-            assert!(size >= bytes && size <= bytes + bytes / 4 + GRANULE && size.is_multiple_of(GRANULE), "{bytes} {size}");
-            assert_eq!(block_size(size), size, "{bytes}");
+            self.gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).give_back(self.address, block_size(self.bytes));
         }
     }
 }

@@ -9,13 +9,16 @@ mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod gpu;
+mod graph;
 mod launch;
 mod memory;
+mod pool;
 pub mod ptx;
 
-pub use args::{Arg, Args, Ptr, Strided};
+pub use args::{Arg, Args, Ptr, Strided, Tensors};
 pub(crate) use convert::convert;
 pub use gpu::{CudaDevice, CudaInfo, devices};
+pub(crate) use graph::{Capture, Graph};
 pub use launch::{Grid, launch};
 pub use memory::CudaBuffer;
 

@@ -1,0 +1,143 @@
+//! Captured work: kernels that are launched again, all of them by one call.
+
+use std::sync::atomic::Ordering;
+
+use cudarc::driver::sys;
+
+use super::driver::check;
+use super::gpu::CudaDevice;
+use super::launch::{Grid, launch};
+use super::memory::CudaBuffer;
+use crate::device::capture::{self, Counter};
+use crate::error::{Error, Result};
+use crate::kernel;
+
+/// A capture that is under way on this thread; it ends with this value, whatever happens.
+pub(crate) struct Capture {
+    device: CudaDevice,
+    draw_offset: CudaBuffer,
+    under_way: bool,
+}
+
+/// Work that was captured, ready to be launched any number of times.
+pub(crate) struct Graph {
+    device: CudaDevice,
+    exec: sys::CUgraphExec,
+    blocks: Vec<u64>,
+    counters: Vec<Counter>,
+    launched: bool,
+    /// What is added to the numbers of draws lies here.
+    _draw_offset: CudaBuffer,
+}
+
+// SAFETY: the driver lets any thread use a graph, one at a time, which `&mut self` sees to.
+unsafe impl Send for Graph {}
+
+impl Capture {
+    /// Begins: what is launched on this thread from now on is noted rather than run.
+    pub(crate) fn begin(device: CudaDevice) -> Result<Capture> {
+        let gpu = device.0;
+        gpu.bind()?;
+        if capture::is_capturing() || gpu.capturing.load(Ordering::Relaxed) {
+            return Err(Error::Capture { op: "capture", what: "a capture".into() });
+        }
+        let mut draw_offset = CudaBuffer::new(device, 8)?;
+        draw_offset.fill(&0u64.to_ne_bytes())?;
+        // SAFETY: the stream is our own and not capturing. Other threads' calls of the driver go on undisturbed.
+        let code = unsafe { sys::cuStreamBeginCapture_v2(gpu.stream(), sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) };
+        check(code, "begin to capture")?;
+        *gpu.capturer.lock().unwrap_or_else(|e| e.into_inner()) = Some(std::thread::current().id());
+        gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).begin_capture();
+        gpu.capturing.store(true, Ordering::Relaxed);
+        gpu.draw_offset.store(draw_offset.ptr().0, Ordering::Relaxed);
+        capture::begin();
+        Ok(Capture { device, draw_offset, under_way: true })
+    }
+
+    /// Ends; the work takes `draws` numbers of random draws, which each launch advances.
+    pub(crate) fn finish(mut self, draws: u64) -> Result<Graph> {
+        let advance = launch::<{ kernel!("advance_u64") }, _>(self.device, Grid::blocks(1, 1), (self.draw_offset.ptr(), draws));
+        let (graph, blocks, counters) = self.end();
+        let mut held = Blocks { device: self.device, blocks };
+        let graph = graph?;
+        advance?;
+        let mut exec = std::ptr::null_mut();
+        // SAFETY: the graph was just made, is instantiated once, and destroyed after that.
+        let code = unsafe {
+            let code = sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0);
+            sys::cuGraphDestroy(graph);
+            code
+        };
+        check(code, "make a graph of what was captured")?;
+        let _draw_offset = std::mem::replace(&mut self.draw_offset, CudaBuffer::new(self.device, 0)?);
+        Ok(Graph { device: self.device, exec, blocks: std::mem::take(&mut held.blocks), counters, launched: false, _draw_offset })
+    }
+
+    fn end(&mut self) -> (Result<sys::CUgraph>, Vec<u64>, Vec<Counter>) {
+        self.under_way = false;
+        let gpu = self.device.0;
+        let counters = capture::end();
+        gpu.draw_offset.store(0, Ordering::Relaxed);
+        gpu.capturing.store(false, Ordering::Relaxed);
+        let blocks = gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).end_capture();
+        *gpu.capturer.lock().unwrap_or_else(|e| e.into_inner()) = None;
+        let mut graph = std::ptr::null_mut();
+        // SAFETY: this thread began the capture.
+        let ended = check(unsafe { sys::cuStreamEndCapture(gpu.stream(), &mut graph) }, "capture");
+        (ended.map(|()| graph), blocks, counters)
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if self.under_way {
+            let (graph, blocks, _) = self.end();
+            drop(Blocks { device: self.device, blocks });
+            if let Ok(graph) = graph {
+                // SAFETY: nothing else has the graph.
+                unsafe { sys::cuGraphDestroy(graph) };
+            }
+        }
+    }
+}
+
+/// Blocks that are released when this is dropped.
+struct Blocks {
+    device: CudaDevice,
+    blocks: Vec<u64>,
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        self.device.0.pool.lock().unwrap_or_else(|e| e.into_inner()).release(std::mem::take(&mut self.blocks));
+    }
+}
+
+impl Graph {
+    /// Launches it `times` times. What was counted while it was captured is counted again, except for the first time: that one is the
+    /// run that was captured.
+    pub(crate) fn launch(&mut self, times: u64) -> Result<u64> {
+        let gpu = self.device.0;
+        gpu.bind()?;
+        for _ in 0..times {
+            // SAFETY: all memory that the graph uses is held for it.
+            let code = unsafe { sys::cuGraphLaunch(self.exec, gpu.stream()) };
+            if code != sys::CUresult::CUDA_SUCCESS {
+                return Err(gpu.fault(code));
+            }
+        }
+        let again = if self.launched { times } else { times.saturating_sub(1) };
+        self.launched |= times > 0;
+        self.counters.iter().for_each(|counter| counter.set(counter.get() + again));
+        Ok(again)
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // A graph that still runs is destroyed when it has.
+        // SAFETY: nothing else has it.
+        unsafe { sys::cuGraphExecDestroy(self.exec) };
+        drop(Blocks { device: self.device, blocks: std::mem::take(&mut self.blocks) });
+    }
+}
