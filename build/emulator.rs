@@ -41,7 +41,7 @@ const FLAVOURS: [Flavour; 3] = [
     },
 ];
 
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 15] = [
     "-c",
     "-std=c++17",
     "-g",
@@ -54,6 +54,7 @@ const FLAGS: [&str; 14] = [
     "-DSTRAIT_EMU",
     "-Wall",
     "-Wno-unused-function",
+    "-Wno-unknown-pragmas",
     "-Itests/emulator",
     "-Ikernels",
 ];

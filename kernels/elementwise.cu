@@ -32,7 +32,7 @@ UNARY(relu, x <= 0 ? 0 : x)
 UNARY(leaky_relu, x > 0 ? x : x * a)
 UNARY(elu, x > 0 ? x : a * expm1(x))
 UNARY(erf, erf(x))
-UNARY(normal_cdf, normcdf(x))
+UNARY(normal_cdf, normal_cdf(x))
 UNARY(powf, pow(x, a))
 UNARY(clamp, x < a ? a : x > b ? b : x)
 

@@ -25,6 +25,12 @@ __device__ __forceinline__ T log_softplus(T x) {
   return x < asymptote(x) ? x - T(0.5) * exp(x) : log(softplus(x));
 }
 
+// The distribution function of the standard normal.
+template <class T>
+__device__ __forceinline__ T normal_cdf(T x) {
+  return T(0.5) * erfc(x * T(-0.70710678118654752440));
+}
+
 // The activations that layers fuse. Twin of `code` in src/ops/activation.rs.
 enum Activation : uint32_t { IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID, SOFTPLUS };
 

@@ -1,15 +1,18 @@
 //! Every op's derivatives to second order against finite differences, from the ops' own specs, on inputs that are
 //! contiguous, transposed, broadcast, sliced, empty and scalar.
 
+mod device_support;
+
+use device_support::device;
 use strait::ops::{self, Spec};
-use strait::{DType, Device, Error, Gradient, Result, Rng, Shape, Tensor, check, grad, grad_graph};
+use strait::{DType, Error, Gradient, Result, Rng, Shape, Tensor, check, grad, grad_graph};
 
 /// Values of a domain, at least 1e-2 away from the kinks.
 fn draw(shape: &[usize], low: f64, high: f64, kinks: &[f64], rng: &mut Rng) -> Tensor {
     let shape = Shape::new(shape).unwrap();
-    let values = rng.uniform(low, high, shape, DType::F64, &Device::cpu()).unwrap().to_vec::<f64>().unwrap();
+    let values = rng.uniform(low, high, shape, DType::F64, &device()).unwrap().to_vec::<f64>().unwrap();
     let moved = values.into_iter().map(|v| kinks.iter().fold(v, |v, k| if (v - k).abs() < 1e-2 { k + 0.02 } else { v })).collect();
-    Tensor::from_vec::<f64>(moved, shape, &Device::cpu()).unwrap()
+    Tensor::from_vec::<f64>(moved, shape, &device()).unwrap()
 }
 
 /// A way of laying out an input: the leaf's shape for the shape wanted, and the op's input from the leaf.
@@ -72,7 +75,7 @@ fn empty_inputs_have_empty_gradients() {
     for spec in ops::all() {
         let Some(shapes) = spec.empty else { continue };
         let inputs: Vec<Tensor> =
-            shapes.iter().map(|s| Tensor::ones(Shape::new(s).unwrap(), DType::F64, &Device::cpu()).unwrap().requires_grad()).collect();
+            shapes.iter().map(|s| Tensor::ones(Shape::new(s).unwrap(), DType::F64, &device()).unwrap().requires_grad()).collect();
         let refs: Vec<&Tensor> = inputs.iter().collect();
         let y = (spec.run)(&inputs).unwrap_or_else(|e| panic!("{}: {e}", spec.name));
         let cotangent = y.full_like(1.0).unwrap();
@@ -121,7 +124,7 @@ fn every_op_computes_in_every_float_dtype() {
 
 #[test]
 fn graphs_of_a_hundred_thousand_nodes() {
-    let x = Tensor::full(1.0, [2], DType::F64, &Device::cpu()).unwrap().requires_grad();
+    let x = Tensor::full(1.0, [2], DType::F64, &device()).unwrap().requires_grad();
     let mut y = x.clone();
     for _ in 0..100_000 {
         y = y.affine(1.0, 1e-6).unwrap();
@@ -134,7 +137,7 @@ fn graphs_of_a_hundred_thousand_nodes() {
 
 #[test]
 fn unconnected_inputs_are_errors() {
-    let leaf = |v: f64| Tensor::full(v, [2], DType::F32, &Device::cpu()).unwrap().requires_grad();
+    let leaf = |v: f64| Tensor::full(v, [2], DType::F32, &device()).unwrap().requires_grad();
     let (x, other) = (leaf(1.0), leaf(2.0));
     let y = x.square().unwrap().sum_all().unwrap();
     assert!(matches!(grad(&y, &[&x, &other]), Err(Error::NotConnected { input: 1, tracked: true, .. })));
@@ -146,7 +149,7 @@ fn unconnected_inputs_are_errors() {
 
 #[test]
 fn gradients_of_and_through_intermediate_tensors() {
-    let x = Tensor::full(3.0, (), DType::F64, &Device::cpu()).unwrap().requires_grad();
+    let x = Tensor::full(3.0, (), DType::F64, &device()).unwrap().requires_grad();
     let middle = x.square().unwrap();
     let y = middle.mul(&x).unwrap(); // x^3
     let grads = grad_graph(&y, &[&middle, &x]).unwrap();
@@ -160,7 +163,7 @@ fn gradients_of_and_through_intermediate_tensors() {
 fn the_left_tail_of_gelu_and_its_derivative_are_relatively_accurate() {
     // x Phi(x), and Phi(x) + x phi(x), to 15 digits
     for (x, value, slope) in [(-5.0, -1.43325785939597e-6, -7.14694600179229e-6), (-10.0, -7.61985302416053e-23, -7.61840009646481e-22)] {
-        let x = Tensor::full(x, (), DType::F64, &Device::cpu()).unwrap().requires_grad();
+        let x = Tensor::full(x, (), DType::F64, &device()).unwrap().requires_grad();
         let y = x.gelu_erf().unwrap();
         assert!((y.item().unwrap() / value - 1.0).abs() < 1e-13, "{y:?}");
         assert!((grad(&y, &[&x]).unwrap()[0].item().unwrap() / slope - 1.0).abs() < 1e-13);

@@ -4,6 +4,7 @@
 //! f64 results must agree to 1e-10 of the largest entry of the expected tensor (1e-7 where the reference itself
 //! cancels), f32 results to 1e-5, and to 1e-4 in second order.
 
+mod device_support;
 mod oracle_support;
 
 use std::collections::BTreeMap;

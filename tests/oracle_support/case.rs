@@ -6,7 +6,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use strait::io::safetensors::{self, TensorFile};
-use strait::{DType, Device, Tensor};
+use strait::{DType, Tensor};
+
+use crate::device_support::device;
 
 /// Whatever can go wrong in a case, as a sentence.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -73,11 +75,11 @@ impl Case {
     /// A tensor: floats in the precision asked for, integers as they are.
     pub fn tensor(&self, name: &str, precision: Precision) -> Outcome<Tensor> {
         let found = self.file.get(name).ok_or_else(|| format!("the case has no tensor '{name}'"))?;
-        let cpu = Device::cpu();
+        let device = device();
         if found.dtype == DType::I64 {
-            return Ok(Tensor::from_vec(found.to_vec::<i64>()?, found.shape, &cpu)?);
+            return Ok(Tensor::from_vec(found.to_vec::<i64>()?, found.shape, &device)?);
         }
-        let x = Tensor::from_vec(found.to_vec::<f64>()?, found.shape, &cpu)?;
+        let x = Tensor::from_vec(found.to_vec::<f64>()?, found.shape, &device)?;
         Ok(match precision {
             Precision::F64 => x,
             Precision::RoundedF64 => x.to_dtype(DType::F32)?.to_dtype(DType::F64)?,

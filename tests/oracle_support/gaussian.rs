@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use strait::models::{Covariance, DualBeta, DualForm, Vib, VibConfig, VibObjective};
 use strait::nn::Mode;
 use strait::ops::Noise;
-use strait::{Device, Gradient, Rng, Tensor};
+use strait::{Gradient, Rng, Tensor};
 
+use crate::device_support::device;
 use super::Runner;
 use super::case::{Case, Outcome, Precision};
 use super::elementary::reduce;
@@ -55,7 +56,7 @@ fn dual_beta(case: &Case, precision: Precision) -> Outcome<Results> {
     };
     let rates = case.tensor("in.kl", precision)?;
     let betas: Vec<f64> = rates.to_f64_vec()?.into_iter().map(|rate| dual.update(rate)).collect();
-    let betas = Tensor::from_vec(betas, rates.shape(), &Device::cpu())?.to_dtype(precision.dtype())?;
+    let betas = Tensor::from_vec(betas, rates.shape(), &device())?.to_dtype(precision.dtype())?;
     Ok(vec![("out.beta".to_string(), betas)])
 }
 
@@ -78,7 +79,7 @@ fn vib(case: &Case, precision: Precision) -> Outcome<Results> {
         shift: case.number("shift")?,
         dropout: 0.0,
     };
-    let model = Vib::new(config, &mut Rng::new(0), precision.dtype(), &Device::cpu())?;
+    let model = Vib::new(config, &mut Rng::new(0), precision.dtype(), &device())?;
     let params = model.params();
     params.load(&state)?;
     let noise = input("in.eps")?;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use strait::nn::{Mlp, Module, Params, init::Init};
-use strait::{Activation, Device, Gradient, Rng, Tensor};
+use strait::{Activation, Gradient, Rng, Tensor};
 
+use crate::device_support::device;
 use super::case::{Case, Outcome, Precision};
 use super::judge::Results;
 
@@ -35,8 +36,8 @@ pub fn sizes(case: &Case, prefix: &str) -> Outcome<Vec<usize>> {
 
 /// The perceptron `prefix` with the file's weights, and its parameters under their names in the file.
 pub fn mlp(case: &Case, prefix: &str, activation: Activation, precision: Precision) -> Outcome<(Mlp, Params)> {
-    let (cpu, dtype) = (Device::cpu(), precision.dtype());
-    let mlp = Mlp::new(&sizes(case, prefix)?, activation, Init::default(), &mut Rng::new(0), dtype, &cpu)?;
+    let (device, dtype) = (device(), precision.dtype());
+    let mlp = Mlp::new(&sizes(case, prefix)?, activation, Init::default(), &mut Rng::new(0), dtype, &device)?;
     let mut params = Params::default();
     mlp.collect(prefix, &mut params);
     params.load(&weights(case, &[prefix], precision)?)?;

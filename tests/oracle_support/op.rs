@@ -1,7 +1,8 @@
 //! Ops: value, vector-Jacobian product by either path, and second order.
 
-use strait::{Device, Gradient, Tensor};
+use strait::{Gradient, Tensor};
 
+use crate::device_support::device;
 use super::case::{Case, Outcome, Precision};
 use super::judge::Results;
 
@@ -70,7 +71,7 @@ pub fn second_order(case: &Case, precision: Precision, names: &[String], leaves:
     if case.names("grad2.").is_empty() {
         return Ok(Vec::new());
     }
-    let mut slope = Tensor::zeros((), precision.dtype(), &Device::cpu())?;
+    let mut slope = Tensor::zeros((), precision.dtype(), &device())?;
     for (name, gradient) in names.iter().zip(gradients) {
         let direction = case.tensor(&format!("in.v.{name}"), precision)?;
         slope = slope.add(&gradient.mul(&direction)?.sum_all()?)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, RwLock, RwLockReadGuard};
 use std::thread::ThreadId;
 
 use cudarc::driver::sys;
@@ -62,9 +62,10 @@ pub(super) struct Gpu {
     pub(super) checked: AtomicBool,
     pub(super) last: Mutex<LastLaunch>,
     pub(super) multiprocessors: u32,
-    /// Whether a graph is being captured, and the thread that does.
+    /// Whether a graph is being captured.
     pub(super) capturing: AtomicBool,
-    pub(super) capturer: Mutex<Option<ThreadId>>,
+    /// The thread that captures. Others wait: what they launched would become part of the graph.
+    pub(super) capturer: RwLock<Option<ThreadId>>,
     /// Address of what is added to the numbers of draws; 0 for none. Captured graphs have one.
     pub(super) draw_offset: AtomicU64,
 }
@@ -86,6 +87,20 @@ impl Gpu {
             CURRENT.set(self.index);
         }
         Ok(())
+    }
+
+    /// Makes the context current, and keeps graphs from being captured while the result lives. While another thread captures one, waits.
+    pub(super) fn enter(&self) -> Result<RwLockReadGuard<'_, Option<ThreadId>>> {
+        self.bind()?;
+        loop {
+            let capturer = self.capturer.read().unwrap_or_else(|e| e.into_inner());
+            if capturer.is_none_or(|thread| thread == std::thread::current().id()) {
+                return Ok(capturer);
+            }
+            drop(capturer);
+            // Captures take milliseconds, and hardly anybody uses one device from two threads.
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
     }
 
     pub(super) fn stream(&self) -> sys::CUstream {
@@ -121,7 +136,7 @@ impl Gpu {
         if capture::is_capturing() {
             return Err(Error::Capture { op: "synchronize", what: "waiting".into() });
         }
-        self.bind()?;
+        let _open = self.enter()?;
         // SAFETY: the stream lives as long as the process.
         match unsafe { sys::cuStreamSynchronize(self.stream.0) } {
             sys::CUresult::CUDA_SUCCESS => Ok(()),
@@ -179,7 +194,7 @@ impl Gpu {
             last: Mutex::default(),
             multiprocessors,
             capturing: AtomicBool::new(false),
-            capturer: Mutex::default(),
+            capturer: RwLock::default(),
             draw_offset: AtomicU64::new(0),
         })
     }

@@ -36,17 +36,23 @@ unsafe impl Send for Graph {}
 impl Capture {
     /// Begins: what is launched on this thread from now on is noted rather than run.
     pub(crate) fn begin(device: CudaDevice) -> Result<Capture> {
-        let gpu = device.0;
-        gpu.bind()?;
-        if capture::is_capturing() || gpu.capturing.load(Ordering::Relaxed) {
+        if capture::is_capturing() {
             return Err(Error::Capture { op: "capture", what: "a capture".into() });
         }
-        let mut draw_offset = CudaBuffer::new(device, 8)?;
+        let gpu = device.0;
+        // What the step needs is left in the pool.
+        let mut draw_offset = CudaBuffer::fresh(device, 8)?;
         draw_offset.fill(&0u64.to_ne_bytes())?;
+        drop(gpu.enter()?);
+        let mut capturer = gpu.capturer.write().unwrap_or_else(|e| e.into_inner());
+        if capturer.is_some() {
+            return Err(Error::Capture { op: "capture", what: "a second thread's work on the same device".into() });
+        }
         // SAFETY: the stream is our own and not capturing. Other threads' calls of the driver go on undisturbed.
         let code = unsafe { sys::cuStreamBeginCapture_v2(gpu.stream(), sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) };
         check(code, "begin to capture")?;
-        *gpu.capturer.lock().unwrap_or_else(|e| e.into_inner()) = Some(std::thread::current().id());
+        *capturer = Some(std::thread::current().id());
+        drop(capturer);
         gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).begin_capture();
         gpu.capturing.store(true, Ordering::Relaxed);
         gpu.draw_offset.store(draw_offset.ptr().0, Ordering::Relaxed);
@@ -80,10 +86,10 @@ impl Capture {
         gpu.draw_offset.store(0, Ordering::Relaxed);
         gpu.capturing.store(false, Ordering::Relaxed);
         let blocks = gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).end_capture();
-        *gpu.capturer.lock().unwrap_or_else(|e| e.into_inner()) = None;
         let mut graph = std::ptr::null_mut();
         // SAFETY: this thread began the capture.
         let ended = check(unsafe { sys::cuStreamEndCapture(gpu.stream(), &mut graph) }, "capture");
+        *gpu.capturer.write().unwrap_or_else(|e| e.into_inner()) = None;
         (ended.map(|()| graph), blocks, counters)
     }
 }
@@ -118,7 +124,7 @@ impl Graph {
     /// run that was captured.
     pub(crate) fn launch(&mut self, times: u64) -> Result<u64> {
         let gpu = self.device.0;
-        gpu.bind()?;
+        let _open = gpu.enter()?;
         for _ in 0..times {
             // SAFETY: all memory that the graph uses is held for it.
             let code = unsafe { sys::cuGraphLaunch(self.exec, gpu.stream()) };

@@ -70,11 +70,7 @@ pub fn launch<const ENTRY: usize, A: Args>(device: CudaDevice, grid: Grid, args:
         let detail = format!("{}: {x} x {y} x {z} blocks are more than a grid can have", ENTRIES[ENTRY].name);
         return Err(Error::Cuda { action: "launch a kernel", detail });
     }
-    let capturing = gpu.capturing.load(Ordering::Relaxed);
-    if capturing && *gpu.capturer.lock().unwrap_or_else(|e| e.into_inner()) != Some(std::thread::current().id()) {
-        return Err(Error::Capture { op: ENTRIES[ENTRY].name, what: "what another thread launches on the same device".into() });
-    }
-    gpu.bind()?;
+    let open = gpu.enter()?;
     let function = gpu.function(ENTRY)?;
     if grid.shared > SHARED_DEFAULT {
         let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -92,5 +88,6 @@ pub fn launch<const ENTRY: usize, A: Args>(device: CudaDevice, grid: Grid, args:
     if code != sys::CUresult::CUDA_SUCCESS {
         return Err(gpu.fault(code));
     }
-    if gpu.checked.load(Ordering::Relaxed) && !capturing { gpu.synchronize() } else { Ok(()) }
+    drop(open);
+    if gpu.checked.load(Ordering::Relaxed) && !gpu.capturing.load(Ordering::Relaxed) { gpu.synchronize() } else { Ok(()) }
 }

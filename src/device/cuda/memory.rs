@@ -30,8 +30,8 @@ impl CudaBuffer {
         if bytes == 0 {
             return Ok(CudaBuffer { gpu, address: 0, bytes });
         }
-        gpu.bind()?;
         let size = block_size(bytes);
+        let open = gpu.enter()?;
         let mut pool = gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(address) = pool.take(size) {
             return Ok(CudaBuffer { gpu, address, bytes });
@@ -40,6 +40,19 @@ impl CudaBuffer {
             // Its address would be another in every replay. What a step needs is there once the step has run.
             return Err(Error::Capture { op: "alloc", what: format!("an allocation of {bytes} bytes (run the step once before)") });
         }
+        drop((pool, open));
+        CudaBuffer::fresh(device, bytes)
+    }
+
+    /// Memory that was not in the pool.
+    ///
+    /// # Errors
+    /// Out of memory, even after giving back what the pool held.
+    pub(super) fn fresh(device: CudaDevice, bytes: usize) -> Result<CudaBuffer> {
+        let gpu = device.0;
+        gpu.bind()?;
+        let size = block_size(bytes);
+        let mut pool = gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
         let mut address = 0;
         for _ in 0..2 {
             // SAFETY: the context is current; `address` outlives the call.
@@ -83,7 +96,7 @@ impl CudaBuffer {
         if capture::is_capturing() {
             return Err(Error::Capture { op: "copy", what: "a copy from the host's memory".into() });
         }
-        self.gpu.bind()?;
+        let _open = self.gpu.enter()?;
         // SAFETY: the range lies within the allocation; from pageable memory the driver has copied `data` when it returns.
         let code = unsafe { sys::cuMemcpyHtoDAsync_v2(self.address + at as u64, data.as_ptr().cast(), data.len(), self.gpu.stream()) };
         if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.gpu.fault(code)) }
@@ -101,12 +114,13 @@ impl CudaBuffer {
         if capture::is_capturing() {
             return Err(Error::Capture { op: "copy", what: "a look at a tensor's elements".into() });
         }
-        self.gpu.bind()?;
+        let open = self.gpu.enter()?;
         // SAFETY: the range lies within the allocation; `out` is not looked at before the stream is synchronised.
         let code = unsafe { sys::cuMemcpyDtoHAsync_v2(out.as_mut_ptr().cast(), self.address + at as u64, out.len(), self.gpu.stream()) };
         if code != sys::CUresult::CUDA_SUCCESS {
             return Err(self.gpu.fault(code));
         }
+        drop(open);
         self.gpu.synchronize()
     }
 
@@ -119,12 +133,12 @@ impl CudaBuffer {
         if count == 0 {
             return Ok(());
         }
-        self.gpu.bind()?;
         let stream = self.gpu.stream();
         if let Ok(bits) = element.try_into() {
             let grid = Grid::over(count, 256);
             return launch::<{ entry("fill_u64") }, _>(self.device(), grid, (self.ptr(), u64::from_ne_bytes(bits), count as u64));
         }
+        let _open = self.gpu.enter()?;
         // SAFETY: the whole of the allocation is set, element by element.
         let code = unsafe {
             match *element {
@@ -145,6 +159,7 @@ impl CudaBuffer {
         assert!(at + bytes <= self.bytes, "the copy must fit");
         let copy = CudaBuffer::new(self.device(), bytes)?;
         if bytes > 0 {
+            let _open = self.gpu.enter()?;
             // SAFETY: both ranges lie within their allocations.
             let code = unsafe { sys::cuMemcpyDtoDAsync_v2(copy.ptr().0, self.ptr().0 + at as u64, bytes, self.gpu.stream()) };
             check(code, "copy on the device")?;
