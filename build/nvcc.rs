@@ -76,7 +76,8 @@ pub fn embed(nvcc: &Nvcc) -> Result<(), String> {
             writeln!(entries, "    Entry {{ name: {entry:?}, module: {index}, parameters: &[{}] }},", parameters.join(", ")).unwrap();
         }
     }
-    let (major, minor) = modules.first().and_then(|(_, ptx)| release(ptx)).ok_or("kernels/ has no kernels, or nvcc does not say its release")?;
+    let (major, minor) =
+        modules.first().and_then(|(_, ptx)| release(ptx)).ok_or("kernels/ has no kernels, or nvcc does not say its release")?;
     let text = format!(
         "/// One module for each file of `kernels/`.\npub static MODULES: &[Module] = &[\n{rust}];\n\n\
          /// Every kernel.\npub const ENTRIES: &[Entry] = &[\n{entries}];\n\n\
@@ -118,5 +119,11 @@ fn parameter(declaration: &str) -> String {
     }
     let kinds = [(".u64", "U64"), (".b64", "U64"), (".u32", "U32"), (".b32", "U32"), (".f32", "F32"), (".f64", "F64")];
     let kind = kinds.iter().find(|(word, _)| declaration.split_whitespace().any(|w| w == *word));
-    format!("Param::{}", kind.unwrap_or_else(|| panic!("a parameter of a kernel must be a pointer, a number of 4 or 8 bytes, or a structure: {declaration}")).1)
+    format!(
+        "Param::{}",
+        kind.unwrap_or_else(|| panic!(
+            "a parameter of a kernel must be a pointer, a number of 4 or 8 bytes, or a structure: {declaration}"
+        ))
+        .1
+    )
 }

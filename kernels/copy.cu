@@ -36,9 +36,8 @@ __device__ __forceinline__ void store(void* y, uint32_t type, uint64_t at, doubl
   switch (type) {
     case F32: static_cast<float*>(y)[at] = float(v); break;
     case F64: static_cast<double*>(y)[at] = v; break;
-    // By way of f32, as on the CPU.
-    case BF16: static_cast<__nv_bfloat16*>(y)[at] = __float2bfloat16_rn(float(v)); break;
-    case F16: static_cast<__half*>(y)[at] = __float2half_rn(float(v)); break;
+    case BF16: static_cast<__nv_bfloat16*>(y)[at] = __double2bfloat16(v); break;
+    case F16: static_cast<__half*>(y)[at] = __double2half(v); break;
     case I64:
       // 2^63 is not an i64
       static_cast<int64_t*>(y)[at] = v >= 9223372036854775808. ? INT64_MAX : int64_t(limited(v, -9223372036854775808., 9223372036854775808.));

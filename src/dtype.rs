@@ -87,14 +87,45 @@ macro_rules! element {
 
 element!(f32, F32, |v| v as f64, |v| v as f32);
 element!(f64, F64, |v| v, |v| v);
-element!(bf16, BF16, bf16::to_f64, bf16::from_f64);
-element!(f16, F16, f16::to_f64, f16::from_f64);
+element!(bf16, BF16, bf16::to_f64, |v| bf16::from_f32(round_to_odd(v)));
+element!(f16, F16, f16::to_f64, |v| f16::from_f32(round_to_odd(v)));
 element!(i64, I64, |v| v as f64, |v| v as i64);
 element!(u8, U8, |v| v as f64, |v| v as u8);
+
+/// `value` in f32, its last bit set where something was cut off: what is rounded again, to a type of at most 22 bits, is then as if
+/// it had been rounded once. (`half`'s conversions from f64 cut off the lower 32 bits before they round.)
+#[inline(always)]
+fn round_to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    let away = (near as f64).abs() > value.abs();
+    let inexact = near as f64 != value && !value.is_nan();
+    f32::from_bits((near.to_bits() - away as u32) | inexact as u32)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn half<T: Element>(value: f64) -> f64 {
+        T::from_f64(value).to_f64()
+    }
+
+    #[test]
+    fn halves_are_rounded_once_and_to_even() {
+        // just above, at and just below the middle of two neighbours
+        let (low, high, tie) = (236.0 / 256.0, 237.0 / 256.0, 236.5 / 256.0);
+        for step in [f64::EPSILON, f32::EPSILON as f64 / 2.0, 1e-4] {
+            for sign in [1.0, -1.0] {
+                let rounded = [tie - step, tie, tie + step].map(|v| half::<bf16>(sign * v));
+                assert_eq!(rounded, [low, low, high].map(|v: f64| sign * v), "{step}");
+            }
+        }
+        let tie = 1.0 + 2f64.powi(-11);
+        assert_eq!([tie - 1e-15, tie, tie + 1e-15].map(half::<f16>), [1.0, 1.0, 1.0 + 2f64.powi(-10)]);
+        let edges = [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, 1e-320, -1e300];
+        assert_eq!(edges.map(half::<bf16>), [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, 0.0, f64::NEG_INFINITY]);
+        assert!(half::<f16>(f64::NAN).is_nan());
+    }
 
     #[test]
     fn sizes_match_the_rust_types() {

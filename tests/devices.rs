@@ -72,7 +72,8 @@ fn every_op_agrees_with_the_cpu_to_second_order() {
                 assert_eq!((e.shape(), e.dtype(), f.device()), (f.shape(), f.dtype(), gpu), "{}", spec.name);
                 let (e, f) = (e.to_f64_vec().unwrap(), f.to_f64_vec().unwrap());
                 let scale = e.iter().fold(1.0f64, |m, v| m.max(v.abs()));
-                let worst = e.iter().zip(&f).map(|(e, f)| (e - f).abs() / scale).fold(0.0, |m: f64, v| if v > m || v.is_nan() { v } else { m });
+                let worst =
+                    e.iter().zip(&f).map(|(e, f)| (e - f).abs() / scale).fold(0.0, |m: f64, v| if v > m || v.is_nan() { v } else { m });
                 if worst.is_nan() || worst > tolerance {
                     failures.push(format!("{} in {dtype}, result {k}: off by {worst:e}", spec.name));
                 }
@@ -90,9 +91,11 @@ fn random_numbers_are_those_of_the_cpu() {
             let draw = |device: &Device| {
                 let mut rng = Rng::from_state([0x1234_5678_9abc_def0, 7 + (1 << 40)]);
                 let normal = rng.normal([count], dtype, device).unwrap();
-                (bits(&normal), bits(&rng.uniform(-1.0, 2.0, [count], dtype, device).unwrap()))
+                [bits(&normal), bits(&rng.uniform(-1.0, 2.0, [count], dtype, device).unwrap())].concat()
             };
-            assert_eq!(draw(&gpu), draw(&Device::cpu()), "{count} {dtype}");
+            let (found, expected) = (draw(&gpu), draw(&Device::cpu()));
+            let different = (0..2 * count).find(|&i| found[i] != expected[i]);
+            assert_eq!(different, None, "{count} {dtype}: {:?}", different.map(|i| [found[i], expected[i]].map(f64::from_bits)));
         }
     }
 }

@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
 use crate::shape::Layout;
+use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
 use crate::{kernel, ops::cuda};
-use crate::tensor::Tensor;
 
 fn infer(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {
     let (a, b) = (inputs[0], inputs[1]);

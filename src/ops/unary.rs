@@ -8,10 +8,10 @@ use crate::device::cpu::math::Real;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
-#[cfg(feature = "cuda")]
-use crate::{kernel, ops::cuda};
 use crate::ops::spec::{Domain, Spec};
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{kernel, ops::cuda};
 
 /// The shape rule of elementwise functions: a float tensor in, the same out.
 pub(crate) fn same(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {

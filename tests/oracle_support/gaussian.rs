@@ -7,12 +7,12 @@ use strait::nn::Mode;
 use strait::ops::Noise;
 use strait::{Gradient, Rng, Tensor};
 
-use crate::device_support::device;
 use super::Runner;
 use super::case::{Case, Outcome, Precision};
 use super::elementary::reduce;
 use super::judge::Results;
 use super::op::second_order;
+use crate::device_support::device;
 
 /// How cases of a kind are run, if it is one of these.
 pub fn runner(kind: &str) -> Option<Runner> {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use strait::nn::{Mlp, Module, Params, init::Init};
 use strait::{Activation, Gradient, Rng, Tensor};
 
-use crate::device_support::device;
 use super::case::{Case, Outcome, Precision};
 use super::judge::Results;
+use crate::device_support::device;
 
 /// The activation that the hyper-parameter `key` names.
 pub fn activation(case: &Case, key: &str) -> Outcome<Activation> {

@@ -2,9 +2,9 @@
 
 use strait::{Gradient, Tensor};
 
-use crate::device_support::device;
 use super::case::{Case, Outcome, Precision};
 use super::judge::Results;
+use crate::device_support::device;
 
 /// What an op's function sees: the case and its inputs, of which the differentiable ones are tracked.
 pub struct Inputs<'a> {

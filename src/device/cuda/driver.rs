@@ -60,5 +60,8 @@ pub(super) fn load_module(name: &'static str, ptx: &str) -> Result<sys::CUmodule
         return Ok(module);
     }
     let log = CStr::from_bytes_until_nul(&log).map_or(String::new(), |l| l.to_string_lossy().trim().to_string());
-    Err(Error::Cuda { action: "load kernels", detail: format!("{name}: {}{}{log}", describe(code), if log.is_empty() { "" } else { ": " }) })
+    Err(Error::Cuda {
+        action: "load kernels",
+        detail: format!("{name}: {}{}{log}", describe(code), if log.is_empty() { "" } else { ": " }),
+    })
 }

@@ -10,9 +10,9 @@ use cudarc::driver::sys;
 
 use super::args::Ptr;
 use super::driver::{attribute, check, describe, load_module, present};
-use super::ptx::{CUDA_VERSION, ENTRIES, MODULES};
 use super::launch::LastLaunch;
 use super::pool::Pool;
+use super::ptx::{CUDA_VERSION, ENTRIES, MODULES};
 use crate::device::{Device, capture};
 use crate::error::{Error, Result};
 

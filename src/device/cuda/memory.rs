@@ -7,9 +7,9 @@ use cudarc::driver::sys;
 use super::args::Ptr;
 use super::driver::check;
 use super::gpu::{CudaDevice, Gpu};
-use super::ptx::entry;
 use super::launch::{Grid, launch};
 use super::pool::block_size;
+use super::ptx::entry;
 use crate::device::capture;
 use crate::error::{Error, Result};
 

@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_graph_keeps_its_blocks_until_it_is_dropped() {
         let mut pool = Pool::default();
-        [1, 2, 3].map(|address| pool.give_back(address, 512));
+        [1, 2, 3].into_iter().for_each(|address| pool.give_back(address, 512));
         let before = pool.take(512).unwrap();
         pool.begin_capture();
         let first = pool.take(512).unwrap();
