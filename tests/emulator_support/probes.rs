@@ -77,7 +77,7 @@ fn warp(driver: &Driver) {
 fn block(driver: &Driver) {
     let (blocks, threads, n) = (3, 96, 250);
     let x: Vec<f32> = (0..n).map(|i| ((i * 5) % 19) as f32).collect();
-    let y = run(driver, "block", Launch { blocks: [blocks as u32, 1], n: n as i32, ..Launch::one(threads as u32) }, &x);
+    let y = run(driver, "block", Launch { blocks: [blocks as u32, 1], n, ..Launch::one(threads as u32) }, &x);
     assert_eq!((y[0].to_bits(), y[1]), (3, 1.0), "one block is the last");
     for b in 0..blocks {
         let part: Vec<i64> = (b * threads..(b + 1) * threads).map(|i| x.get(i).map_or(0, |v| *v as i64)).collect();
