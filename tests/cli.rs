@@ -185,6 +185,8 @@ fn mistakes_are_told_apart() {
     expect(&["train", "vib", "--config", "typo.toml"], &["typo.toml", "unknown field `epoch`"]);
     expect(&["train", "vib", "--set", "batch=0"], &["batch = 0", "at least 1"]);
     expect(&["train", "vib", "--set", "batch=many"], &["batch", "many"]);
+    expect(&["train", "infovae", "--set", "lambda=0.5"], &["alpha + lambda - 1 = -0.5", "maximise", "raise lambda"]);
+    expect(&["train", "infovae", "--set", "alpha=2"], &["alpha = 2", "maximise"]);
     expect(&["train", "vib", "--data", "mnist:empty"], &["empty", "train-images"]);
     expect(&["train", "vib", "--data", "not.npy"], &["not.npy", "npy"]);
     expect(&["train", "vib", "--data", "absent.npy"], &["absent.npy"]);

@@ -144,6 +144,16 @@ impl Mixture {
     }
 }
 
+/// `n` numbers of this draw: -1 or 1, equally likely, with standard deviation 1e-5 (Zhao, Song and Ermon 2019, figure 1, as
+/// in their code).
+pub fn two_points(n: usize, draw: Draw) -> Vec<f32> {
+    let point = |i| {
+        let ([u, _], [noise, _]) = numbers(draw, i);
+        ((if u < 0.5 { -1.0 } else { 1.0 }) + 1e-5 * noise) as f32
+    };
+    (0..n as u64).map(point).collect()
+}
+
 impl fmt::Display for PointSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -232,6 +242,15 @@ mod tests {
         let expected = -25f64.ln() - (TAU * grid.deviation * grid.deviation).ln();
         assert!((grid.log_density(grid.means[7]) - expected).abs() < 1e-12);
         assert!(grid.log_density([1e3, 0.0]).is_finite());
+    }
+
+    #[test]
+    fn two_points_have_the_promised_spread() {
+        let points = two_points(10_000, DRAW);
+        let right = points.iter().filter(|x| **x > 0.0).count() as f64;
+        let square: f64 = points.iter().map(|x| f64::from(x.abs() - 1.0).powi(2)).sum::<f64>() / 1e4;
+        assert!((right / 1e4 - 0.5).abs() < 0.02 && (square.sqrt() / 1e-5 - 1.0).abs() < 0.03, "{right} {square}");
+        assert_eq!(two_points(10, DRAW), points[..10]);
     }
 
     #[test]

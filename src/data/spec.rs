@@ -26,6 +26,8 @@ pub enum DataSpec {
     Safetensors(PathBuf),
     /// `25gaussians`, `8gaussians`, `swissroll`, `2gaussians` or `2moons`: points in the plane.
     Points(PointSet),
+    /// `2points`: -1 and 1 on a line, see [`super::points::two_points`].
+    TwoPoints,
 }
 
 /// A line of `strait data list`.
@@ -46,7 +48,7 @@ pub struct Source {
 }
 
 /// Every kind of data that [`DataSpec`] can name.
-pub const SOURCES: [Source; 7] = [
+pub const SOURCES: [Source; 8] = [
     Source {
         spec: "digits",
         name: "UCI optical recognition of handwritten digits",
@@ -95,6 +97,14 @@ pub const SOURCES: [Source; 7] = [
         sizes: "as many points as are asked for, 2 numbers each; for models of points",
         source: "as in I. Gulrajani et al. 2017, \"Improved training of Wasserstein GANs\", X. B. Peng et al. 2019 (2gaussians), and \
                  scikit-learn (2moons)",
+        licence: "none needed",
+        get: "made by this program from the run's seed",
+    },
+    Source {
+        spec: "2points",
+        name: "-1 and 1 on a line, with standard deviation 1e-5",
+        sizes: "as many numbers as are asked for; for infovae",
+        source: "S. Zhao, J. Song and S. Ermon 2019, \"InfoVAE: balancing learning and inference in variational autoencoders\"",
         licence: "none needed",
         get: "made by this program from the run's seed",
     },
@@ -148,9 +158,9 @@ impl DataSpec {
             DataSpec::Cifar10(folder) => files::load_cifar10(folder),
             DataSpec::Npy(path) => files::load_npy(path),
             DataSpec::Safetensors(path) => files::load_safetensors(path),
-            DataSpec::Points(set) => Err(Error::BadConfig {
+            DataSpec::Points(_) | DataSpec::TwoPoints => Err(Error::BadConfig {
                 key: "data".into(),
-                found: format!("'{set}', points in the plane"),
+                found: format!("'{self}', points without end"),
                 expected: "images for this model: digits, mnist:DIR or another of `strait data list`".into(),
             }),
         }
@@ -167,6 +177,7 @@ impl fmt::Display for DataSpec {
             DataSpec::Cifar10(folder) => write!(f, "cifar10:{}", folder.display()),
             DataSpec::Npy(path) | DataSpec::Safetensors(path) => write!(f, "{}", path.display()),
             DataSpec::Points(set) => f.write_str(set.name()),
+            DataSpec::TwoPoints => f.write_str("2points"),
         }
     }
 }
@@ -180,6 +191,7 @@ impl FromStr for DataSpec {
         }
         match text.split_once(':') {
             None if text == "digits" => return Ok(DataSpec::Digits),
+            None if text == "2points" => return Ok(DataSpec::TwoPoints),
             Some(("mnist", folder)) if !folder.is_empty() => return Ok(DataSpec::Mnist(folder.into())),
             Some(("fashion-mnist", folder)) if !folder.is_empty() => return Ok(DataSpec::FashionMnist(folder.into())),
             Some(("stacked-mnist", folder)) if !folder.is_empty() => return Ok(DataSpec::StackedMnist(folder.into())),
@@ -198,7 +210,7 @@ impl FromStr for DataSpec {
                 found: format!("'{text}'"),
                 expected: format!(
                     "digits, mnist:DIR, fashion-mnist:DIR, stacked-mnist:DIR, cifar10:DIR, a file that ends in .npy or .safetensors, or \
-                     one of {}",
+                     one of {}, 2points",
                     PointSet::ALL.map(PointSet::name).join(", ")
                 ),
             })
@@ -219,6 +231,7 @@ mod tests {
             ("stacked-mnist:x", DataSpec::StackedMnist("x".into())),
             ("25gaussians", DataSpec::Points(PointSet::Gaussians25)),
             ("2moons", DataSpec::Points(PointSet::TwoMoons)),
+            ("2points", DataSpec::TwoPoints),
             ("cifar10:.", DataSpec::Cifar10(".".into())),
             ("some/Faces.NPY", DataSpec::Npy("some/Faces.NPY".into())),
             ("x.npy.gz", DataSpec::Npy("x.npy.gz".into())),

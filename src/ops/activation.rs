@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::device::cpu::elementwise;
 use crate::device::cpu::math::Real;
 use crate::dispatch_float;
@@ -17,7 +19,8 @@ use crate::{
 };
 
 /// An elementwise function after a layer, whose derivative can be had from its output.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// None.
     #[default]

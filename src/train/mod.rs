@@ -26,6 +26,7 @@
 
 mod batches;
 mod checkpoint;
+mod infovae;
 mod means;
 mod network;
 mod registry;
@@ -38,6 +39,7 @@ mod vib;
 
 pub use batches::Batches;
 pub use checkpoint::{Checkpoint, load_tensors, named};
+pub use infovae::{Binarization, InfoVaeSettings, InfoVaeTrainer};
 pub use means::Means;
 pub use network::Network;
 pub use registry::{FAMILIES, Family, SweepRow, family, family_of, preset};

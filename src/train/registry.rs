@@ -1,5 +1,6 @@
 //! The families of models, each with its presets: the one place that knows them all.
 
+use super::infovae::InfoVaeSettings;
 use super::settings::{Settings, bad};
 use super::trainer::{Trainer, Values};
 use super::vdb::VdbSettings;
@@ -36,6 +37,19 @@ pub const FAMILIES: &[Family] = &[
         "vgan-cifar-wgangp",
         "vgan-cifar-vgan-gp-as-code",
         "vgan-cifar-vgan-gp-as-paper",
+    ]),
+    Family::of::<InfoVaeSettings>(presets![
+        "infovae-digits",
+        "infovae-mnist-elbo",
+        "infovae-mnist-mmd-rbf",
+        "infovae-mnist-mmd-imq",
+        "infovae-mnist-js",
+        "infovae-mnist-stein",
+        "infovae-mnist-mmd-as-paper",
+        "infovae-mnist-mmd-as-code",
+        "infovae-mog1d",
+        "infovae-mog1d-elbo",
+        "infovae-mog1d-as-code",
     ]),
 ];
 

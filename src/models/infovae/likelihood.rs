@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::rng::Draw;
 use crate::tensor::Tensor;
 
 /// Where softplus is 1, so that a raw scale of 0 means a standard deviation of about 1.
@@ -79,6 +80,20 @@ impl Decoded {
         match self.likelihood {
             Likelihood::Bernoulli => self.raw.sigmoid(),
             _ => Ok(self.raw.clone()),
+        }
+    }
+
+    /// A draw of the pixels [rows, pixels]; of a Bernoulli its probabilities.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn sample(&self, draw: Draw) -> Result<Tensor> {
+        let noise = || draw.normal(self.raw.shape(), self.raw.dtype(), &self.raw.device());
+        match (self.likelihood, &self.sigma) {
+            (Likelihood::Bernoulli, _) => self.mean(),
+            (Likelihood::Gaussian { sigma }, _) => self.raw.add(&noise()?.affine(sigma, 0.0)?),
+            (_, Some(sigma)) => self.raw.add(&noise()?.mul(sigma)?),
+            (_, None) => unreachable!("a learned standard deviation comes with the decoder's output"),
         }
     }
 

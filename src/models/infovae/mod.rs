@@ -37,6 +37,21 @@ pub enum Scale {
     Sigmoid(f64),
 }
 
+impl Scale {
+    /// Checks the number.
+    ///
+    /// # Errors
+    /// A smallest sigma that is not between 0 and 1.
+    pub fn validate(self) -> Result<()> {
+        match self {
+            Scale::Sigmoid(floor) if !(floor > 0.0 && floor < 1.0) => {
+                Err(Error::OutOfRange { op: "infovae", name: "smallest sigma", value: floor, expected: "between 0 and 1" })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The architecture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfoVaeConfig {
@@ -129,11 +144,7 @@ impl InfoVae {
         if k == 0 {
             return Err(Error::OutOfRange { op: "infovae", name: "latent", value: 0.0, expected: "at least 1" });
         }
-        if let Scale::Sigmoid(floor) = config.scale
-            && !(floor > 0.0 && floor < 1.0)
-        {
-            return Err(Error::OutOfRange { op: "infovae", name: "smallest sigma", value: floor, expected: "between 0 and 1" });
-        }
+        config.scale.validate()?;
         config.likelihood.validate()?;
         let encoder = config.architecture.encoder(config.image, 2 * k, rng, dtype, device)?;
         let decoder = config.architecture.decoder(k, config.image, config.likelihood.outputs(), rng, dtype, device)?;

@@ -1,5 +1,7 @@
 //! Encoders and decoders.
 
+use serde::{Deserialize, Serialize};
+
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -14,13 +16,15 @@ const HALVING: ConvOptions = ConvOptions { stride: [2, 2], padding: [1, 1], dila
 const LEAKY: Activation = Activation::LeakyRelu(0.1);
 
 /// The networks on both sides of the code.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"mlp\", hidden = [512] }")]
 pub enum Architecture {
     /// Perceptrons: these hidden layers in the encoder, the same in reverse in the decoder.
     Mlp {
         /// Widths.
         hidden: Vec<usize>,
         /// After every hidden layer.
+        #[serde(default = "relu")]
         activation: Activation,
     },
     /// As the InfoVAE's author has it: two 4x4 convolutions of stride 2 and a fully connected layer, mirrored in the decoder; leaky ReLUs
@@ -33,13 +37,21 @@ pub enum Architecture {
     },
 }
 
+fn relu() -> Activation {
+    Activation::Relu
+}
+
 impl Architecture {
     /// The author's sizes for 28 x 28 pixels.
     pub fn dcgan() -> Architecture {
         Architecture::Dcgan { channels: [64, 128], hidden: 1024 }
     }
 
-    fn validate(&self, image: [usize; 3]) -> Result<()> {
+    /// Checks the sizes against those of an image.
+    ///
+    /// # Errors
+    /// One is 0, or a side of the image is no multiple of 4 where convolutions halve it twice.
+    pub fn validate(&self, image: [usize; 3]) -> Result<()> {
         let sizes = match self {
             Architecture::Mlp { hidden, .. } => hidden.clone(),
             Architecture::Dcgan { channels, hidden } => vec![channels[0], channels[1], *hidden],

@@ -1,0 +1,141 @@
+//! What is reported of an InfoVAE.
+
+use super::source::Part;
+use super::{InfoVaeTrainer, Source};
+use crate::data::DataSpec;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::metrics::{ImageQuality, ImportanceWeights, active_units, aggregate_log_det, mutual_information};
+use crate::models::infovae::{KernelFamily, LatentDivergence, PriorSample};
+use crate::ops::Noise;
+use crate::rng::{Draw, Rng};
+use crate::tensor::Tensor;
+use crate::train::Values;
+
+/// Codes that take part in figures whose work grows with their square.
+const PAIRED: usize = 1000;
+/// Largest number of codes that are decoded at once.
+const DECODED: usize = 5000;
+/// Variance of a code's mean above which a unit counts as active (Burda, Grosse and Salakhutdinov 2016).
+const ACTIVE: f64 = 0.01;
+
+/// All codes of a part, and the means of the loss's parts.
+pub(super) struct Judged {
+    /// Of q(z|x) [rows, k].
+    pub mean: Tensor,
+    /// Of q(z|x) [rows, k].
+    pub variance: Tensor,
+    /// One code for each row [rows, k].
+    pub z: Tensor,
+    /// Empty where there are none.
+    pub labels: Vec<i64>,
+    reconstruction: f64,
+    rate: f64,
+}
+
+impl InfoVaeTrainer {
+    fn seed(&self) -> u64 {
+        self.settings.seed ^ 0x7e57
+    }
+
+    /// Encodes and decodes a part with one code for each example.
+    pub(super) fn judge(&self, part: Part) -> Result<Judged> {
+        let mut rng = Rng::new(self.seed());
+        let (mut parts, mut labels, mut sums) = ([const { Vec::new() }; 3], Vec::new(), [0.0; 3]);
+        for (x, own) in self.source.part(part, usize::MAX, self.seed(), &self.device)? {
+            let encoded = self.model.encode(&x)?;
+            let z = encoded.sample(1, Noise::Draw(rng.draw()))?.0.reshape(encoded.mean.shape())?;
+            let rows = x.dims()[0] as f64;
+            let distortion = self.model.decode(&z)?.negative_log_likelihood(&x)?.mean_all()?.item()?;
+            for (sum, value) in sums.iter_mut().zip([distortion, encoded.kl()?.mean_all()?.item()?, 1.0]) {
+                *sum += value * rows;
+            }
+            for (all, tensor) in parts.iter_mut().zip([encoded.mean.detach(), encoded.sigma.detach().square()?, z.detach()]) {
+                all.push(tensor);
+            }
+            labels.extend(own);
+        }
+        let [mean, variance, z] = parts.map(|all| Tensor::concat(&all.iter().collect::<Vec<_>>(), 0));
+        let [distortion, rate, rows] = sums;
+        Ok(Judged { mean: mean?, variance: variance?, z: z?, labels, reconstruction: distortion / rows, rate: rate / rows })
+    }
+
+    /// The figures of a part, each name after `prefix`.
+    pub(super) fn figures_of(&self, part: Part, prefix: &str) -> Result<Values> {
+        let judged = self.judge(part)?;
+        let few = |x: &Tensor| x.narrow(0, 0, x.dims()[0].min(PAIRED));
+        let (mean, variance, z) = (few(&judged.mean)?, few(&judged.variance)?, few(&judged.z)?);
+        let mut rng = Rng::new(self.seed()).split();
+        let prior = PriorSample::draw(z.dims()[0], z.dims()[1], &mut rng, z.dtype(), &self.device)?;
+        let mmd2 = LatentDivergence::mmd(KernelFamily::Rbf).measure(&z, &prior, None)?.estimate.item()?;
+        let information = mutual_information(&mean, &variance, rng.draw())?;
+        let values = [
+            ("elbo_nats", -judged.reconstruction - judged.rate),
+            ("reconstruction_nats", judged.reconstruction),
+            ("rate_nats", judged.rate),
+            ("mmd2", mmd2),
+            ("log_det_nats", aggregate_log_det(&judged.mean, &judged.variance)?),
+            ("information_nats", information.information),
+            ("marginal_kl_nats", information.marginal_kl),
+            ("active_units", active_units(&judged.mean, ACTIVE)? as f64),
+        ];
+        Ok(values.map(|(name, value)| (format!("{prefix}{name}"), value)).to_vec())
+    }
+
+    /// `-log p(x)` in nats, by importance sampling, and its standard error over the first examples of a part.
+    pub(super) fn negative_log_likelihood(&self, part: Part, prefix: &str) -> Result<Values> {
+        let s = &self.settings;
+        if s.importance_samples == 0 {
+            return Ok(Values::new());
+        }
+        let most = if s.importance_images == 0 { usize::MAX } else { s.importance_images };
+        let samples_at_once = s.importance_samples.min(DECODED);
+        let rows_at_once = (DECODED / samples_at_once).max(1);
+        let (mut rng, mut rows) = (Rng::new(self.seed()).split(), Vec::new());
+        for (x, _) in self.source.part(part, most, self.seed(), &self.device)? {
+            for first in (0..x.dims()[0]).step_by(rows_at_once) {
+                let x = x.narrow(0, first, rows_at_once.min(x.dims()[0] - first))?.contiguous()?;
+                let mut weights = ImportanceWeights::new(x.dims()[0]);
+                for done in (0..s.importance_samples).step_by(samples_at_once) {
+                    let samples = samples_at_once.min(s.importance_samples - done);
+                    weights.add(&self.model.log_weights(&x, samples, Noise::Draw(rng.draw()))?.detach())?;
+                }
+                rows.extend(weights.log_likelihood()?.rows);
+            }
+        }
+        let n = rows.len() as f64;
+        let mean = rows.iter().sum::<f64>() / n;
+        let spread = rows.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        Ok(vec![(format!("{prefix}nll_nats"), -mean), (format!("{prefix}nll_standard_error_nats"), (spread / n).sqrt())])
+    }
+
+    /// How generated images look to a classifier of the data, next to the test images. Without labels there is none.
+    pub(super) fn quality(&self) -> Result<Values> {
+        let count = self.settings.judged_images;
+        let Source::Images { data, .. } = &self.source else { return Ok(Values::new()) };
+        if count == 0 || data.classes == 0 {
+            return Ok(Values::new());
+        }
+        let [channels, height, width] = data.image;
+        let judge = ImageQuality::new(&self.settings.data.parse::<DataSpec>()?, usize::MAX, &self.device)?;
+        let images = self.generate(count, self.seed())?.clamp(0.0, 1.0)?.affine(2.0, -1.0)?;
+        let values = judge.judge(&images.reshape([count, channels, height, width])?)?.values();
+        Ok(values.into_iter().map(|(name, value)| (format!("samples_{name}"), value)).collect())
+    }
+
+    /// Draws codes from the prior and decodes them: the means of images; points with their noise.
+    pub(super) fn generate(&self, count: usize, seed: u64) -> Result<Tensor> {
+        let mut rng = Rng::new(seed);
+        let z = rng.normal([count, self.settings.latent], DType::F32, &self.device)?;
+        self.decode(&z, rng.draw())
+    }
+
+    /// Decodes codes [rows, k]: the means of images; points with noise of this draw.
+    pub(super) fn decode(&self, z: &Tensor, draw: Draw) -> Result<Tensor> {
+        let decoded = self.model.decode(z)?;
+        match self.source {
+            Source::Images { .. } => Ok(decoded.mean()?.detach()),
+            _ => Ok(decoded.sample(draw)?.detach()),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Training of InfoVAE.
+
+mod evaluate;
+mod report;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use settings::{Binarization, InfoVaeSettings};
+
+use self::source::{Part, Source};
+use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
+use crate::data::Range;
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::models::infovae::{InfoVae, InfoVaeObjective, LatentCritic, PriorSample};
+use crate::ops::Noise;
+use crate::optim::{Algorithm, clip_grad_norm};
+use crate::report::Drawing;
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// Samples in the pictures over time.
+const SHOWN: usize = 64;
+
+/// The training of an InfoVAE: data, model, the critic of an adversarial divergence, and what changes from step to step.
+#[derive(Debug)]
+pub struct InfoVaeTrainer {
+    settings: InfoVaeSettings,
+    objective: InfoVaeObjective,
+    device: Device,
+    source: Source,
+    model: InfoVae,
+    network: Network,
+    critic: Option<(LatentCritic, Network)>,
+    rng: Rng,
+    /// Over the steps since the last evaluation began.
+    means: Means<4>,
+}
+
+impl InfoVaeTrainer {
+    /// A run at its beginning. Loads the data.
+    ///
+    /// # Errors
+    /// A setting is out of range; the data cannot be loaded, or do not fit.
+    pub fn new(settings: InfoVaeSettings, device: &Device) -> Result<InfoVaeTrainer> {
+        let mut rng = Rng::new(settings.seed);
+        let mut weights = rng.split();
+        let [order_key, _] = rng.split().state();
+        let source = Source::load(&settings.data, settings.train_images, settings.binarization, settings.batch, order_key)?;
+        let model = InfoVae::new(settings.config(source.shape()), &mut weights, DType::F32, device)?;
+        let network = Network::new(model.params(), settings.optimizer, settings.ema_decay)?;
+        let objective = settings.objective()?;
+        let critic = if objective.needs_critic() {
+            let critic = LatentCritic::new(settings.latent, &settings.critic_hidden, &mut weights, DType::F32, device)?;
+            let network = Network::new(critic.params(), Algorithm::Adam { beta1: 0.5, beta2: 0.999, epsilon: 1e-8 }, 0.0)?;
+            Some((critic, network))
+        } else {
+            None
+        };
+        let means = Means::new(["train_loss", "train_reconstruction_nats", "train_rate_nats", "train_divergence"]);
+        Ok(InfoVaeTrainer { settings, objective, device: *device, source, model, network, critic, rng, means })
+    }
+
+    fn prior(&mut self, rows: usize) -> Result<PriorSample> {
+        let rows = if self.settings.prior_samples == 0 { rows } else { self.settings.prior_samples };
+        PriorSample::draw(rows, self.settings.latent, &mut self.rng, DType::F32, &self.device)
+    }
+
+    /// Trains the critic, if there is one, on these codes; returns the loss in nats and the gradient's norm that it had at first.
+    fn critic_step(&mut self, z: &Tensor, rows: usize) -> Result<Option<[f64; 2]>> {
+        let mut first = None;
+        for _ in 0..if self.critic.is_some() { self.settings.critic_steps } else { 0 } {
+            let prior = self.prior(rows)?;
+            let Some((critic, network)) = &mut self.critic else { break };
+            let loss = critic.loss(z, &prior)?;
+            let (value, gradients) = (loss.item()?, network.gradients(&loss)?);
+            drop(loss);
+            if first.is_none() {
+                first = Some([value, clip_grad_norm(&gradients, f64::INFINITY)?.1]);
+            }
+            network.apply(&gradients, self.settings.critic_learning_rate)?;
+        }
+        Ok(first)
+    }
+}
+
+impl Trainer for InfoVaeTrainer {
+    fn plan(&self) -> Plan {
+        let s = &self.settings;
+        Plan {
+            steps: s.steps,
+            steps_per_epoch: self.source.steps_per_epoch(),
+            examples_per_step: s.batch as u64,
+            evaluate_every: s.evaluate_every,
+            checkpoint_every: s.checkpoint_every,
+            shown: SHOWN,
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.source.describe()
+    }
+
+    fn step(&mut self, done: u64) -> Result<StepStats> {
+        if done.is_multiple_of(self.settings.evaluate_every) {
+            self.means.clear();
+        }
+        let x = self.source.batch(done, self.settings.batch, &mut self.rng, &self.device)?;
+        let (rows, noise) = (x.dims()[0], Noise::Draw(self.rng.draw()));
+        let prior = self.prior(rows)?;
+        let critic = self.critic.as_ref().map(|(critic, _)| critic);
+        let loss = self.model.loss(&x, &self.objective, noise, &prior, critic)?;
+        let [total, reconstruction, rate] = [loss.loss.item()?, loss.reconstruction.item()?, loss.kl.item()?];
+        let divergence = loss.divergence.as_ref().map(|d| d.estimate.item()).transpose()?;
+        let gradients = self.network.gradients(&loss.loss)?;
+        let z = loss.z.detach();
+        drop(loss);
+        let norm = clip_grad_norm(&gradients, f64::INFINITY)?.1;
+        self.network.apply(&gradients, self.settings.schedule.value(self.settings.learning_rate, done))?;
+        let critic = self.critic_step(&z, rows)?;
+        self.means.add([total, reconstruction, rate, divergence.unwrap_or(0.0)], rows as f64);
+        let mut stats = vec![("loss", total), ("reconstruction_nats", reconstruction), ("rate_nats", rate)];
+        stats.extend(divergence.map(|d| ("divergence", d)));
+        stats.push(("gradient_norm", norm));
+        if let Some([loss, norm]) = critic {
+            stats.extend([("critic_loss_nats", loss), ("critic_gradient_norm", norm)]);
+        }
+        Ok(StepStats(stats))
+    }
+
+    /// Means over the steps since the last evaluation, then the test part; after the last step also its log likelihood, the same of
+    /// the images that were trained on, and how a classifier sees generated images.
+    fn evaluate(&self, done: u64) -> Result<Values> {
+        self.network.averaged(|| {
+            let weighed = self.objective.divergence_weight() > 0.0;
+            let mut values: Values = self.means.values().filter(|(name, _)| weighed || name != "train_divergence").collect();
+            values.extend(self.figures_of(Part::Test, "test_")?);
+            if done >= self.settings.steps {
+                values.extend(self.negative_log_likelihood(Part::Test, "test_")?);
+                if let Source::Images { .. } = self.source {
+                    values.extend(self.figures_of(Part::Train, "train_part_")?);
+                    values.extend(self.negative_log_likelihood(Part::Train, "train_part_")?);
+                    values.extend(self.quality()?);
+                }
+            }
+            Ok(values)
+        })
+    }
+
+    fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
+        let mut state = vec![
+            ("model", State::Network(&mut self.network)),
+            ("rng", State::Rng(&mut self.rng)),
+            ("means", State::Numbers(self.means.state())),
+        ];
+        if let Some((_, network)) = &mut self.critic {
+            state.push(("critic", State::Network(network)));
+        }
+        state
+    }
+
+    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
+        report::figures(values, self)
+    }
+
+    fn headline(&self, values: &[(String, f64)]) -> String {
+        report::headline(values)
+    }
+
+    fn sample(&self, count: usize, seed: u64) -> Result<Samples> {
+        let x = self.network.averaged(|| self.generate(count, seed))?;
+        Ok(match &self.source {
+            Source::Images { data, .. } => {
+                let [c, h, w] = data.image;
+                Samples::Images { images: x.reshape([count, c, h, w])?, range: Range::Unit }
+            }
+            Source::Points(set) => {
+                let reach = set.reach();
+                Samples::Points { points: x, window: [-reach, reach, -reach, reach] }
+            }
+            Source::TwoPoints => Samples::Points { points: x, window: [-2.0, 2.0, -1.0, 1.0] },
+        })
+    }
+
+    fn draw(&self, drawing: &mut Drawing) -> Result<()> {
+        self.network.averaged(|| report::draw(self, drawing))
+    }
+}

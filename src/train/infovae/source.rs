@@ -1,0 +1,175 @@
+//! What an InfoVAE is trained on: images, or points without end.
+
+use super::settings::Binarization;
+use crate::data::{DataSpec, Dataset, PointSet, Range, Split, points};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::rng::{Draw, Rng};
+use crate::tensor::Tensor;
+use crate::train::Batches;
+
+/// Points that stand for the test part of a distribution.
+const TEST_POINTS: usize = 2000;
+/// Images at a time in evaluation.
+const ROWS: usize = 500;
+
+/// Where examples come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// Images, of which the first few may be all that is trained on.
+    Images { data: Box<Dataset>, batches: Batches, train: usize, binarization: Binarization },
+    /// Points in the plane.
+    Points(PointSet),
+    /// -1 and 1.
+    TwoPoints,
+}
+
+/// A part of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Train,
+    Test,
+}
+
+impl Source {
+    /// Loads the data. `train` images are trained on, all if it is 0.
+    pub fn load(spec: &str, train: usize, binarization: Binarization, batch: usize, key: u64) -> Result<Source> {
+        let spec: DataSpec = spec.parse()?;
+        if let Some(set) = spec.points() {
+            return Ok(Source::Points(set));
+        }
+        if spec == DataSpec::TwoPoints {
+            return Ok(Source::TwoPoints);
+        }
+        let data = Box::new(spec.load()?);
+        if train > data.train.len() {
+            let expected = "at most as many as the training part has";
+            return Err(Error::OutOfRange { op: "infovae", name: "train_images", value: train as f64, expected });
+        }
+        let train = if train == 0 { data.train.len() } else { train };
+        Ok(Source::Images { batches: Batches::new(train, batch, key).whole(), data, train, binarization })
+    }
+
+    /// One line about it.
+    pub fn describe(&self) -> String {
+        match self {
+            Source::Images { data, train, .. } if *train < data.train.len() => format!("{data}; trained on the first {train}"),
+            Source::Images { data, .. } => data.to_string(),
+            Source::Points(set) => format!("{set}: points in the plane, drawn anew in each step"),
+            Source::TwoPoints => "2points: -1 and 1, drawn anew in each step".into(),
+        }
+    }
+
+    /// Channels, height and width; points are rows.
+    pub fn shape(&self) -> [usize; 3] {
+        match self {
+            Source::Images { data, .. } => data.image,
+            Source::Points(_) => [1, 1, 2],
+            Source::TwoPoints => [1, 1, 1],
+        }
+    }
+
+    /// Steps of an epoch; 0 for points.
+    pub fn steps_per_epoch(&self) -> u64 {
+        if let Source::Images { batches, .. } = self { batches.per_epoch() } else { 0 }
+    }
+
+    /// The examples [rows, pixels] of the step after `done` others.
+    pub fn batch(&mut self, done: u64, rows: usize, rng: &mut Rng, device: &Device) -> Result<Tensor> {
+        match self {
+            Source::Images { data, batches, binarization, .. } => {
+                let change = |images: &mut [f32]| binarize(images, *binarization, rng);
+                Ok(batches.load(&data.train, done, Range::Unit, change, device)?.0)
+            }
+            _ => self.points(rows, rng.draw(), device),
+        }
+    }
+
+    fn points(&self, rows: usize, draw: Draw, device: &Device) -> Result<Tensor> {
+        match self {
+            Source::Points(set) => Tensor::from_slice(set.sample(rows, draw).as_flattened(), [rows, 2], device),
+            _ => Tensor::from_slice(&points::two_points(rows, draw), [rows, 1], device),
+        }
+    }
+
+    /// The first `most` examples of a part, a few at a time [rows, pixels], with their labels, which points in the plane have not.
+    /// What is random depends on the seed alone.
+    pub fn part(&self, part: Part, most: usize, seed: u64, device: &Device) -> Result<Vec<(Tensor, Vec<i64>)>> {
+        let mut rng = Rng::new(seed);
+        let Source::Images { data, train, binarization, .. } = self else {
+            let x = self.points(TEST_POINTS.min(most), rng.draw(), device)?;
+            let labels = match self {
+                Source::TwoPoints => x.to_vec::<f32>()?.iter().map(|&x| i64::from(x > 0.0)).collect(),
+                _ => Vec::new(),
+            };
+            return Ok(vec![(x, labels)]);
+        };
+        let (split, rows): (&Split, usize) = match part {
+            Part::Train => (&data.train, *train),
+            Part::Test => (&data.test, data.test.len()),
+        };
+        let indices: Vec<u32> = (0..rows.min(most) as u32).collect();
+        indices
+            .chunks(ROWS)
+            .map(|indices| {
+                let (mut images, mut labels) = (Vec::new(), Vec::new());
+                split.batch(indices, Range::Unit, &mut images, &mut labels)?;
+                binarize(&mut images, *binarization, &mut rng);
+                Ok((Tensor::from_slice(&images, [indices.len(), data.pixels()], device)?, labels))
+            })
+            .collect()
+    }
+}
+
+fn binarize(images: &mut [f32], how: Binarization, rng: &mut Rng) {
+    match how {
+        Binarization::Gray => {}
+        Binarization::Rounded => images.iter_mut().for_each(|v| *v = if *v >= 0.5 { 1.0 } else { 0.0 }),
+        Binarization::Sampled => {
+            let draw = rng.draw();
+            // a uniform below 2^32 as a word: 0 is never drawn as 1, and 1 always
+            let below = |v: f32, i: usize| f64::from(draw.word(i as u64)) < f64::from(v) * 4_294_967_296.0;
+            images.iter_mut().enumerate().for_each(|(i, v)| *v = if below(*v, i) { 1.0 } else { 0.0 });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_become_zeros_and_ones_of_the_right_mean() {
+        let mut rng = Rng::new(1);
+        let gray: Vec<f32> = (0..30_000).map(|i| [0.0, 0.3, 1.0][i % 3]).collect();
+        let mut sampled = gray.clone();
+        binarize(&mut sampled, Binarization::Sampled, &mut rng);
+        assert!(sampled.iter().all(|v| *v == 0.0 || *v == 1.0));
+        let mean = |at: usize| sampled.iter().skip(at).step_by(3).sum::<f32>() / 10_000.0;
+        assert!(mean(0) == 0.0 && (mean(1) - 0.3).abs() < 0.02 && mean(2) == 1.0);
+        let mut again = gray.clone();
+        binarize(&mut again, Binarization::Sampled, &mut rng);
+        assert_ne!(again, sampled);
+        let mut rounded = vec![0.0, 0.49, 0.5, 1.0];
+        binarize(&mut rounded, Binarization::Rounded, &mut rng);
+        assert_eq!(rounded, [0.0, 0.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn parts_are_the_same_every_time_and_training_keeps_to_its_images() {
+        let cpu = Device::cpu();
+        let mut source = Source::load("digits", 7, Binarization::Sampled, 3, 5).unwrap();
+        let test = |seed| source.part(Part::Test, 600, seed, &cpu).unwrap();
+        let rows: Vec<usize> = test(1).iter().map(|(x, labels)| x.dims()[0].min(labels.len())).collect();
+        assert_eq!(rows, [500, 100]);
+        let values = |seed| test(seed)[1].0.to_vec::<f32>().unwrap();
+        assert!(values(1) == values(1) && values(1) != values(2));
+        assert_eq!(source.part(Part::Train, 600, 1, &cpu).unwrap()[0].0.dims()[0], 7);
+        assert_eq!(source.steps_per_epoch(), 2);
+        assert_eq!(source.batch(1, 3, &mut Rng::new(1), &cpu).unwrap().dims(), [3, 64]);
+        assert!(Source::load("digits", 1_000_000, Binarization::Gray, 3, 5).is_err());
+        let line = Source::load("2points", 0, Binarization::Gray, 3, 5).unwrap();
+        let (x, labels) = &line.part(Part::Test, 50, 1, &cpu).unwrap()[0];
+        assert!(x.to_vec::<f32>().unwrap().iter().zip(labels).all(|(x, l)| (*x > 0.0) == (*l == 1)));
+    }
+}
