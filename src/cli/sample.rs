@@ -18,24 +18,32 @@ pub fn sample(existing: &Existing, count: usize, seed: u64, out: Option<&Path>) 
     let samples =
         run.trainer().sample(count, seed).with_context(|| format!("{} is a run of {}", folder.path().display(), run.family().name))?;
     let out = out.map_or_else(|| folder.samples(), Path::to_path_buf);
-    let written = |name: &str, bytes: &[u8]| -> anyhow::Result<()> {
-        write_in(&out, name, bytes)?;
-        println!("{}", out.join(name).display());
+    write(&out, "samples", &samples)?;
+    run.trainer().more_samples(count, seed)?.iter().try_for_each(|(name, samples)| write(&out, name, samples))
+}
+
+/// Writes samples as NAME.npy and a picture, and says so.
+fn write(out: &Path, name: &str, samples: &Samples) -> anyhow::Result<()> {
+    let written = |ending: &str, bytes: &[u8]| -> anyhow::Result<()> {
+        let file = format!("{name}.{ending}");
+        write_in(out, &file, bytes)?;
+        println!("{}", out.join(file).display());
         Ok(())
     };
     let values = samples.values()?;
     let array = Npy { dtype: values.dtype(), shape: values.shape(), bytes: bytemuck::cast_slice(&values.to_vec::<f32>()?).to_vec() };
-    written("samples.npy", &encode(&array)?)?;
-    match &samples {
+    written("npy", &encode(&array)?)?;
+    match samples {
         Samples::Points { points, window: [left, right, bottom, top] } if points.dims()[1] == 2 => {
             let values = points.to_f64_vec()?;
-            let points = values.chunks_exact(2).map(|p| (p[0], p[1], 0)).collect();
+            let points: Vec<_> = values.chunks_exact(2).map(|p| (p[0], p[1], 0)).collect();
             let axis = |name: &str, low: &f64, high: &f64| Axis::linear(name).range(*low, *high);
-            let chart = ScatterChart::new(format!("{count} samples"), axis("x₁", left, right), axis("x₂", bottom, top)).points(points);
-            written("samples.svg", chart.render().as_bytes())
+            let title = format!("{} {name}", points.len());
+            let chart = ScatterChart::new(title, axis("x₁", left, right), axis("x₂", bottom, top)).points(points);
+            written("svg", chart.render().as_bytes())
         }
         _ => match samples.picture()? {
-            Some(picture) => written("samples.png", &picture.png),
+            Some(picture) => written("png", &picture.png),
             None => Ok(()),
         },
     }

@@ -2,8 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::networks::Builder;
+use super::{Architecture, Latent};
+use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Module, Params};
+use crate::nn::{Flatten, Mode, Module, Params};
+use crate::ops::Activation;
+use crate::rng::Rng;
 use crate::tensor::Tensor;
 
 /// The smallest squared error that a norm is taken of: the norm's derivative is infinite at 0, where it is set to 0.
@@ -62,21 +68,21 @@ pub enum Margin {
         /// The margin.
         value: f64,
     },
-    /// Linear from `initial` to 0 over the first `epochs`, then 0 (the decay of section 4.2).
+    /// Linear from `initial` to 0 over the first `steps`, then 0 (the decay of section 4.2).
     Decaying {
         /// The margin to start from.
         initial: f64,
-        /// Epochs of the decay.
-        epochs: f64,
+        /// Steps of the decay.
+        steps: u64,
     },
 }
 
 impl Margin {
-    /// The margin at this epoch, which counts from 0, with fractions.
-    pub fn at(&self, epoch: f64) -> f64 {
+    /// The margin after so many steps.
+    pub fn at(&self, done: u64) -> f64 {
         match *self {
             Margin::Fixed { value } => value,
-            Margin::Decaying { initial, epochs } => initial * (1.0 - epoch / epochs).max(0.0),
+            Margin::Decaying { initial, steps } => initial * (1.0 - done as f64 / steps as f64).max(0.0),
         }
     }
 
@@ -91,9 +97,30 @@ impl Margin {
         };
         match *self {
             Margin::Fixed { value } => check("value", value),
-            Margin::Decaying { initial, epochs } => check("initial", initial).and(check("epochs", epochs)),
+            Margin::Decaying { initial, steps } => check("initial", initial).and(check("steps", steps as f64)),
         }
     }
+}
+
+/// What the networks look like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EbganConfig {
+    /// The shape of an example.
+    pub example: Vec<usize>,
+    /// k, the size of the vectors that examples are generated from.
+    pub latent: usize,
+    /// The generator's layers.
+    pub generator: Architecture,
+    /// The encoder's layers.
+    pub encoder: Architecture,
+    /// What codes are: the encoder's last features, or a linear function of them.
+    pub codes: Latent,
+    /// The decoder's layers; without hidden ones it is linear.
+    pub decoder: Architecture,
+    /// After the last layer of generator and decoder: tanh for images in [-1, 1].
+    pub output: Activation,
+    /// What the reconstruction error is measured by.
+    pub energy: ReconstructionEnergy,
 }
 
 /// The networks: the autoencoder that is the discriminator, and the generator from latent vectors [rows, k] to samples.
@@ -143,6 +170,31 @@ pub struct EbganGeneratorLoss {
 }
 
 impl Ebgan {
+    /// Networks with fresh weights.
+    ///
+    /// # Errors
+    /// A size of zero; an architecture that does not take such examples, or has no such codes.
+    pub fn new(config: &EbganConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Ebgan> {
+        let EbganConfig { example, latent, generator, encoder, codes, decoder, output, energy } = config;
+        [generator, encoder, decoder].into_iter().try_for_each(Architecture::validate)?;
+        let features = encoder.features(example)?;
+        let width = match *codes {
+            Latent::Features => features.iter().product(),
+            Latent::Vector { size } => size,
+            Latent::Map { channels } => channels * features[1..].iter().product::<usize>(),
+        };
+        if (*latent).min(width) == 0 {
+            return Err(Error::OutOfRange { op: "ebgan", name: "size", value: 0.0, expected: "latent vectors and codes of at least 1" });
+        }
+        let mut build = Builder { init: encoder.init(), spectral: false, rng, dtype, device };
+        let encode = encoder.encoder(example, *codes, 1, &mut build)?.then(Flatten);
+        build.init = decoder.init();
+        let decode = decoder.generator(width, example, *output, &mut build)?;
+        build.init = generator.init();
+        let generate = generator.generator(*latent, example, *output, &mut build)?;
+        Ok(Ebgan { encoder: Box::new(encode), decoder: Box::new(decode), generator: Box::new(generate), energy: *energy })
+    }
+
     /// Passes samples [rows, ..] through the autoencoder.
     ///
     /// # Errors
@@ -305,12 +357,10 @@ mod tests {
 
     #[test]
     fn margins_decay_to_nothing() {
-        let margin = Margin::Decaying { initial: 10.0, epochs: 4.0 };
-        assert_eq!([margin.at(0.0), margin.at(1.0), margin.at(4.0), margin.at(9.0)], [10.0, 7.5, 0.0, 0.0]);
-        assert_eq!(Margin::Fixed { value: 3.0 }.at(100.0), 3.0);
-        assert!(
-            Margin::Fixed { value: 0.0 }.validate().is_err() && Margin::Decaying { initial: 1.0, epochs: f64::NAN }.validate().is_err()
-        );
+        let margin = Margin::Decaying { initial: 10.0, steps: 4 };
+        assert_eq!([margin.at(0), margin.at(1), margin.at(4), margin.at(9)], [10.0, 7.5, 0.0, 0.0]);
+        assert_eq!(Margin::Fixed { value: 3.0 }.at(100), 3.0);
+        assert!(Margin::Fixed { value: 0.0 }.validate().is_err() && Margin::Decaying { initial: 1.0, steps: 0 }.validate().is_err());
         assert!(margin.validate().is_ok());
     }
 }

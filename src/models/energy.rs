@@ -5,12 +5,30 @@
 //! stands in; the generator minimises the divergence from its own density to that of U, which is its mean energy less its entropy, and
 //! the mutual information between z and G(z) stands in for the entropy.
 
+use super::networks::Builder;
+use super::{Architecture, Information, InformationConfig, InformationEstimate, Latent, Penalty};
+use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Mode, Module, Params};
-use crate::rng::Draw;
+use crate::ops::Activation;
+use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 
-use super::{Information, InformationEstimate, Penalty};
+/// What the networks look like.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnergyConfig {
+    /// The shape of an example.
+    pub example: Vec<usize>,
+    /// k, the size of the vectors that examples are generated from.
+    pub latent: usize,
+    /// The layers of the energy, the generator, and the networks of the information's estimate.
+    pub architecture: Architecture,
+    /// After the last layer of the generator: tanh for images in [-1, 1].
+    pub output: Activation,
+    /// How the information is estimated.
+    pub information: InformationConfig,
+}
 
 /// The networks.
 #[derive(Debug)]
@@ -48,6 +66,24 @@ pub struct EnergyGeneratorLoss {
 }
 
 impl EnergyModel {
+    /// Networks with fresh weights.
+    ///
+    /// # Errors
+    /// A size of zero; an architecture that does not take such examples.
+    pub fn new(config: &EnergyConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<EnergyModel> {
+        let EnergyConfig { example, latent, architecture, output, information } = config;
+        architecture.validate()?;
+        if *latent == 0 {
+            return Err(Error::OutOfRange { op: "energy", name: "latent", value: 0.0, expected: "at least 1" });
+        }
+        let mut build = Builder { init: architecture.init(), spectral: false, rng, dtype, device };
+        Ok(EnergyModel {
+            energy: Box::new(architecture.encoder(example, Latent::Vector { size: 1 }, 1, &mut build)?),
+            generator: Box::new(architecture.generator(*latent, example, *output, &mut build)?),
+            information: Information::new(*information, *latent, example, architecture, &mut build)?,
+        })
+    }
+
     /// The energies `[rows]` of samples [rows, ..].
     ///
     /// # Errors
@@ -154,6 +190,21 @@ mod tests {
         let without = model.energy_loss(&real, &fake, 0.0, &mut Mode::Eval).unwrap();
         assert_eq!(without.loss.item().unwrap(), difference);
         assert_eq!(without.penalty.item().unwrap(), found.penalty.item().unwrap());
+    }
+
+    #[test]
+    fn the_penalty_is_at_real_samples_alone() {
+        // U(x) = |x|^2 / 2 has the gradient x: the penalty is the mean square norm of the real samples, whatever the others are
+        let mut rng = Rng::new(5);
+        let bowl = Apply(|x: &Tensor| x.square()?.sum(&[1], true)?.affine(0.5, 0.0));
+        let model = EnergyModel { energy: Box::new(bowl), ..model(Activation::Tanh, &mut rng) };
+        let real = normal(&mut rng, &[5, 3]);
+        let expected = real.square().unwrap().sum_all().unwrap().item().unwrap() / 5.0;
+        for scale in [0.0, 1.0, 100.0] {
+            let fake = normal(&mut rng, &[5, 3]).affine(scale, 0.0).unwrap();
+            let found = model.energy_loss(&real, &fake, 0.7, &mut Mode::Eval).unwrap();
+            approx::assert_relative_eq!(found.penalty.item().unwrap(), expected, max_relative = 1e-12);
+        }
     }
 
     #[test]

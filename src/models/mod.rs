@@ -13,11 +13,11 @@ mod vdb;
 mod vib;
 
 pub use beta::{Beta, DualBeta, DualForm, RateAverage};
-pub use ebgan::{Ebgan, EbganDiscriminatorLoss, EbganGeneratorLoss, Margin, Reconstruction, ReconstructionEnergy};
-pub use energy::{EnergyGeneratorLoss, EnergyLoss, EnergyModel};
+pub use ebgan::{Ebgan, EbganConfig, EbganDiscriminatorLoss, EbganGeneratorLoss, Margin, Reconstruction, ReconstructionEnergy};
+pub use energy::{EnergyConfig, EnergyGeneratorLoss, EnergyLoss, EnergyModel};
 pub use gan_loss::{GanLoss, clip_weights};
 pub use infovae::{InfoVae, InfoVaeConfig, InfoVaeObjective};
-pub use mutual_information::{Information, InformationEstimate, Shuffle, Spread};
+pub use mutual_information::{Information, InformationConfig, InformationEstimate, Shuffle, Spread};
 pub use networks::{Architecture, Latent};
 pub use penalty::{Convention, Penalty, PenaltyKind, PenaltyValue, input_gradient, interpolate};
 pub use sampler::{Chain, Correction, Langevin, MALA_ACCEPTANCE, ReplayBuffer, Replayed, Step};

@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::networks::Builder;
+use super::{Architecture, Latent};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Module, Param, Params};
+use crate::nn::{Flatten, Mode, Module, Param, Params};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
 
@@ -63,9 +66,32 @@ impl Spread {
     ///
     /// # Errors
     /// The dtype is not a float.
-    pub fn learned(k: usize, dtype: crate::DType, device: &Device) -> Result<Spread> {
+    pub fn learned(k: usize, dtype: DType, device: &Device) -> Result<Spread> {
         Ok(Spread::Learned(Param::new(&Tensor::zeros([k], dtype, device)?)))
     }
+}
+
+/// How an [`Information`] is estimated, and the sizes of its networks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"inverse\", lambda2 = 1.0 }")]
+pub enum InformationConfig {
+    /// [`Information::Inverse`] with a fixed spread.
+    Inverse {
+        /// The weight of `|z - E(G(z))|^2`.
+        lambda2: f64,
+    },
+    /// [`Information::Inverse`] with a spread that is learned for each dimension.
+    LearnedInverse,
+    /// [`Information::JensenShannon`].
+    JensenShannon {
+        /// How independent pairs are made.
+        shuffle: Shuffle,
+    },
+    /// [`Information::InfoNce`].
+    InfoNce {
+        /// Numbers that the scores are products of.
+        width: usize,
+    },
 }
 
 /// What is maximised in place of the mutual information I(x; z) of x = G(z), z being N(0, I).
@@ -107,7 +133,57 @@ pub struct InformationEstimate {
     pub nats: Tensor,
 }
 
+/// Numbers that the critic sees of an image.
+const FEATURES: usize = 128;
+
 impl Information {
+    /// Networks of this architecture with fresh weights; those of vectors are perceptrons, as wide as the features of an image if
+    /// the architecture is of convolutions.
+    ///
+    /// # Errors
+    /// A size of zero; the architecture does not take such examples.
+    pub(crate) fn new(
+        config: InformationConfig,
+        k: usize,
+        example: &[usize],
+        architecture: &Architecture,
+        build: &mut Builder<'_>,
+    ) -> Result<Information> {
+        let mlp = match architecture {
+            Architecture::Mlp { .. } => architecture.clone(),
+            _ => Architecture::Mlp { hidden: vec![FEATURES; 2] },
+        };
+        let vector = |size: usize| Latent::Vector { size };
+        Ok(match config {
+            InformationConfig::Inverse { lambda2 } if !(lambda2 > 0.0 && lambda2.is_finite()) => {
+                return Err(Error::OutOfRange { op: "information", name: "lambda2", value: lambda2, expected: "a positive number" });
+            }
+            InformationConfig::Inverse { lambda2 } => Information::Inverse {
+                network: Box::new(architecture.encoder(example, vector(k), 1, build)?),
+                spread: Spread::Fixed { lambda2 },
+            },
+            InformationConfig::LearnedInverse => Information::Inverse {
+                network: Box::new(architecture.encoder(example, vector(k), 1, build)?),
+                spread: Spread::learned(k, build.dtype, build.device)?,
+            },
+            InformationConfig::JensenShannon { shuffle } => {
+                let (features, width): (Box<dyn Module>, usize) = match architecture {
+                    Architecture::Mlp { .. } => (Box::new(Flatten), example.iter().product()),
+                    _ => (Box::new(architecture.encoder(example, vector(FEATURES), 1, build)?), FEATURES),
+                };
+                let critic = Box::new(mlp.encoder(&[width + k], vector(1), 1, build)?);
+                Information::JensenShannon { features, critic, shuffle }
+            }
+            InformationConfig::InfoNce { width: 0 } => {
+                return Err(Error::OutOfRange { op: "information", name: "width", value: 0.0, expected: "at least 1" });
+            }
+            InformationConfig::InfoNce { width } => Information::InfoNce {
+                data: Box::new(architecture.encoder(example, vector(width), 1, build)?),
+                latent: Box::new(mlp.encoder(&[k], vector(width), 1, build)?),
+            },
+        })
+    }
+
     /// The estimate for latent vectors `z` [rows, k] and the samples `x` [rows, ..] made from them. Gradients flow into both.
     /// `draw` shuffles.
     ///

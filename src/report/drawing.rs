@@ -32,6 +32,13 @@ impl Drawing {
         self.files.push((name.into(), png.to_vec()));
     }
 
+    /// Small pictures side by side, each as file name, PNG bytes and label, on the page and as files.
+    pub fn strip(&mut self, pictures: Vec<(&str, Vec<u8>, &str)>, caption: &str) {
+        let strip: Vec<_> = pictures.iter().map(|(_, png, label)| (png.clone(), label.to_string())).collect();
+        self.page.strip(&strip, caption);
+        self.files.extend(pictures.into_iter().map(|(name, png, _)| (name.to_string(), png)));
+    }
+
     /// The points (step, value) of one metric.
     pub fn series(&self, metric: &str) -> Vec<(f64, f64)> {
         series(&self.records, metric)

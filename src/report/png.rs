@@ -103,6 +103,32 @@ pub fn encode_rgb(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>>
     encode(pixels, width, height, ColorType::Rgb)
 }
 
+/// The colours of a heat map, from low to high; the brightness rises evenly.
+const HEAT: [[u8; 3]; 5] = [[24, 15, 61], [47, 72, 138], [43, 140, 148], [134, 197, 118], [253, 240, 170]];
+
+/// Draws values as colours, dark for `range[0]` and below, bright for `range[1]` and above, as a PNG file: row by row from the
+/// top, `width` to each. What is no number is gray.
+///
+/// # Errors
+/// The values do not fill their rows, or there are none or very many.
+pub fn heat_map(values: &[f64], width: usize, range: [f64; 2]) -> Result<Vec<u8>> {
+    let [low, high] = range;
+    let colour = |value: &f64| {
+        let at = (value - low) / (high - low) * (HEAT.len() - 1) as f64;
+        if at.is_nan() {
+            return [GAP; 3];
+        }
+        let at = at.clamp(0.0, (HEAT.len() - 1) as f64);
+        let below = (at as usize).min(HEAT.len() - 2);
+        let mix = |channel: usize| {
+            let [from, to] = [HEAT[below][channel], HEAT[below + 1][channel]].map(f64::from);
+            (from + (to - from) * (at - below as f64)).round() as u8
+        };
+        [0, 1, 2].map(mix)
+    };
+    encode_rgb(&values.iter().flat_map(colour).collect::<Vec<u8>>(), width, values.len() / width.max(1))
+}
+
 /// Draws points as dots on white, `side` pixels a side, as a PNG file: `points` holds `d` coordinates for each, of which the first two
 /// are drawn, or with `d` = 1 a histogram. `window` is left, right, bottom, top; what lies outside is not drawn. Dots are
 /// translucent, so that dense places are darker.
@@ -212,6 +238,17 @@ mod tests {
         let bars = dark(&[7.2, 7.3, 4.0], 1);
         assert!(bars.len() == 15 && bars.iter().all(|&(x, y)| x == 7 || (x == 4 && y >= 5)), "{bars:?}");
         assert!(dark(&[], 2).is_empty() && scatter(&[1.0], 2, window, 10).is_err() && scatter(&[], 0, window, 10).is_err());
+    }
+
+    #[test]
+    fn heat_has_its_colours_at_both_ends() {
+        let (width, height, _, pixels) = decode(&heat_map(&[-5.0, 1.0, 2.0, 3.0, 9.0, f64::NAN], 3, [1.0, 3.0]).unwrap());
+        assert_eq!((width, height), (3, 2));
+        let colours: Vec<[u8; 3]> = pixels.chunks(3).map(|p| [p[0], p[1], p[2]]).collect();
+        assert_eq!(colours, [HEAT[0], HEAT[0], HEAT[2], HEAT[4], HEAT[4], [GAP; 3]]);
+        let brightness = |c: [u8; 3]| c.iter().map(|&v| u32::from(v)).sum::<u32>();
+        assert!(HEAT.windows(2).all(|w| brightness(w[0]) < brightness(w[1])));
+        assert!(heat_map(&[1.0; 5], 2, [0.0, 1.0]).is_err() && heat_map(&[], 0, [0.0, 1.0]).is_err());
     }
 
     #[test]

@@ -26,7 +26,11 @@
 
 mod batches;
 mod checkpoint;
+mod ebgan;
+mod energy;
+mod examples;
 mod infovae;
+mod landscape;
 mod means;
 mod network;
 mod registry;
@@ -39,6 +43,8 @@ mod vib;
 
 pub use batches::Batches;
 pub use checkpoint::{Checkpoint, load_tensors, named};
+pub use ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings, EbganTrainer};
+pub use energy::{EnergySettings, EnergyTrainer, Negatives, SamplerSettings, Start, Way};
 pub use infovae::{Binarization, InfoVaeSettings, InfoVaeTrainer};
 pub use means::Means;
 pub use network::Network;

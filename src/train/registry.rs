@@ -1,5 +1,7 @@
 //! The families of models, each with its presets: the one place that knows them all.
 
+use super::ebgan::EbganSettings;
+use super::energy::EnergySettings;
 use super::infovae::InfoVaeSettings;
 use super::settings::{Settings, bad};
 use super::trainer::{Trainer, Values};
@@ -50,6 +52,14 @@ pub const FAMILIES: &[Family] = &[
         "infovae-mog1d",
         "infovae-mog1d-elbo",
         "infovae-mog1d-as-code",
+    ]),
+    Family::of::<EbganSettings>(presets!["ebgan-digits", "ebgan-mnist", "ebgan-mnist-as-paper"]),
+    Family::of::<EnergySettings>(presets![
+        "energy-25gaussians",
+        "energy-25gaussians-as-paper",
+        "energy-25gaussians-as-code",
+        "energy-8gaussians",
+        "energy-swissroll",
     ]),
 ];
 

@@ -153,6 +153,15 @@ pub trait Trainer: Send {
         Err(Error::NothingToSample)
     }
 
+    /// Samples of the same model by other ways, each with its name as a file; for instance by Markov chains.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn more_samples(&self, count: usize, seed: u64) -> Result<Vec<(&'static str, Samples)>> {
+        let _ = (count, seed);
+        Ok(Vec::new())
+    }
+
     /// Adds the family's own pictures to a report. By default, a curve for each metric.
     ///
     /// # Errors

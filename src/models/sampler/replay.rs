@@ -7,7 +7,8 @@ use crate::tensor::Tensor;
 /// Positions that chains were left at.
 #[derive(Debug, Clone)]
 pub struct ReplayBuffer {
-    positions: Vec<Tensor>,
+    /// [capacity, ..].
+    pub positions: Tensor,
     restart: f64,
 }
 
@@ -32,7 +33,7 @@ impl ReplayBuffer {
         if positions.rank() < 2 || positions.dims()[0] == 0 {
             return Err(Error::BadShape { op: "replay", shape: positions.shape(), expected: "positions [capacity, ..], at least one" });
         }
-        Ok(ReplayBuffer { positions: rows(positions)?, restart })
+        Ok(ReplayBuffer { positions: positions.detach(), restart })
     }
 
     /// As many different chains as `fresh` [rows, ..] has rows; those that start anew are at its rows.
@@ -40,22 +41,22 @@ impl ReplayBuffer {
     /// # Errors
     /// More rows than the buffer holds, or of another shape.
     pub fn draw(&self, fresh: &Tensor, rng: &mut Rng) -> Result<Replayed> {
-        let (fresh, capacity) = (rows(fresh)?, self.positions.len());
-        if fresh.is_empty() || fresh.len() > capacity {
+        let (rows, capacity) = (fresh.shape().first().copied().unwrap_or(0), self.positions.dims()[0]);
+        if rows == 0 || rows > capacity {
             let expected = "at least one row, and at most as many as the buffer holds";
-            return Err(Error::OutOfRange { op: "replay", name: "rows", value: fresh.len() as f64, expected });
+            return Err(Error::OutOfRange { op: "replay", name: "rows", value: rows as f64, expected });
         }
         let draw = rng.draw();
         let unit = |i: usize| f64::from(draw.word(i as u64)) / 2.0f64.powi(32);
         // the beginning of a permutation
         let mut slots: Vec<usize> = (0..capacity).collect();
-        let mut picked = Vec::with_capacity(fresh.len());
-        for (at, fresh) in fresh.iter().enumerate() {
+        let mut index = Vec::with_capacity(rows);
+        for at in 0..rows {
             slots.swap(at, at + (unit(2 * at) * (capacity - at) as f64) as usize);
-            picked.push(if unit(2 * at + 1) < self.restart { fresh } else { &self.positions[slots[at]] });
+            index.push(if unit(2 * at + 1) < self.restart { capacity + at } else { slots[at] } as i64);
         }
-        slots.truncate(picked.len());
-        Ok(Replayed { positions: Tensor::concat(&picked, 0)?, slots })
+        slots.truncate(rows);
+        Ok(Replayed { positions: pick(&self.positions, fresh, index)?, slots })
     }
 
     /// Leaves chains at these positions [rows, ..], in the slots that they were drawn from.
@@ -63,33 +64,25 @@ impl ReplayBuffer {
     /// # Errors
     /// Another number of positions than slots, or of another shape; a slot that the buffer does not have.
     pub fn store(&mut self, slots: &[usize], positions: &Tensor) -> Result<()> {
-        let shape = self.positions[0].shape();
-        if positions.rank() == 0 || positions.dims()[1..] != shape[1..] || positions.dims()[0] != slots.len() {
-            let shapes = vec![positions.shape(), shape];
-            return Err(Error::ShapeMismatch { op: "replay", shapes, rule: "one position for each slot, of the shape of the buffer's" });
+        let capacity = self.positions.dims()[0];
+        if positions.shape().first() != Some(&slots.len()) {
+            let shapes = vec![positions.shape(), self.positions.shape()];
+            return Err(Error::ShapeMismatch { op: "replay", shapes, rule: "there must be one position for each slot" });
         }
-        if let Some(&slot) = slots.iter().find(|&&slot| slot >= self.positions.len()) {
-            return Err(Error::IndexOutOfRange { op: "replay", index: slot as i64, length: self.positions.len() });
+        let mut index: Vec<i64> = (0..capacity as i64).collect();
+        for (row, &slot) in slots.iter().enumerate() {
+            let place = index.get_mut(slot).ok_or(Error::IndexOutOfRange { op: "replay", index: slot as i64, length: capacity })?;
+            *place = (capacity + row) as i64;
         }
-        for (&slot, position) in slots.iter().zip(rows(positions)?) {
-            self.positions[slot] = position;
-        }
+        self.positions = pick(&self.positions, &positions.detach(), index)?;
         Ok(())
-    }
-
-    /// All positions [capacity, ..], as [`ReplayBuffer::new`] takes them.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn positions(&self) -> Result<Tensor> {
-        Tensor::concat(&self.positions.iter().collect::<Vec<_>>(), 0)
     }
 }
 
-/// The rows, each with memory of its own, so that one does not keep its batch.
-fn rows(x: &Tensor) -> Result<Vec<Tensor>> {
-    let x = x.detach();
-    (0..x.shape().first().copied().unwrap_or(0)).map(|row| Tensor::concat(&[&x.narrow(0, row, 1)?], 0)).collect()
+/// These rows of `a` and, counted on, of `b`.
+fn pick(a: &Tensor, b: &Tensor, index: Vec<i64>) -> Result<Tensor> {
+    let rows = index.len();
+    Tensor::concat(&[a, &b.detach()], 0)?.index_select(0, &Tensor::from_vec(index, [rows], &a.device())?)
 }
 
 #[cfg(test)]
@@ -116,7 +109,7 @@ mod tests {
         }
         assert!(counts.iter().all(|&count| (250..350).contains(&count)), "{counts:?}");
         buffer.store(&[2, 0], &column(&[7.0, 8.0])).unwrap();
-        assert_eq!(buffer.positions().unwrap().to_vec::<f64>().unwrap(), [8.0, 1.0, 7.0, 3.0]);
+        assert_eq!(buffer.positions.to_vec::<f64>().unwrap(), [8.0, 1.0, 7.0, 3.0]);
         assert!(buffer.store(&[4], &column(&[1.0])).is_err() && buffer.store(&[0, 1], &column(&[1.0])).is_err());
         assert!(buffer.draw(&column(&[0.0; 5]), &mut rng).is_err());
     }

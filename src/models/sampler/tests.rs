@@ -53,6 +53,30 @@ fn mala_is_exact_on_a_gaussian_at_any_step() {
 }
 
 #[test]
+fn the_ratio_is_that_of_the_densities_and_of_the_proposals() {
+    // written out with normal densities: without their squares, or without the proposals, chains have another target
+    let mut rng = Rng::new(8);
+    let (x, y) = (start(4, 3, &mut rng), start(4, 3, &mut rng));
+    let (temperature, epsilon) = (1.7, 0.3);
+    let mala = Langevin::mala(Step::Half(epsilon)).at_temperature(temperature);
+    let quartic = |x: &Tensor| x.square()?.square()?.sum(&[1], false)?.affine(0.25, 0.0);
+    let (from, to) = (Chain::new(quartic, &x).unwrap(), Chain::new(quartic, &y).unwrap());
+    let found = mala.log_acceptance(&from, &to).unwrap().to_vec::<f64>().unwrap();
+    let back = mala.log_acceptance(&to, &from).unwrap().to_vec::<f64>().unwrap();
+    let (x, y) = (x.to_vec::<f64>().unwrap(), y.to_vec::<f64>().unwrap());
+    for (row, (x, y)) in x.chunks(3).zip(y.chunks(3)).enumerate() {
+        let target = |x: &[f64]| -x.iter().map(|v| 0.25 * v.powi(4)).sum::<f64>() / temperature;
+        let proposal = |to: &[f64], from: &[f64]| {
+            let offset = |(to, from): (&f64, &f64)| to - (from - 0.5 * epsilon * from.powi(3) / temperature);
+            -to.iter().zip(from).map(offset).map(|d| d * d).sum::<f64>() / (2.0 * epsilon)
+        };
+        let expected = target(y) + proposal(x, y) - target(x) - proposal(y, x);
+        approx::assert_relative_eq!(found[row], expected, max_relative = 1e-10);
+        approx::assert_relative_eq!(back[row], -expected, max_relative = 1e-10);
+    }
+}
+
+#[test]
 fn warm_up_finds_the_step_and_the_target() {
     let mut rng = Rng::new(2);
     // from far away, with a step far too small

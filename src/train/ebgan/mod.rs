@@ -1,0 +1,186 @@
+//! Training of EBGANs.
+
+mod report;
+mod settings;
+
+pub use settings::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings};
+
+use super::examples::{Examples, in_pieces};
+use super::settings::bad;
+use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::models::Ebgan;
+use crate::nn::Mode;
+use crate::optim::clip_grad_norm;
+use crate::report::Drawing;
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// The training of an EBGAN: data, networks, and what changes from step to step.
+#[derive(Debug)]
+pub struct EbganTrainer {
+    settings: EbganSettings,
+    device: Device,
+    examples: Examples,
+    model: Ebgan,
+    discriminator: Network,
+    generator: Network,
+    rng: Rng,
+    /// Over the steps since an evaluation was due.
+    means: Means<8>,
+}
+
+/// What is averaged between evaluations.
+const FIGURES: [&str; 8] = [
+    "discriminator_loss",
+    "generator_loss",
+    "energy_real",
+    "energy_fake",
+    "pushed_up",
+    "pulling_away",
+    "discriminator_gradient_norm",
+    "generator_gradient_norm",
+];
+
+impl EbganTrainer {
+    /// A run at its beginning. Loads the data.
+    ///
+    /// # Errors
+    /// A setting is out of range; the data cannot be loaded; the networks do not take such data; images can never reach the margin.
+    pub fn new(settings: EbganSettings, device: &Device) -> Result<EbganTrainer> {
+        let mut rng = Rng::new(settings.seed);
+        let mut weights = rng.split();
+        let [key, _] = rng.split().state();
+        let examples = Examples::load(&settings.data, settings.batch, key)?;
+        let shape = examples.shape();
+        let (largest, margin) = (settings.energy.largest(shape.iter().product()), settings.margin.at(0));
+        if examples.points().is_none() && margin > largest {
+            let expected = format!("at most {largest}, the largest energy of such images: above it the hinge never ends");
+            return bad("margin", margin, expected);
+        }
+        let model = Ebgan::new(&settings.networks(&shape, examples.output()), &mut weights, DType::F32, device)?;
+        let discriminator = Network::new(model.discriminator_params(), settings.optimizer, 0.0)?;
+        let generator = Network::new(model.generator_params(), settings.optimizer, settings.generator.ema_decay)?;
+        Ok(EbganTrainer { settings, device: *device, examples, model, discriminator, generator, rng, means: Means::new(FIGURES) })
+    }
+
+    /// The networks with their current weights.
+    pub fn model(&self) -> &Ebgan {
+        &self.model
+    }
+
+    /// Updates the discriminator; gives its loss, the energies of real and generated examples, the share of the latter that is below
+    /// the margin, and the gradient's norm.
+    fn update(&mut self, done: u64) -> Result<[f64; 5]> {
+        let real = self.examples.batch(done, self.settings.batch, &self.device)?;
+        let z = self.rng.normal([real.dims()[0], self.settings.generator.latent], DType::F32, &self.device)?;
+        let fake = self.model.generator.forward(&z, &mut Mode::Train(&mut self.rng))?.detach();
+        let margin = self.settings.margin.at(done);
+        let loss = self.model.discriminator_loss(&real, &fake, margin, &mut Mode::Train(&mut self.rng))?;
+        let gradients = self.discriminator.gradients(&loss.loss)?;
+        let energies = loss.fake.to_f64_vec()?;
+        let pushed = energies.iter().filter(|e| **e < margin).count() as f64 / energies.len() as f64;
+        let figures = [loss.loss.item()?, loss.real.mean_all()?.item()?, loss.fake.mean_all()?.item()?];
+        drop(loss);
+        let (gradients, norm) = clip_grad_norm(&gradients, f64::INFINITY)?;
+        self.discriminator.apply(&gradients, self.settings.schedule.value(self.settings.discriminator.learning_rate, done))?;
+        let [value, real, fake] = figures;
+        Ok([value, real, fake, pushed, norm])
+    }
+
+    /// Updates the generator; gives its loss, the pulling-away term, and the gradient's norm.
+    fn play(&mut self, done: u64) -> Result<[f64; 3]> {
+        let z = self.rng.normal([self.settings.batch, self.settings.generator.latent], DType::F32, &self.device)?;
+        let loss = self.model.generator_loss(&z, self.settings.pulling_away, &mut Mode::Train(&mut self.rng))?;
+        let gradients = self.generator.gradients(&loss.loss)?;
+        let [value, term] = [loss.loss.item()?, loss.pulling_away.item()?];
+        drop(loss);
+        let (gradients, norm) = clip_grad_norm(&gradients, f64::INFINITY)?;
+        self.generator.apply(&gradients, self.settings.schedule.value(self.settings.generator.learning_rate, done))?;
+        Ok([value, term, norm])
+    }
+
+    /// Generated examples under the averaged weights.
+    fn generate(&self, count: usize, seed: u64) -> Result<Tensor> {
+        let z = Rng::new(seed).normal([count, self.settings.generator.latent], DType::F32, &self.device)?;
+        self.generator.averaged(|| in_pieces(&z, |z| self.model.generator.forward(z, &mut Mode::Eval)))
+    }
+
+    /// Mean energy of examples.
+    fn energy(&self, x: &Tensor) -> Result<f64> {
+        in_pieces(x, |x| Ok(self.model.reconstruct(x, &mut Mode::Eval)?.energy))?.mean_all()?.item()
+    }
+}
+
+impl Trainer for EbganTrainer {
+    fn plan(&self) -> Plan {
+        let s = &self.settings;
+        Plan {
+            steps: s.steps,
+            steps_per_epoch: 0,
+            examples_per_step: s.batch as u64,
+            evaluate_every: s.evaluate_every,
+            checkpoint_every: s.checkpoint_every,
+            shown: s.shown,
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.examples.describe()
+    }
+
+    fn step(&mut self, done: u64) -> Result<StepStats> {
+        if done.is_multiple_of(self.settings.evaluate_every) {
+            self.means.clear();
+        }
+        let [discriminator_loss, real, fake, pushed, discriminator_norm] = self.update(done)?;
+        let [generator_loss, term, generator_norm] = self.play(done)?;
+        let figures = [discriminator_loss, generator_loss, real, fake, pushed, term, discriminator_norm, generator_norm];
+        self.means.add(figures, 1.0);
+        Ok(StepStats(FIGURES.into_iter().zip(figures).collect()))
+    }
+
+    /// Means over the steps since the last evaluation, then figures of new examples and of samples.
+    fn evaluate(&self, done: u64) -> Result<Values> {
+        let mut values: Values = self.means.values().collect();
+        values.push(("margin".into(), self.settings.margin.at(done)));
+        let judged = self.settings.judged;
+        if judged > 0 {
+            let generated = self.generate(judged, report::SEED)?;
+            values.push(("test_energy".into(), self.energy(&self.examples.unseen(judged, &self.device)?)?));
+            values.push(("generated_energy".into(), self.energy(&generated)?));
+            values.extend(self.examples.judge(&generated, &self.device)?);
+        }
+        Ok(values)
+    }
+
+    fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
+        vec![
+            ("discriminator", State::Network(&mut self.discriminator)),
+            ("generator", State::Network(&mut self.generator)),
+            ("rng", State::Rng(&mut self.rng)),
+            ("means", State::Numbers(self.means.state())),
+        ]
+    }
+
+    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
+        report::figures(values)
+    }
+
+    fn headline(&self, values: &[(String, f64)]) -> String {
+        report::headline(values)
+    }
+
+    fn sample(&self, count: usize, seed: u64) -> Result<Samples> {
+        Ok(self.examples.samples(self.generate(count, seed)?))
+    }
+
+    fn draw(&self, drawing: &mut Drawing) -> Result<()> {
+        report::draw(self, drawing)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use super::*;
+use crate::error::Error;
+use crate::train::{Checkpoint, Run, family};
+
+const SMALL: &str = "steps = 6\nbatch = 16\nevaluate_every = 2\nshown = 8\njudged = 0\n\
+                     [discriminator]\nencoder = { kind = \"mlp\", hidden = [16] }\ncodes = { kind = \"vector\", size = 8 }\n\
+                     [generator]\nlatent = 4\nema_decay = 0.9\narchitecture = { kind = \"mlp\", hidden = [16] }";
+
+fn run(changes: &[&str]) -> Run {
+    let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
+    Run::new("ebgan", &family("ebgan").unwrap().resolve("small", SMALL, &changes).unwrap(), &Device::cpu()).unwrap()
+}
+
+fn state(run: &mut Run) -> Vec<(String, Vec<f64>)> {
+    let Checkpoint { tensors, .. } = run.checkpoint().unwrap();
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_f64_vec().unwrap())).collect()
+}
+
+const POINTS: &[&str] = &["data=25gaussians", "judged=40", "margin.value=1"];
+
+#[test]
+fn runs_go_on_with_the_same_bits() {
+    let convolutions = [
+        "discriminator.encoder={ kind = \"dcgan\", width = 4 }",
+        "discriminator.codes={ kind = \"features\" }",
+        "discriminator.decoder={ kind = \"dcgan\", width = 4 }",
+        "generator.architecture={ kind = \"dcgan\", width = 4 }",
+        "margin={ kind = \"decaying\", initial = 5.0, steps = 3 }",
+    ];
+    for changes in [&[][..], POINTS, &convolutions, &["pulling_away=0", "energy=mean", "margin.value=1"]] {
+        let mut whole = run(changes);
+        (0..2).for_each(|_| drop(whole.step().unwrap()));
+        let checkpoint = whole.checkpoint().unwrap();
+        let mut rest = run(changes);
+        rest.restore(&checkpoint).unwrap();
+        assert_eq!(whole.evaluate().unwrap(), rest.evaluate().unwrap(), "{changes:?}");
+        for _ in 0..2 {
+            assert_eq!(whole.step().unwrap(), rest.step().unwrap(), "{changes:?}");
+        }
+        assert_eq!(state(&mut whole), state(&mut rest), "{changes:?}");
+    }
+}
+
+#[test]
+fn a_nan_names_its_step() {
+    let mut run = run(&["discriminator.learning_rate=1e30", "energy=squared_sum"]);
+    let error = (0..6).find_map(|_| run.step().err()).unwrap();
+    assert!(matches!(error, Error::Diverged { step: 1..=3, .. }), "{error}");
+}
+
+#[test]
+fn the_term_that_pulls_away_moves_the_generator_alone() {
+    // the first update of the discriminator is before any of the generator
+    let weights = |weight: &str, part: &str| -> Vec<Vec<f64>> {
+        let mut run = run(&[&format!("pulling_away={weight}")]);
+        run.step().unwrap();
+        state(&mut run).into_iter().filter(|(name, _)| name.starts_with(part)).map(|(_, values)| values).collect()
+    };
+    assert_eq!(weights("0", "discriminator."), weights("5", "discriminator."));
+    assert_ne!(weights("0", "generator."), weights("5", "generator."));
+}
+
+#[test]
+fn figures_have_names_and_the_report_has_its_pictures() {
+    let pictures = |changes: &[&str]| {
+        let mut run = run(changes);
+        (0..2).for_each(|_| drop(run.step().unwrap()));
+        let values = run.evaluate().unwrap();
+        let headline = run.trainer().headline(&values);
+        let mut drawing = Drawing::default();
+        run.trainer().draw(&mut drawing).unwrap();
+        let (_, files) = drawing.finish();
+        (headline, files.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+    };
+    let (headline, names) = pictures(POINTS);
+    assert!(headline.contains("energy of data") && headline.contains("modes found") && headline.contains("pulling-away"), "{headline}");
+    assert_eq!(names, ["data.png", "landscape.png", "generated.png"]);
+    let (headline, names) = pictures(&[]);
+    assert!(headline.contains("below the margin"), "{headline}");
+    assert_eq!(names, ["generated.png", "reconstructions.png", "reconstructions-generated.png"]);
+    let run = run(&[]);
+    assert!(matches!(run.trainer().sample(3, 1).unwrap(), Samples::Images { images, .. } if images.dims() == [3, 1, 8, 8]));
+}
+
+#[test]
+fn a_margin_belongs_to_its_energy() {
+    let message = |changes: &[&str]| {
+        let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
+        let settings = family("ebgan").unwrap().resolve("small", SMALL, &changes).map_err(|e| e.to_string());
+        settings.and_then(|text| Run::new("ebgan", &text, &Device::cpu()).map_err(|e| e.to_string())).unwrap_err()
+    };
+    // no mean of squares of images in [-1, 1] comes near 20, no norm of 64 pixels above 16
+    assert!(message(&["energy=mean", "margin.value=20"]).contains("at most 4"));
+    assert!(message(&["margin.value=17"]).contains("at most 16"));
+    assert!(message(&["margin.value=0"]).contains("positive"));
+    assert!(message(&["batch=1"]).contains("in pairs"));
+    assert!(message(&["discriminator.codes={ kind = \"map\", channels = 2 }"]).contains("convolutional"));
+}

@@ -1,0 +1,89 @@
+//! Samples of the energy itself, by Markov chains.
+
+use super::{EnergyTrainer, Start};
+use crate::error::Result;
+use crate::models::{Chain, Langevin, Step};
+use crate::nn::Mode;
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// The step of unadjusted dynamics, in steps at which MALA accepts most proposals: so small that its error is.
+const SHARE: f64 = 0.25;
+/// The step that MALA's own is looked for from. It is found within a few steps over many orders of magnitude.
+const FIRST: Step = Step::Half(1e-2);
+
+/// A kind of chain, and where it moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Unadjusted Langevin dynamics of examples under U.
+    LangevinData,
+    /// MALA of examples under U.
+    MalaData,
+    /// Unadjusted Langevin dynamics of latent vectors under U(G(z)).
+    LangevinLatent,
+    /// MALA of latent vectors under U(G(z)).
+    MalaLatent,
+}
+
+/// Where chains ended.
+#[derive(Debug, Clone)]
+pub(super) struct Chains {
+    /// Examples.
+    pub samples: Tensor,
+    /// The share of proposals that were taken, by MALA, with which the step was found.
+    pub acceptance: f64,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Way; 4] = [Way::LangevinData, Way::MalaData, Way::LangevinLatent, Way::MalaLatent];
+
+    /// As files are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::LangevinData => "langevin-data",
+            Way::MalaData => "mala-data",
+            Way::LangevinLatent => "langevin-latent",
+            Way::MalaLatent => "mala-latent",
+        }
+    }
+}
+
+impl EnergyTrainer {
+    /// `count` chains as the settings of the sampler say, under the averaged weights.
+    pub(super) fn chain(&self, way: Way, count: usize, seed: u64) -> Result<Chains> {
+        let (sampler, mut rng) = (self.settings.sampler, Rng::new(seed));
+        let latent = matches!(way, Way::LangevinLatent | Way::MalaLatent);
+        let adjusted = matches!(way, Way::MalaData | Way::MalaLatent);
+        self.averaged(|| {
+            let generate = |z: &Tensor| Ok(self.model.generator.forward(z, &mut Mode::Eval)?.detach());
+            let z = self.prior(count, &mut rng)?;
+            let start = match (latent, sampler.start) {
+                (true, _) => z,
+                (false, Start::Generator) => generate(&z)?,
+                (false, Start::Noise) => self.examples.noise(count, &mut rng, &self.device)?,
+            };
+            let energy = |x: &Tensor| match latent {
+                true => self.model.latent_energies(x, sampler.prior, &mut Mode::Eval),
+                false => self.model.energies(x, &mut Mode::Eval),
+            };
+            let mut mala = Langevin::mala(FIRST).at_temperature(sampler.temperature);
+            let mut chain = mala.warm_up(energy, &Chain::new(energy, &start)?, sampler.warm_up, &mut rng)?;
+            let mut acceptance = chain.acceptance()?;
+            if adjusted {
+                acceptance = 0.0;
+                for _ in 0..sampler.steps {
+                    chain = mala.advance(energy, &chain, &mut rng)?;
+                    acceptance += chain.acceptance()? / sampler.steps as f64;
+                }
+            } else {
+                let step = Step::Half(SHARE * mala.step.epsilon());
+                let langevin = Langevin::unadjusted(step).at_temperature(sampler.temperature);
+                // from the beginning: what the warm-up found is the step alone
+                chain = langevin.run(energy, &Chain::new(energy, &start)?, sampler.steps, &mut rng)?;
+            }
+            let end = chain.positions();
+            Ok(Chains { samples: if latent { generate(end)? } else { end.clone() }, acceptance })
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! What a run of an energy model shows: figures, curves, the landscape of the energy, and samples of it.
+
+use super::{EnergyTrainer, Way};
+use crate::error::Result;
+use crate::nn::Mode;
+use crate::report::Drawing;
+use crate::report::svg::Axis;
+use crate::tensor::Tensor;
+use crate::train::examples::name_and_note as of_samples;
+use crate::train::landscape::landscape;
+use crate::train::{Figure, Trainer};
+
+/// Seed of the samples that are judged.
+pub(super) const SEED: u64 = 0x7e57;
+/// Points in pictures, and images.
+const POINTS: usize = 2000;
+const IMAGES: usize = 64;
+
+fn name_and_note(name: &str) -> Option<(String, &'static str)> {
+    if let Some(rest) = name.strip_prefix("mala_") {
+        return match rest {
+            "acceptance" => Some(("acceptance of MALA".into(), "in data space, after the step was found; 0.574 is aimed at")),
+            _ => of_samples(rest).map(|(title, note)| (format!("{title}, MALA"), note)),
+        };
+    }
+    let (title, note) = match name {
+        "energy_real" => ("energy of data", ""),
+        "energy_fake" => ("energy of samples", "whose energy is pushed up"),
+        "penalty" => ("penalty", "mean of |grad U|^2 at data, before its weight"),
+        "information_nats" => ("information", "the estimate that keeps the generator's entropy up"),
+        _ => return of_samples(name).map(|(title, note)| (title.into(), note)),
+    };
+    Some((title.into(), note))
+}
+
+/// The results as a person reads them.
+pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
+    let shown = values.iter().filter(|(name, _)| !name.ends_with("_norm") && !name.ends_with("_loss"));
+    let figure = |(name, value): &(String, f64)| {
+        let figure = Figure::of_metric(name, *value);
+        match name_and_note(name) {
+            Some((title, note)) => Figure { name: title, note: note.into(), ..figure },
+            None => figure,
+        }
+    };
+    shown.map(figure).collect()
+}
+
+/// One line about an evaluation.
+pub(super) fn headline(values: &[(String, f64)]) -> String {
+    let names =
+        ["energy_real", "energy_fake", "penalty", "information_nats", "modes", "reverse_kl_nats", "high_quality", "frechet", "recall"];
+    let shown: Vec<(String, f64)> = values.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
+    figures(&shown).iter().map(Figure::in_line).collect::<Vec<_>>().join("  ")
+}
+
+/// Curves of training, then what was learned.
+pub(super) fn draw(trainer: &EnergyTrainer, drawing: &mut Drawing) -> Result<()> {
+    drawing.page.heading("Training");
+    let energies = [("data", "energy_real"), ("samples", "energy_fake")];
+    drawing.curve("energies.svg", "Energy", Axis::linear("U (nats)"), &energies, "Means of batches; U is defined up to a constant.");
+    let losses = [("energy", "energy_loss"), ("generator", "generator_loss")];
+    drawing.curve("losses.svg", "Losses", Axis::linear("nats"), &losses, "Of single batches, below their moving average.");
+    let caption = "Mean of the squared norm of U's gradient at real examples, before its weight.";
+    drawing.curve("penalty.svg", "Penalty", Axis::log(""), &[("", "penalty")], caption);
+    let caption = "The estimate of how much a sample says about the vector it was generated from.";
+    drawing.curve("information.svg", "Information", Axis::linear("nats"), &[("", "information_nats")], caption);
+    let norms = [("energy's weights", "energy_gradient_norm"), ("generator's weights", "generator_gradient_norm")];
+    drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
+    let of_samples = [
+        ("modes", "Modes found", "", Axis::linear("").from_zero()),
+        ("reverse_kl_nats", "Reverse KL of modes", "KL(samples' modes || uniform).", Axis::linear("nats").from_zero()),
+        ("high_quality", "High quality", "Share of samples within three standard deviations of a mode.", Axis::linear("").from_zero()),
+        ("frechet", "Frechet distance", "Of features of a classifier trained on the same data.", Axis::log("")),
+    ];
+    for (name, title, caption, axis) in of_samples {
+        drawing.curve(&format!("{name}.svg"), title, axis, &[("", name)], caption);
+    }
+    let near = [("precision", "precision"), ("recall", "recall")];
+    drawing.curve("precision.svg", "Precision and recall", Axis::linear("").from_zero(), &near, "By balls out to the third neighbour.");
+
+    drawing.page.heading("What was learned");
+    let examples = &trainer.examples;
+    let count = if examples.points().is_some() { POINTS } else { IMAGES };
+    let mut pictures = Vec::new();
+    let mut add = |name: &'static str, png: Option<Vec<u8>>, label: &'static str| pictures.extend(png.map(|png| (name, png, label)));
+    let picture = |samples: crate::train::Samples| Ok(samples.picture()?.map(|picture| picture.png));
+    add("data.png", picture(examples.samples(examples.unseen(count, &trainer.device)?))?, "data");
+    if let Some(set) = examples.points() {
+        let energy = |x: &Tensor| trainer.model.energies(x, &mut Mode::Eval);
+        let png = trainer.averaged(|| landscape(set, &trainer.device, energy))?;
+        add("landscape.png", Some(png), "energy, dark where it is low");
+    }
+    add("generated.png", picture(trainer.sample(count, SEED)?)?, "generated");
+    for (way, label, name) in [
+        (Way::MalaData, "MALA in data space", "mala-data.png"),
+        (Way::LangevinData, "Langevin in data space", "langevin-data.png"),
+        (Way::MalaLatent, "MALA in latent space", "mala-latent.png"),
+        (Way::LangevinLatent, "Langevin in latent space", "langevin-latent.png"),
+    ] {
+        add(name, picture(examples.samples(trainer.chain(way, count, SEED)?.samples))?, label);
+    }
+    let sampler = trainer.settings.sampler;
+    let caption = format!(
+        "Chains of {} steps at temperature {}, without correction (Langevin) and with it (MALA); under U itself in data space, under \
+         U(G(z)){} in latent space.",
+        sampler.steps,
+        sampler.temperature,
+        if sampler.prior { " + |z|²/2" } else { "" }
+    );
+    drawing.strip(pictures, &caption);
+    Ok(())
+}

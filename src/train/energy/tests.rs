@@ -1,0 +1,115 @@
+use super::*;
+use crate::error::Error;
+use crate::train::{Checkpoint, Run, family};
+
+const SMALL: &str = "steps = 6\nbatch = 16\nenergy_steps = 2\nevaluate_every = 2\nshown = 8\njudged = 40\nema_decay = 0.9\n\
+                     architecture = { kind = \"mlp\", hidden = [8, 8] }\nsampler = { warm_up = 5, steps = 5 }";
+
+fn run(changes: &[&str]) -> Run {
+    let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
+    Run::new("energy", &family("energy").unwrap().resolve("small", SMALL, &changes).unwrap(), &Device::cpu()).unwrap()
+}
+
+fn state(run: &mut Run) -> Vec<(String, Vec<f64>)> {
+    let Checkpoint { tensors, .. } = run.checkpoint().unwrap();
+    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_f64_vec().unwrap())).collect()
+}
+
+const REPLAY: &str = "negatives={ kind = \"replay\", capacity = 40, restart = 0.2, steps = 3, step = 0.01, noise = 1.0 }";
+const IMAGES: &str = "data=digits";
+
+#[test]
+fn runs_go_on_with_the_same_bits() {
+    let convolutions = "architecture={ kind = \"dcgan\", width = 4 }";
+    for changes in [
+        &[][..],
+        &[REPLAY],
+        &[IMAGES, "latent=4", "judged=0", convolutions],
+        &["information={ kind = \"inverse\", lambda2 = 1.0 }"],
+        &["information={ kind = \"learned_inverse\" }"],
+        &["information={ kind = \"info_nce\", width = 4 }"],
+    ] {
+        let mut whole = run(changes);
+        (0..2).for_each(|_| drop(whole.step().unwrap()));
+        let checkpoint = whole.checkpoint().unwrap();
+        let mut rest = run(changes);
+        rest.restore(&checkpoint).unwrap();
+        assert_eq!(whole.evaluate().unwrap(), rest.evaluate().unwrap(), "{changes:?}");
+        for _ in 0..2 {
+            assert_eq!(whole.step().unwrap(), rest.step().unwrap(), "{changes:?}");
+        }
+        assert_eq!(state(&mut whole), state(&mut rest), "{changes:?}");
+    }
+}
+
+#[test]
+fn a_nan_names_its_step() {
+    let mut run = run(&["energy_learning_rate=1e30"]);
+    let error = (0..6).find_map(|_| run.step().err()).unwrap();
+    assert!(matches!(error, Error::Diverged { step: 1..=3, .. }), "{error}");
+}
+
+#[test]
+fn chains_go_four_ways_and_are_the_same_for_a_seed() {
+    let run = run(&[]);
+    let samples = |seed| -> Vec<(&'static str, Vec<f32>)> {
+        let all = run.trainer().more_samples(12, seed).unwrap();
+        all.iter().map(|(name, s)| (*name, s.values().unwrap().to_vec::<f32>().unwrap())).collect()
+    };
+    let first = samples(1);
+    assert_eq!(first.iter().map(|(name, _)| *name).collect::<Vec<_>>(), Way::ALL.map(Way::name));
+    assert!(first == samples(1) && first != samples(2));
+    assert!(first.iter().all(|(_, values)| values.len() == 24 && values.iter().all(|v| v.is_finite())));
+    let mut values: Vec<_> = first.iter().map(|(_, values)| values).collect();
+    values.dedup();
+    assert_eq!(values.len(), 4, "each way is its own");
+    assert!(matches!(run.trainer().sample(3, 1).unwrap(), Samples::Points { points, .. } if points.dims() == [3, 2]));
+}
+
+#[test]
+fn chains_have_the_density_of_their_energy() {
+    // the chains know the energy alone: one that is |x|^2 / (2 * 0.09) makes N(0, 0.09 I)
+    let settings: EnergySettings = toml::from_str(SMALL).unwrap();
+    let sampler = SamplerSettings { start: Start::Noise, warm_up: 60, steps: 60, ..SamplerSettings::default() };
+    let mut trainer = EnergyTrainer::new(EnergySettings { sampler, ..settings }, &Device::cpu()).unwrap();
+    let bowl = |x: &Tensor| x.square()?.sum(&[1], true)?.affine(0.5 / 0.09, 0.0);
+    trainer.model.energy = Box::new(crate::nn::Apply(bowl));
+    for way in [Way::LangevinData, Way::MalaData] {
+        let chains = trainer.chain(way, 2000, 1).unwrap();
+        let variance = chains.samples.square().unwrap().mean_all().unwrap().item().unwrap();
+        // 4,000 independent squares have a standard error of 2.2 %; the unadjusted ones are a little too wide
+        assert!((variance / 0.09 - 1.0).abs() < 0.1, "{way:?}: {variance}");
+        assert!((chains.acceptance - 0.574).abs() < 0.1, "{way:?}: {}", chains.acceptance);
+    }
+}
+
+#[test]
+fn figures_have_names_and_the_report_has_its_pictures() {
+    let mut run = run(&[]);
+    (0..6).for_each(|_| drop(run.step().unwrap()));
+    let values = run.evaluate().unwrap();
+    let get = |name: &str| values.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+    for name in ["energy_real", "penalty", "modes", "reverse_kl_nats", "recall", "mala_acceptance", "mala_modes"] {
+        assert!(get(name).is_some_and(f64::is_finite), "{name} in {values:?}");
+    }
+    let headline = run.trainer().headline(&values);
+    assert!(headline.contains("modes found") && headline.contains("energy of data"), "{headline}");
+    let mut drawing = Drawing::default();
+    run.trainer().draw(&mut drawing).unwrap();
+    let (page, files) = drawing.finish();
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    let expected =
+        ["data.png", "landscape.png", "generated.png", "mala-data.png", "langevin-data.png", "mala-latent.png", "langevin-latent.png"];
+    assert_eq!(names, expected);
+    assert!(page.render().contains("dark where it is low"));
+}
+
+#[test]
+fn settings_are_checked() {
+    let message = |text: &str| Run::new("energy", text, &Device::cpu()).unwrap_err().to_string();
+    assert!(message("sampler = { temperature = 0.0 }").contains("sampler.temperature"));
+    assert!(message(&REPLAY.replace("0.2", "2.0").replace("40", "400")).contains("negatives.restart"));
+    assert!(message(REPLAY).contains("at least the batch of 256"));
+    assert!(message("data = \"nowhere\"").contains("nowhere"));
+    assert!(message("architecture = { kind = \"dcgan\", width = 4 }").contains("square images"));
+}

@@ -1,0 +1,243 @@
+//! What a generator is to imitate: images, or points in the plane; how what it makes is judged and shown.
+
+use std::sync::OnceLock;
+
+use super::batches::Batches;
+use super::samples::Samples;
+use super::trainer::Values;
+use crate::data::{DataSpec, Dataset, PointSet, Range};
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::metrics::{Extractor, Features, ImageQuality, count_modes, precision_recall};
+use crate::ops::Activation;
+use crate::rng::{Draw, Rng};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Examples that are generated or looked at in one piece outside of training.
+pub(super) const ROWS: usize = 250;
+/// Key of the points that generated ones are compared with.
+const KEY: u64 = 0x7e57;
+/// Neighbours of precision and recall, as in their paper.
+const NEIGHBORS: usize = 3;
+
+/// Where real examples come from. Images lie in [-1, 1].
+#[derive(Debug)]
+pub(super) enum Examples {
+    /// A data set.
+    Images { spec: DataSpec, data: Box<Dataset>, batches: Batches, quality: OnceLock<ImageQuality> },
+    /// A distribution in the plane, new points in each batch.
+    Points { set: PointSet, key: u64 },
+}
+
+impl Examples {
+    /// Loads the data. The order of images, or the points, follow the key.
+    ///
+    /// # Errors
+    /// The data cannot be loaded.
+    pub fn load(spec: &str, batch: usize, key: u64) -> Result<Examples> {
+        let spec: DataSpec = spec.parse()?;
+        if let Some(set) = spec.points() {
+            return Ok(Examples::Points { set, key });
+        }
+        let data = Box::new(spec.load()?);
+        Ok(Examples::Images { batches: Batches::new(data.train.len(), batch, key).whole(), spec, data, quality: OnceLock::new() })
+    }
+
+    /// One line about them.
+    pub fn describe(&self) -> String {
+        match self {
+            Examples::Images { data, .. } => data.to_string(),
+            Examples::Points { set, .. } => format!("{set}: points in the plane, drawn anew in each step"),
+        }
+    }
+
+    /// The shape of one example.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Examples::Images { data, .. } => data.image.to_vec(),
+            Examples::Points { .. } => vec![2],
+        }
+    }
+
+    /// What a generator of them ends in.
+    pub fn output(&self) -> Activation {
+        match self {
+            Examples::Images { .. } => Activation::Tanh,
+            Examples::Points { .. } => Activation::Identity,
+        }
+    }
+
+    /// The set of points, if they are points.
+    pub fn points(&self) -> Option<PointSet> {
+        match self {
+            Examples::Points { set, .. } => Some(*set),
+            Examples::Images { .. } => None,
+        }
+    }
+
+    /// Batch `number` [rows, ..].
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn batch(&mut self, number: u64, rows: usize, device: &Device) -> Result<Tensor> {
+        match self {
+            Examples::Images { data, batches, .. } => {
+                let (x, _) = batches.load(&data.train, number, Range::Symmetric, |_| {}, device)?;
+                let dims: Vec<usize> = x.dims()[..1].iter().chain(&data.image).copied().collect();
+                x.reshape(Shape::new(&dims)?)
+            }
+            &mut Examples::Points { set, key } => of_points(&set.sample(rows, Draw { key, number }), device),
+        }
+    }
+
+    /// At most `count` examples that are not trained on.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn unseen(&self, count: usize, device: &Device) -> Result<Tensor> {
+        match self {
+            Examples::Images { data, .. } => {
+                let indices: Vec<u32> = (0..data.test.len().min(count) as u32).collect();
+                let (mut images, mut labels) = (Vec::new(), Vec::new());
+                data.test.batch(&indices, Range::Symmetric, &mut images, &mut labels)?;
+                let dims: Vec<usize> = [indices.len()].into_iter().chain(data.image).collect();
+                Tensor::from_slice(&images, Shape::new(&dims)?, device)
+            }
+            Examples::Points { set, .. } => of_points(&set.sample(count, Draw { key: KEY, number: 0 }), device),
+        }
+    }
+
+    /// Places spread evenly over where examples can be.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn noise(&self, count: usize, rng: &mut Rng, device: &Device) -> Result<Tensor> {
+        let reach = self.points().map_or(1.0, PointSet::reach);
+        let dims: Vec<usize> = [count].into_iter().chain(self.shape()).collect();
+        rng.uniform(-reach, reach, Shape::new(&dims)?, DType::F32, device)
+    }
+
+    /// Generated examples, to be shown and written.
+    pub fn samples(&self, x: Tensor) -> Samples {
+        match self {
+            Examples::Images { .. } => Samples::Images { images: x, range: Range::Symmetric },
+            Examples::Points { set, .. } => Samples::Points { points: x, window: window(*set) },
+        }
+    }
+
+    /// Figures of generated examples: modes of a mixture, quality of images of known classes, and how near they are to real ones.
+    /// What is not finite has no figures.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn judge(&self, generated: &Tensor, device: &Device) -> Result<Values> {
+        let count = generated.dims()[0];
+        if count <= NEIGHBORS || !generated.is_finite()? {
+            return Ok(Values::new());
+        }
+        match self {
+            Examples::Images { data, .. } if data.classes == 0 => Ok(Values::new()),
+            Examples::Images { spec, quality, .. } => {
+                if quality.get().is_none() {
+                    let _ = quality.set(ImageQuality::new(spec, count, device)?);
+                }
+                quality.get().map_or(Ok(Values::new()), |quality| Ok(quality.judge(generated)?.values()))
+            }
+            Examples::Points { set, .. } => {
+                let mut values = Values::new();
+                if let Some(mixture) = set.mixture() {
+                    let modes = count_modes(&to_points(generated)?, &mixture)?;
+                    values.push(("modes".into(), modes.found as f64));
+                    values.push(("reverse_kl_nats".into(), modes.reverse_kl));
+                    values.push(("high_quality".into(), modes.high_quality));
+                }
+                let plane = |x: Tensor| Features::new(Extractor::Named("coordinates".into()), x);
+                let near = precision_recall(&plane(self.unseen(count, device)?)?, &plane(generated.clone())?, NEIGHBORS)?;
+                values.extend([("precision".into(), near.precision), ("recall".into(), near.recall)]);
+                Ok(values)
+            }
+        }
+    }
+}
+
+/// The square that pictures of a set show: left, right, bottom, top.
+pub(super) fn window(set: PointSet) -> [f64; 4] {
+    let reach = set.reach();
+    [-reach, reach, -reach, reach]
+}
+
+fn of_points(points: &[[f32; 2]], device: &Device) -> Result<Tensor> {
+    Tensor::from_slice(points.as_flattened(), [points.len(), 2], device)
+}
+
+fn to_points(x: &Tensor) -> Result<Vec<[f32; 2]>> {
+    if x.rank() != 2 || x.dims()[1] != 2 {
+        return Err(Error::BadShape { op: "points", shape: x.shape(), expected: "points [n, 2]" });
+    }
+    Ok(x.to_vec::<f32>()?.chunks_exact(2).map(|p| [p[0], p[1]]).collect())
+}
+
+/// `f` of all rows of `x`, a few at a time.
+///
+/// # Errors
+/// Those of `f`.
+pub(super) fn in_pieces(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let rows = x.dims()[0];
+    let piece = |first: usize| Ok(f(&x.narrow(0, first, ROWS.min(rows - first))?)?.detach());
+    let pieces = (0..rows).step_by(ROWS).map(piece).collect::<Result<Vec<_>>>()?;
+    Tensor::concat(&pieces.iter().collect::<Vec<_>>(), 0)
+}
+
+/// What figures of [`Examples::judge`] are called, and what should be known about them.
+pub(super) fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
+    Some(match name {
+        "modes" => ("modes found", "with a sample within three standard deviations"),
+        "reverse_kl_nats" => ("reverse KL of modes", "KL(samples' modes || uniform)"),
+        "high_quality" => ("high quality", "share of samples within three standard deviations of a mode"),
+        "precision" => ("precision", "share of samples near a real example"),
+        "recall" => ("recall", "share of real examples near a sample"),
+        "frechet" => ("Frechet distance", "of features of a classifier trained on the same data, test part against samples; not the FID"),
+        "kernel_distance" => ("kernel distance", "of the same features"),
+        "classes_found" => ("classes found", "by the same classifier"),
+        "class_reverse_kl_nats" => ("reverse KL of classes", "KL(samples' classes || uniform)"),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_judged_by_modes_and_neighbours() {
+        let cpu = Device::cpu();
+        let mut examples = Examples::load("8gaussians", 100, 3).unwrap();
+        let real = examples.batch(0, 400, &cpu).unwrap();
+        let get = |values: &Values, name: &str| values.iter().find(|(n, _)| n == name).map(|(_, v)| *v).unwrap();
+        let good = examples.judge(&real, &cpu).unwrap();
+        assert_eq!(get(&good, "modes"), 8.0);
+        assert!(get(&good, "precision") > 0.7 && get(&good, "recall") > 0.7 && get(&good, "high_quality") > 0.97, "{good:?}");
+        let bad = examples.judge(&examples.noise(400, &mut Rng::new(1), &cpu).unwrap(), &cpu).unwrap();
+        assert!(get(&bad, "precision") < 0.1 && get(&bad, "high_quality") < 0.1, "{bad:?}");
+        assert!(examples.judge(&real.affine(f64::NAN, 0.0).unwrap(), &cpu).unwrap().is_empty());
+        let roll = Examples::load("swissroll", 100, 3).unwrap();
+        let names: Vec<String> = roll.judge(&real, &cpu).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["precision", "recall"]);
+        assert!(names.iter().all(|name| name_and_note(name).is_some()));
+    }
+
+    #[test]
+    fn images_have_all_their_axes() {
+        let cpu = Device::cpu();
+        let mut examples = Examples::load("digits", 50, 3).unwrap();
+        assert_eq!(examples.batch(2, 0, &cpu).unwrap().dims(), [50, 1, 8, 8]);
+        assert_eq!(examples.unseen(3, &cpu).unwrap().dims(), [3, 1, 8, 8]);
+        assert_eq!(examples.noise(3, &mut Rng::new(1), &cpu).unwrap().dims(), [3, 1, 8, 8]);
+        assert_eq!((examples.output(), examples.points()), (Activation::Tanh, None));
+        let x = examples.unseen(600, &cpu).unwrap();
+        let same = in_pieces(&x, |x| Ok(x.clone())).unwrap();
+        assert_eq!(same.to_vec::<f32>().unwrap(), x.to_vec::<f32>().unwrap());
+    }
+}
