@@ -23,7 +23,7 @@ fn main() -> strait::Result<()> {
     let (energy, generator) = (model.energy_params(), model.generator_params());
     let adam = Algorithm::Adam { beta1: 0.5, beta2: 0.9, epsilon: 1e-8 };
     let (mut of_energy, mut of_generator) = (Optimizer::new(adam, &energy)?, Optimizer::new(adam, &generator)?);
-    let steps = 3000;
+    let steps = 3000u32;
     for step in 0..steps {
         let rate = 1e-3 * (1.0 - f64::from(step) / f64::from(steps));
         let points = set.sample(BATCH, Draw { key: 0, number: step.into() });

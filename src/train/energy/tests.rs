@@ -74,11 +74,11 @@ fn chains_have_the_density_of_their_energy() {
     let mut trainer = EnergyTrainer::new(EnergySettings { sampler, ..settings }, &Device::cpu()).unwrap();
     let bowl = |x: &Tensor| x.square()?.sum(&[1], true)?.affine(0.5 / 0.09, 0.0);
     trainer.model.energy = Box::new(crate::nn::Apply(bowl));
-    for way in [Way::LangevinData, Way::MalaData] {
+    // 4,000 squares have a standard error of 2.2 %; without correction they are a few percent too large
+    for (way, largest) in [(Way::LangevinData, 1.14), (Way::MalaData, 1.07)] {
         let chains = trainer.chain(way, 2000, 1).unwrap();
-        let variance = chains.samples.square().unwrap().mean_all().unwrap().item().unwrap();
-        // 4,000 independent squares have a standard error of 2.2 %; the unadjusted ones are a little too wide
-        assert!((variance / 0.09 - 1.0).abs() < 0.1, "{way:?}: {variance}");
+        let variance = chains.samples.square().unwrap().mean_all().unwrap().item().unwrap() / 0.09;
+        assert!(variance > 0.93 && variance < largest, "{way:?}: {variance}");
         assert!((chains.acceptance - 0.574).abs() < 0.1, "{way:?}: {}", chains.acceptance);
     }
 }
