@@ -26,9 +26,18 @@ const NEIGHBORS: usize = 3;
 #[derive(Debug)]
 pub(super) enum Examples {
     /// A data set.
-    Images { spec: DataSpec, data: Box<Dataset>, batches: Batches, quality: OnceLock<ImageQuality> },
+    Images(Box<Images>),
     /// A distribution in the plane, new points in each batch.
     Points { set: PointSet, key: u64 },
+}
+
+/// A data set, its batches, and what judges images like it, made when it is first needed.
+#[derive(Debug)]
+pub(super) struct Images {
+    spec: DataSpec,
+    data: Dataset,
+    batches: Batches,
+    quality: OnceLock<ImageQuality>,
 }
 
 impl Examples {
@@ -41,14 +50,15 @@ impl Examples {
         if let Some(set) = spec.points() {
             return Ok(Examples::Points { set, key });
         }
-        let data = Box::new(spec.load()?);
-        Ok(Examples::Images { batches: Batches::new(data.train.len(), batch, key).whole(), spec, data, quality: OnceLock::new() })
+        let data = spec.load()?;
+        let batches = Batches::new(data.train.len(), batch, key).whole();
+        Ok(Examples::Images(Box::new(Images { spec, data, batches, quality: OnceLock::new() })))
     }
 
     /// One line about them.
     pub fn describe(&self) -> String {
         match self {
-            Examples::Images { data, .. } => data.to_string(),
+            Examples::Images(images) => images.data.to_string(),
             Examples::Points { set, .. } => format!("{set}: points in the plane, drawn anew in each step"),
         }
     }
@@ -56,7 +66,7 @@ impl Examples {
     /// The shape of one example.
     pub fn shape(&self) -> Vec<usize> {
         match self {
-            Examples::Images { data, .. } => data.image.to_vec(),
+            Examples::Images(images) => images.data.image.to_vec(),
             Examples::Points { .. } => vec![2],
         }
     }
@@ -64,7 +74,7 @@ impl Examples {
     /// What a generator of them ends in.
     pub fn output(&self) -> Activation {
         match self {
-            Examples::Images { .. } => Activation::Tanh,
+            Examples::Images(_) => Activation::Tanh,
             Examples::Points { .. } => Activation::Identity,
         }
     }
@@ -73,7 +83,7 @@ impl Examples {
     pub fn points(&self) -> Option<PointSet> {
         match self {
             Examples::Points { set, .. } => Some(*set),
-            Examples::Images { .. } => None,
+            Examples::Images(_) => None,
         }
     }
 
@@ -83,7 +93,8 @@ impl Examples {
     /// The device fails.
     pub fn batch(&mut self, number: u64, rows: usize, device: &Device) -> Result<Tensor> {
         match self {
-            Examples::Images { data, batches, .. } => {
+            Examples::Images(images) => {
+                let Images { data, batches, .. } = &mut **images;
                 let (x, _) = batches.load(&data.train, number, Range::Symmetric, |_| {}, device)?;
                 let dims: Vec<usize> = x.dims()[..1].iter().chain(&data.image).copied().collect();
                 x.reshape(Shape::new(&dims)?)
@@ -98,12 +109,13 @@ impl Examples {
     /// The device fails.
     pub fn unseen(&self, count: usize, device: &Device) -> Result<Tensor> {
         match self {
-            Examples::Images { data, .. } => {
+            Examples::Images(images) => {
+                let data = &images.data;
                 let indices: Vec<u32> = (0..data.test.len().min(count) as u32).collect();
-                let (mut images, mut labels) = (Vec::new(), Vec::new());
-                data.test.batch(&indices, Range::Symmetric, &mut images, &mut labels)?;
+                let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+                data.test.batch(&indices, Range::Symmetric, &mut pixels, &mut labels)?;
                 let dims: Vec<usize> = [indices.len()].into_iter().chain(data.image).collect();
-                Tensor::from_slice(&images, Shape::new(&dims)?, device)
+                Tensor::from_slice(&pixels, Shape::new(&dims)?, device)
             }
             Examples::Points { set, .. } => of_points(&set.sample(count, Draw { key: KEY, number: 0 }), device),
         }
@@ -122,7 +134,7 @@ impl Examples {
     /// Generated examples, to be shown and written.
     pub fn samples(&self, x: Tensor) -> Samples {
         match self {
-            Examples::Images { .. } => Samples::Images { images: x, range: Range::Symmetric },
+            Examples::Images(_) => Samples::Images { images: x, range: Range::Symmetric },
             Examples::Points { set, .. } => Samples::Points { points: x, window: window(*set) },
         }
     }
@@ -138,12 +150,16 @@ impl Examples {
             return Ok(Values::new());
         }
         match self {
-            Examples::Images { data, .. } if data.classes == 0 => Ok(Values::new()),
-            Examples::Images { spec, quality, .. } => {
-                if quality.get().is_none() {
-                    let _ = quality.set(ImageQuality::new(spec, count, device)?);
-                }
-                quality.get().map_or(Ok(Values::new()), |quality| Ok(quality.judge(generated)?.values()))
+            Examples::Images(images) if images.data.classes == 0 => Ok(Values::new()),
+            Examples::Images(images) => {
+                let quality = match images.quality.get() {
+                    Some(quality) => quality,
+                    None => {
+                        let new = ImageQuality::new(&images.spec, count, device)?;
+                        images.quality.get_or_init(|| new)
+                    }
+                };
+                Ok(quality.judge(generated)?.values())
             }
             Examples::Points { set, .. } => {
                 let mut values = Values::new();
