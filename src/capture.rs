@@ -16,6 +16,12 @@ use crate::rng::Rng;
 pub struct CapturedSteps {
     #[cfg(feature = "cuda")]
     graph: cuda::Graph,
+    /// State of the generator when they were captured.
+    #[cfg(feature = "cuda")]
+    start: [u64; 2],
+    /// Where a launch leaves the generator, counted from `start`.
+    #[cfg(feature = "cuda")]
+    next: u64,
     draws: u64,
 }
 
@@ -34,7 +40,7 @@ impl Device {
     ///
     /// # Errors
     /// This is not a GPU; `step` does what cannot be repeated without the host: it looks at elements, copies from the host, or
-    /// allocates memory that was not there (the error names the op); its own errors.
+    /// allocates memory that was not there (the error names the op); its own errors. Then `rng` and all step counts are as they were.
     pub fn capture(&self, rng: &mut Rng, steps: usize, mut step: impl FnMut(&mut Rng) -> Result<()>) -> Result<CapturedSteps> {
         match *self {
             Device::Cpu => {
@@ -43,29 +49,42 @@ impl Device {
             }
             #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => {
-                let [_, before] = rng.state();
+                let start = rng.state();
                 let capture = cuda::Capture::begin(gpu)?;
                 for _ in 0..steps {
-                    step(rng)?;
+                    if let Err(error) = step(rng) {
+                        *rng = Rng::from_state(start);
+                        return Err(error);
+                    }
                 }
-                let draws = rng.state()[1] - before;
-                Ok(CapturedSteps { graph: capture.finish(draws)?, draws })
+                let draws = rng.state()[1] - start[1];
+                Ok(CapturedSteps { graph: capture.finish(draws)?, start, next: 0, draws })
             }
         }
     }
 }
 
 impl CapturedSteps {
-    /// Replays the steps `times` times. `rng` is the one they were captured with; it ends where running them would have left it.
+    /// Replays the steps `times` times with the numbers that `rng` would give them; it is the generator they were captured with, and ends
+    /// where running them would have left it. The first replay is the run that was captured, whose numbers are drawn already.
     ///
     /// # Errors
-    /// The device fails.
+    /// `rng` is another generator; the device fails.
     pub fn replay(&mut self, rng: &mut Rng, times: u64) -> Result<()> {
         #[cfg(feature = "cuda")]
         {
-            let again = self.graph.launch(times)?;
-            let [key, draws] = rng.state();
-            *rng = Rng::from_state([key, draws + again * self.draws]);
+            let ([key, first], [now_key, now]) = (self.start, rng.state());
+            if key != now_key {
+                return Err(Error::Capture { op: "replay", what: "a generator other than that of the capture".into() });
+            }
+            let captured = if self.graph.is_launched() { 0 } else { self.draws };
+            let offset = now.wrapping_sub(first).wrapping_sub(captured);
+            if offset != self.next {
+                self.graph.set_draw_offset(offset)?;
+            }
+            self.graph.launch(times)?;
+            self.next = offset.wrapping_add(times.wrapping_mul(self.draws));
+            *rng = Rng::from_state([key, first.wrapping_add(self.next)]);
             Ok(())
         }
         #[cfg(not(feature = "cuda"))]

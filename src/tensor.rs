@@ -201,6 +201,12 @@ impl Tensor {
         Ok(Tensor::from_storage(self.into_storage()?, shape, dtype))
     }
 
+    /// Whether something else holds this tensor or shares its memory.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1 || Arc::strong_count(&self.0.storage) > 1
+    }
+
     /// Writes the elements of another tensor of this shape, converted, into this tensor's own memory on a GPU. Only for memory that
     /// nothing else holds.
     ///

@@ -36,8 +36,15 @@ pub fn gradcheck() -> anyhow::Result<()> {
 pub fn devices() -> anyhow::Result<()> {
     let threads = rayon::current_num_threads();
     println!("cpu     {threads} threads");
-    match Device::cuda(0) {
-        Ok(device) => println!("{device}"),
+    #[cfg(feature = "cuda")]
+    let gpus = crate::device::cuda::devices();
+    #[cfg(not(feature = "cuda"))]
+    let gpus = Device::cuda(0).map(|device| vec![Ok::<_, crate::Error>(device)]);
+    match gpus {
+        Ok(gpus) => gpus.into_iter().enumerate().for_each(|(i, gpu)| match gpu {
+            Ok(gpu) => println!("cuda:{i}  {gpu}"),
+            Err(error) => println!("cuda:{i}  not available: {error}"),
+        }),
         Err(error) => println!("cuda:0  not available: {error}"),
     }
     Ok(())

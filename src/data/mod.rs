@@ -8,6 +8,8 @@ pub mod spec;
 pub mod split;
 
 mod files;
+#[cfg(feature = "cuda")]
+mod resident;
 mod stacked;
 
 use std::fmt;
@@ -15,6 +17,8 @@ use std::fmt;
 use crate::error::{Error, Result};
 
 pub use points::{Mixture, PointSet};
+#[cfg(feature = "cuda")]
+pub use resident::Resident;
 pub use spec::DataSpec;
 pub use split::{Pixels, Range, Split};
 

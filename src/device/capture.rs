@@ -24,6 +24,12 @@ impl Counter {
         self.0.store(count, Ordering::Relaxed);
     }
 
+    /// Takes back an event of a capture that failed.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn take_back(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Counts an event.
     pub fn advance(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -36,7 +42,6 @@ impl Counter {
 }
 
 /// Whether a capture is under way on this thread.
-#[cfg(feature = "cuda")]
 pub(crate) fn is_capturing() -> bool {
     CAPTURED.with_borrow(Option::is_some)
 }

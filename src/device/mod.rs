@@ -56,6 +56,15 @@ impl Device {
         self
     }
 
+    /// Whether [`Device::checked`] was called.
+    pub fn is_checked(self) -> bool {
+        match self {
+            Device::Cpu => false,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(gpu) => gpu.is_checked(),
+        }
+    }
+
     /// Gives memory that no tensor uses back to the system.
     ///
     /// # Errors

@@ -118,9 +118,9 @@ pub struct DualBeta {
 
 /// The smallest beta of the logarithmic form: from further down, where it would go while the constraint is slack, it would not be
 /// back in time once the constraint binds.
-const SMALLEST_BETA: f64 = 1e-12;
+pub(crate) const SMALLEST_BETA: f64 = 1e-12;
 /// The smallest rate that the logarithmic form tells from 0, relative to the target.
-const SMALLEST_RATIO: f64 = 1e-6;
+pub(crate) const SMALLEST_RATIO: f64 = 1e-6;
 
 impl DualBeta {
     /// Takes a step and returns the new multiplier.

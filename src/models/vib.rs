@@ -63,6 +63,8 @@ pub struct Vib {
     config: VibConfig,
     encoder: Mlp,
     decoder: Option<Mlp>,
+    /// Where the entries of a Cholesky factor, as the encoder lists them, lie in a matrix [k, k].
+    places: Tensor,
 }
 
 /// What the encoder says of a batch.
@@ -121,7 +123,12 @@ impl Vib {
             Covariance::Deterministic => None,
             _ => Some(Mlp::new(&[k, config.classes], Activation::Identity, Init::XavierUniform, rng, dtype, device)?),
         };
-        Ok(Vib { config, encoder, decoder })
+        let mut places: Vec<i64> = (0..k).map(|i| (i * (k + 1)) as i64).collect();
+        if config.covariance == Covariance::Full {
+            places.extend((1..k).flat_map(|i| (0..i).map(move |j| (i * k + j) as i64)));
+        }
+        let places = Tensor::from_slice(&places, [places.len()], device)?;
+        Ok(Vib { config, encoder, decoder, places })
     }
 
     /// The architecture.
@@ -184,10 +191,7 @@ impl Vib {
         // The rate takes the diagonal's logarithm, so softplus must not underflow.
         let diagonal = stats.narrow(1, k, k)?.affine(1.0, -self.config.shift)?.clamp(SMALLEST, f64::INFINITY)?.softplus()?;
         let below = stats.narrow(1, 2 * k, k * (k - 1) / 2)?;
-        let mut at: Vec<i64> = (0..k).map(|i| (i * (k + 1)) as i64).collect();
-        at.extend((1..k).flat_map(|i| (0..i).map(move |j| (i * k + j) as i64)));
-        let at = Tensor::from_slice(&at, [at.len()], &stats.device())?;
-        Tensor::concat(&[&diagonal, &below], 1)?.index_add(1, &at, k * k)?.reshape([rows, k, k])
+        Tensor::concat(&[&diagonal, &below], 1)?.index_add(1, &self.places, k * k)?.reshape([rows, k, k])
     }
 
     /// Means [rows, k] and covariances [rows, k, k] of z given x.
@@ -201,8 +205,7 @@ impl Vib {
             Covariance::Full => self.cholesky(&stats)?,
             Covariance::Diagonal => {
                 let sigma = stats.narrow(1, k, k)?.affine(1.0, -self.config.shift)?.softplus()?;
-                let at: Vec<i64> = (0..k).map(|i| (i * (k + 1)) as i64).collect();
-                sigma.index_add(1, &Tensor::from_vec(at, [k], &stats.device())?, k * k)?.reshape([rows, k, k])?
+                sigma.index_add(1, &self.places, k * k)?.reshape([rows, k, k])?
             }
             Covariance::Deterministic => {
                 return Err(Error::BadShape { op: "moments", shape: stats.shape(), expected: "a model with a bottleneck" });
@@ -244,6 +247,21 @@ impl Vib {
     /// # Errors
     /// The shapes do not fit, or a label is no class.
     pub fn loss_of(&self, posterior: &Posterior, labels: &Tensor, objective: &VibObjective) -> Result<VibLoss> {
+        self.loss_weighted(posterior, labels, objective, |rate| rate.affine(objective.beta, 0.0))
+    }
+
+    /// The loss of inputs that are encoded already, with the mean rate weighted by a function instead of the objective's beta: for a
+    /// beta that lies in a device's memory.
+    ///
+    /// # Errors
+    /// The shapes do not fit, or a label is no class; those of `weigh`.
+    pub fn loss_weighted(
+        &self,
+        posterior: &Posterior,
+        labels: &Tensor,
+        objective: &VibObjective,
+        weigh: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<VibLoss> {
         let logits = self.decode(&posterior.z)?;
         let (samples, rows, classes) = (logits.dims()[0], logits.dims()[1], logits.dims()[2]);
         let flat = logits.reshape([samples * rows, classes])?;
@@ -252,7 +270,7 @@ impl Vib {
         let kl = posterior.kl.mean_all()?;
         let mut loss = cross_entropy.clone();
         if self.config.covariance != Covariance::Deterministic {
-            loss = loss.add(&kl.affine(objective.beta, 0.0)?)?;
+            loss = loss.add(&weigh(&kl)?)?;
         }
         if objective.confidence_penalty > 0.0 {
             let log = flat.log_softmax(1)?;

@@ -29,6 +29,12 @@ impl Param {
         self.0.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
+    /// Calls `f` with the tensor, which is not held any longer than that.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&Tensor) -> R) -> R {
+        f(&self.0.read().unwrap_or_else(|e| e.into_inner()))
+    }
+
     /// Replaces the tensor by what `f` makes of it. If nothing else holds the tensor, `f` may use its memory.
     ///
     /// # Errors

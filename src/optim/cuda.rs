@@ -25,6 +25,10 @@ impl Scalars {
         Ok(Scalars { values: Tensor::from_slice(&values, [values.len()], &crate::device::Device::Cuda(device))?, learning_rate: f64::NAN })
     }
 
+    pub(super) fn values(&self) -> &Tensor {
+        &self.values
+    }
+
     /// Changes the learning rate of the steps to come, those of captured graphs included.
     pub(super) fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         if learning_rate == self.learning_rate {

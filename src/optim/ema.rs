@@ -106,6 +106,12 @@ impl Ema {
         Ok(())
     }
 
+    /// Calls `f` with all that an update on a GPU changes.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn each_tensor(&self, f: &mut impl FnMut(&Tensor)) {
+        self.entries.iter().for_each(|entry| f(&entry.average));
+    }
+
     #[cfg(feature = "cuda")]
     fn update_on_gpu(&mut self) -> Result<()> {
         let mut tensors = Vec::with_capacity(self.entries.len());

@@ -189,6 +189,16 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Calls `f` with all that a step on a GPU changes.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn each_tensor(&self, f: &mut impl FnMut(&Tensor)) {
+        for entry in &self.entries {
+            entry.param.with(&mut *f);
+            entry.slots.iter().for_each(&mut *f);
+        }
+        self.scalars.iter().for_each(|s| f(s.values()));
+    }
+
     /// What has to be saved, besides [`Optimizer::steps`], to go on bitwise the same: `exp_avg.encoder.0.weight` and so on.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let slots = self.algorithm.slots();

@@ -37,6 +37,21 @@ impl Batches {
         count as u64
     }
 
+    /// Examples of batch `number`, where it begins in the order of its epoch, and how many batches of this size follow each other
+    /// from it on.
+    #[cfg(feature = "cuda")]
+    pub fn span(&self, number: u64) -> (usize, usize, u64) {
+        let first = (number % self.per_epoch()) as usize * self.batch;
+        let rows = self.batch.min(self.examples - first);
+        (rows, first, ((self.examples - first) / rows) as u64)
+    }
+
+    /// The order of the examples in an epoch.
+    #[cfg(feature = "cuda")]
+    pub fn order(&self, epoch: u64) -> Vec<u32> {
+        order::epoch_order(self.examples, self.key, epoch)
+    }
+
     /// The examples of batch `number`, counted from 0 over all epochs.
     pub fn indices(&mut self, number: u64) -> &[u32] {
         let (epoch, index) = (number / self.per_epoch(), (number % self.per_epoch()) as usize);

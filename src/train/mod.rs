@@ -34,6 +34,8 @@ mod landscape;
 mod means;
 mod network;
 mod registry;
+#[cfg(feature = "cuda")]
+mod replay;
 mod run;
 mod samples;
 pub mod settings;

@@ -1,6 +1,9 @@
 //! A network with all that training it needs: parameters, optimiser, averaged weights.
 
+use std::collections::BTreeMap;
+
 use super::checkpoint::Checkpoint;
+use crate::device::{Device, capture};
 use crate::error::{Error, Result};
 use crate::grad::{Gradient, first_non_finite};
 use crate::nn::Params;
@@ -42,11 +45,15 @@ impl Network {
     /// # Errors
     /// [`Error::NonFinite`], naming the op that made the first NaN or infinity; a parameter does not enter the loss.
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
+        let tensors = self.trained.tensors();
+        let leaves: Vec<&Tensor> = tensors.iter().collect();
+        if capture::is_capturing() {
+            // Nobody can look yet.
+            return Gradient::of(loss).wrt(&leaves);
+        }
         if !loss.item()?.is_finite() {
             return Err(first_non_finite(loss)?.unwrap_or(Error::NonFinite { op: "loss", shapes: vec![loss.shape()], backward: false }));
         }
-        let tensors = self.trained.tensors();
-        let leaves: Vec<&Tensor> = tensors.iter().collect();
         let gradients = Gradient::of(loss).wrt(&leaves)?;
         // A NaN in a layer's cotangent reaches its bias; weights would cost a pass over all of them.
         for gradient in gradients.iter().filter(|g| g.rank() < 2) {
@@ -65,6 +72,29 @@ impl Network {
     pub fn apply(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
         self.optimizer.step(gradients, learning_rate)?;
         self.ema.as_mut().map_or(Ok(()), Ema::update)
+    }
+
+    /// Changes the learning rate of steps that a captured graph repeats.
+    ///
+    /// # Errors
+    /// The device fails.
+    #[cfg(feature = "cuda")]
+    pub(super) fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        self.optimizer.set_learning_rate(learning_rate)
+    }
+
+    /// Adds where all that a step on a GPU changes lies, or returns false if something else shares this memory.
+    #[cfg(feature = "cuda")]
+    pub(super) fn addresses(&self, addresses: &mut Vec<u64>) -> bool {
+        let mut shared = false;
+        let mut see = |tensor: &Tensor| {
+            shared |= tensor.is_shared();
+            addresses.push(tensor.ptr().0);
+        };
+        self.params.iter().filter(|(_, param)| !param.is_trained()).for_each(|(_, param)| param.with(&mut see));
+        self.optimizer.each_tensor(&mut see);
+        self.ema.iter().for_each(|ema| ema.each_tensor(&mut see));
+        !shared
     }
 
     /// Runs `f` with the averaged weights, if there are any yet, in place of the current ones.
@@ -91,10 +121,14 @@ impl Network {
     /// Takes over what [`Network::save`] wrote.
     pub(super) fn load(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<()> {
         let [steps] = checkpoint.integers(&format!("run.{name}.steps"))?;
-        self.params.load(&checkpoint.section(name))?;
-        self.optimizer.load(&checkpoint.section(&format!("optimizer.{name}")), steps)?;
+        let device = self.params.iter().next().map_or(Device::cpu(), |(_, param)| param.tensor().device());
+        let section = |name: &str| -> Result<BTreeMap<String, Tensor>> {
+            checkpoint.section(name).into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&device)?))).collect()
+        };
+        self.params.load(&section(name)?)?;
+        self.optimizer.load(&section(&format!("optimizer.{name}"))?, steps)?;
         match &mut self.ema {
-            Some(ema) => ema.load(&checkpoint.section(&format!("ema.{name}")), steps),
+            Some(ema) => ema.load(&section(&format!("ema.{name}"))?, steps),
             None => Ok(()),
         }
     }

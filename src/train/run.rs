@@ -52,6 +52,7 @@ pub trait Observer {
 pub struct Run {
     family: &'static Family,
     settings: String,
+    device: Device,
     pub(super) trainer: Box<dyn Trainer>,
     plan: Plan,
     done: u64,
@@ -93,7 +94,7 @@ impl Run {
     pub(super) fn start(family: &'static Family, settings: &str, device: &Device) -> Result<Run> {
         let settings = family.resolve("settings", settings, &[])?;
         let trainer = family.start(&settings, device)?;
-        Ok(Run { family, settings, plan: trainer.plan(), trainer, done: 0, evaluation: None })
+        Ok(Run { family, settings, device: *device, plan: trainer.plan(), trainer, done: 0, evaluation: None })
     }
 
     /// The family.
@@ -144,10 +145,7 @@ impl Run {
     /// [`Error::Diverged`] if a loss or a gradient is not finite, naming the op that made it first.
     pub fn step(&mut self) -> Result<StepStats> {
         let step = self.done + 1;
-        let stats = self.trainer.step(self.done).map_err(|error| match error {
-            Error::NonFinite { .. } => Error::Diverged { step, cause: Box::new(error) },
-            other => other,
-        })?;
+        let stats = self.trainer.step(self.done).map_err(|error| diverged(step, error))?;
         self.done = step;
         Ok(stats)
     }
@@ -192,6 +190,10 @@ impl Run {
                 return Err(Error::Diverged { step: self.done, cause: Box::new(cause) });
             }
         }
+        // A copy: steps on a GPU change tensors in place.
+        for tensor in checkpoint.tensors.values_mut() {
+            *tensor = tensor.to_device(&Device::cpu())?;
+        }
         checkpoint.put_integers("run.steps", &[self.done])?;
         checkpoint.metadata.insert("model".into(), self.family.name.into());
         checkpoint.metadata.insert("settings".into(), self.settings.clone());
@@ -222,7 +224,7 @@ impl Run {
                     if saved.dtype() != tensor.dtype() {
                         return wrong(saved.dtype().to_string(), tensor.dtype().to_string());
                     }
-                    *tensor = saved.clone();
+                    *tensor = saved.to_device(&tensor.device())?;
                 }
             }
         }
@@ -251,6 +253,23 @@ impl Run {
         }
     }
 
+    /// The op and the step that made the first NaN or infinity among the next `most` steps, of a trainer that took several at a time:
+    /// the same steps once more, one by one, from the last checkpoint.
+    fn find_divergence(&self, path: &Path, most: u64) -> Error {
+        let again = || -> Result<()> {
+            let mut run = Run::start(self.family, &self.settings, &self.device)?;
+            if path.exists() {
+                run.restore(&Checkpoint::read(path, &self.device)?)?;
+            }
+            while run.done < self.done + most {
+                run.step()?;
+            }
+            let cause = Error::NonFinite { op: "loss", shapes: Vec::new(), backward: false };
+            Err(Error::Diverged { step: self.done + 1, cause: Box::new(cause) })
+        };
+        again().err().expect("the last line is an error")
+    }
+
     /// Trains until the end or until the observer says stop; checkpoints go to `path`.
     ///
     /// # Errors
@@ -258,9 +277,17 @@ impl Run {
     pub fn train(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<()> {
         let plan = self.plan;
         while self.done < plan.steps {
-            let stats = self.step()?;
+            let next = |every: u64| if every > 0 { every - self.done % every } else { u64::MAX };
+            let most = (plan.steps - self.done).min(next(plan.evaluate_every)).min(next(plan.checkpoint_every));
+            let steps = match self.trainer.steps(self.done, most) {
+                Err(Error::NonFinite { shapes, .. }) if shapes.is_empty() => return Err(self.find_divergence(path, most)),
+                steps => steps.map_err(|error| diverged(self.done + 1, error))?,
+            };
+            for stats in &steps {
+                self.done += 1;
+                observer.stepped(self.done, stats)?;
+            }
             let done = self.done;
-            observer.stepped(done, &stats)?;
             let due = |every: u64| every > 0 && done.is_multiple_of(every);
             let evaluates = due(plan.evaluate_every) || done == plan.steps;
             if evaluates {
@@ -281,5 +308,13 @@ impl Run {
             }
         }
         Ok(())
+    }
+}
+
+/// An error of step `step` as the run's.
+fn diverged(step: u64, error: Error) -> Error {
+    match error {
+        Error::NonFinite { .. } => Error::Diverged { step, cause: Box::new(error) },
+        other => other,
     }
 }

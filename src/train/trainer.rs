@@ -117,6 +117,17 @@ pub trait Trainer: Send {
     /// [`Error::NonFinite`] if a loss or a gradient is not finite, naming the op that made it first.
     fn step(&mut self, done: u64) -> Result<StepStats>;
 
+    /// Takes steps after `done` others: one, or up to `most` where a device takes several at a time. They give the same bits as
+    /// [`Trainer::step`] does.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]. [`Error::NonFinite`] without shapes says that one of the steps diverged: the frame then finds out which and
+    /// why, with [`Trainer::step`].
+    fn steps(&mut self, done: u64, most: u64) -> Result<Vec<StepStats>> {
+        let _ = most;
+        Ok(vec![self.step(done)?])
+    }
+
     /// What is reported after `done` steps; evaluations choose nothing and change nothing.
     ///
     /// # Errors

@@ -275,6 +275,11 @@ impl CudaDevice {
     }
 
     /// Waits for every kernel after its launch from now on, so that a fault is reported by the op that made it. Slow; for debugging.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.0.checked.load(Ordering::Relaxed)
+    }
+
+    /// Waits after each launch from now on.
     pub(crate) fn check_launches(&self) {
         self.0.checked.store(true, Ordering::Relaxed);
     }
@@ -330,6 +335,15 @@ pub struct CudaInfo {
     pub total: usize,
     /// The newest CUDA version that the driver knows.
     pub driver: (i32, i32),
+}
+
+impl fmt::Display for CudaInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
+        let ((major, minor), (cuda, point)) = (self.capability, self.driver);
+        write!(f, "{}, {:.1} of {:.1} GiB free, compute capability {major}.{minor}, ", self.name, gib(self.free), gib(self.total))?;
+        write!(f, "{} multiprocessors, driver for CUDA {cuda}.{point}", self.multiprocessors)
+    }
 }
 
 /// Every GPU of this machine: what it is, or why it cannot be used.

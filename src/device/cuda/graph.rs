@@ -27,7 +27,7 @@ pub(crate) struct Graph {
     counters: Vec<Counter>,
     launched: bool,
     /// What is added to the numbers of draws lies here.
-    _draw_offset: CudaBuffer,
+    draw_offset: CudaBuffer,
 }
 
 // SAFETY: the driver lets any thread use a graph, one at a time, which `&mut self` sees to.
@@ -75,8 +75,8 @@ impl Capture {
             code
         };
         check(code, "make a graph of what was captured")?;
-        let _draw_offset = std::mem::replace(&mut self.draw_offset, CudaBuffer::new(self.device, 0)?);
-        Ok(Graph { device: self.device, exec, blocks: std::mem::take(&mut held.blocks), counters, launched: false, _draw_offset })
+        let draw_offset = std::mem::replace(&mut self.draw_offset, CudaBuffer::new(self.device, 0)?);
+        Ok(Graph { device: self.device, exec, blocks: std::mem::take(&mut held.blocks), counters, launched: false, draw_offset })
     }
 
     fn end(&mut self) -> (Result<sys::CUgraph>, Vec<u64>, Vec<Counter>) {
@@ -97,7 +97,8 @@ impl Capture {
 impl Drop for Capture {
     fn drop(&mut self) {
         if self.under_way {
-            let (graph, blocks, _) = self.end();
+            let (graph, blocks, counters) = self.end();
+            counters.iter().for_each(Counter::take_back);
             drop(Blocks { device: self.device, blocks });
             if let Ok(graph) = graph {
                 // SAFETY: nothing else has the graph.
@@ -120,9 +121,19 @@ impl Drop for Blocks {
 }
 
 impl Graph {
+    /// Sets what the next launch adds to the numbers of random draws.
+    pub(crate) fn set_draw_offset(&self, offset: u64) -> Result<()> {
+        launch::<{ kernel!("fill_u64") }, _>(self.device, Grid::blocks(1, 1), (self.draw_offset.ptr(), offset, 1u64))
+    }
+
+    /// Whether it was launched already.
+    pub(crate) fn is_launched(&self) -> bool {
+        self.launched
+    }
+
     /// Launches it `times` times. What was counted while it was captured is counted again, except for the first time: that one is the
     /// run that was captured.
-    pub(crate) fn launch(&mut self, times: u64) -> Result<u64> {
+    pub(crate) fn launch(&mut self, times: u64) -> Result<()> {
         let gpu = self.device.0;
         let _open = gpu.enter()?;
         for _ in 0..times {
@@ -135,7 +146,7 @@ impl Graph {
         let again = if self.launched { times } else { times.saturating_sub(1) };
         self.launched |= times > 0;
         self.counters.iter().for_each(|counter| counter.set(counter.get() + again));
-        Ok(again)
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Training of VIB.
 
 mod evaluate;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod report;
 mod settings;
 mod sweep;
@@ -37,6 +39,8 @@ pub struct VibTrainer {
     beta: f64,
     /// Over the examples of this epoch.
     means: Means<3>,
+    #[cfg(feature = "cuda")]
+    gpu: Option<gpu::OnGpu>,
 }
 
 impl VibTrainer {
@@ -56,11 +60,19 @@ impl VibTrainer {
         let model = Vib::new(settings.architecture(data.pixels(), data.classes), &mut streams, DType::F32, device)?;
         let network = Network::new(model.params(), settings.optimizer, settings.ema_decay)?;
         let [order_key, _] = rng.split().state();
+        // The images are shifted by the host.
+        #[cfg(feature = "cuda")]
+        let gpu = match device {
+            Device::Cuda(_) if settings.augment_shift == 0 => Some(gpu::OnGpu::new(&data.train, settings.beta.initial(), device)?),
+            _ => None,
+        };
         Ok(VibTrainer {
             batches: Batches::new(data.train.len(), settings.batch, order_key),
             beta: settings.beta.initial(),
             means: Means::new(["train_loss", "train_cross_entropy_nats", "train_rate_nats"]),
             device: *device,
+            #[cfg(feature = "cuda")]
+            gpu,
             settings,
             data,
             validation,
@@ -76,6 +88,47 @@ impl VibTrainer {
 
     fn learning_rate(&self, done: u64) -> f64 {
         self.settings.schedule.value(self.settings.learning_rate, done / self.batches.per_epoch())
+    }
+
+    /// Takes the figures of a step in, which saw `rows` examples.
+    fn record(&mut self, done: u64, rows: usize, [total, cross_entropy, rate]: [f64; 3]) -> StepStats {
+        let per_epoch = self.batches.per_epoch();
+        if done.is_multiple_of(per_epoch) {
+            self.means.clear();
+        }
+        self.means.add([total, cross_entropy, rate], rows as f64);
+        let stats = StepStats(vec![("loss", total), ("cross_entropy_nats", cross_entropy), ("rate_nats", rate), ("step_beta", self.beta)]);
+        if self.has_bottleneck() {
+            self.beta = self.settings.beta.next(self.beta, rate, (done + 1) as f64 / per_epoch as f64);
+        }
+        stats
+    }
+
+    #[cfg(feature = "cuda")]
+    fn steps_on_gpu(&mut self, gpu: &mut gpu::OnGpu, done: u64, most: u64) -> Result<Vec<StepStats>> {
+        let learning_rate = self.learning_rate(done);
+        let rows = self.batches.span(done).0;
+        let figures = gpu.steps(
+            done,
+            most,
+            gpu::Parts {
+                settings: &self.settings,
+                model: &self.model,
+                batches: &self.batches,
+                network: &mut self.network,
+                rng: &mut self.rng,
+                beta: self.beta,
+                learning_rate,
+            },
+        )?;
+        let dual = self.has_bottleneck() && self.settings.beta.target().is_some();
+        let stats = figures.into_iter().zip(done..).map(|([total, cross_entropy, rate, _, next], done)| {
+            let stats = self.record(done, rows, [total, cross_entropy, rate]);
+            // The device's own, which captured steps used.
+            self.beta = if dual { next } else { self.beta };
+            stats
+        });
+        Ok(stats.collect())
     }
 
     /// Evaluates the averaged weights on one part of the data.
@@ -106,10 +159,6 @@ impl Trainer for VibTrainer {
     }
 
     fn step(&mut self, done: u64) -> Result<StepStats> {
-        let per_epoch = self.batches.per_epoch();
-        if done.is_multiple_of(per_epoch) {
-            self.means.clear();
-        }
         let (shift, image, rng) = (self.settings.augment_shift, self.data.image, &mut self.rng);
         let augment = |images: &mut [f32]| {
             if shift > 0 {
@@ -124,12 +173,19 @@ impl Trainer for VibTrainer {
         let gradients = self.network.gradients(&loss.loss)?;
         drop(loss);
         self.network.apply(&gradients, self.learning_rate(done))?;
-        self.means.add([total, cross_entropy, rate], x.dims()[0] as f64);
-        let stats = StepStats(vec![("loss", total), ("cross_entropy_nats", cross_entropy), ("rate_nats", rate), ("step_beta", self.beta)]);
-        if self.has_bottleneck() {
-            self.beta = self.settings.beta.next(self.beta, rate, (done + 1) as f64 / per_epoch as f64);
+        Ok(self.record(done, x.dims()[0], [total, cross_entropy, rate]))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn steps(&mut self, done: u64, most: u64) -> Result<Vec<StepStats>> {
+        match self.gpu.take() {
+            Some(mut gpu) => {
+                let stats = self.steps_on_gpu(&mut gpu, done, most);
+                self.gpu = Some(gpu);
+                stats
+            }
+            None => Ok(vec![self.step(done)?]),
         }
-        Ok(stats)
     }
 
     /// Means over the epoch's steps, then the test part, then validation.
