@@ -37,6 +37,8 @@ impl Nvcc {
             }
         };
         let path = path.canonicalize().map_err(|e| format!("{}: {e}", path.display()))?;
+        // For the test of what ptxas makes of the kernels.
+        println!("cargo::rustc-env=STRAIT_NVCC={}", path.display());
         let include = path.ancestors().nth(2).unwrap_or(Path::new("/")).join("include");
         Ok(Nvcc { compiler: Compiler::new(path)?, include })
     }

@@ -83,13 +83,27 @@ impl Resident {
     /// The device fails.
     pub fn next(&self, rows: usize) -> Result<(Tensor, Tensor)> {
         let device = self.order.device();
-        let empty = |shape: Shape, dtype: DType| -> Result<Tensor> { Ok(Tensor::from_storage(Storage::new(device, shape.len() * dtype.size())?, shape, dtype)) };
+        let empty = |shape: Shape, dtype: DType| -> Result<Tensor> {
+            Ok(Tensor::from_storage(Storage::new(device, shape.len() * dtype.size())?, shape, dtype))
+        };
         let x = empty([rows, self.pixels].into(), DType::F32)?;
         let labels = empty([if self.labelled { rows } else { 0 }].into(), DType::I64)?;
         let (grid, symmetric) = (Grid::over(rows * self.pixels, THREADS), u32::from(self.range == Range::Symmetric));
         let from = (self.images.ptr(), self.labels.ptr(), self.order.ptr(), self.position.ptr());
         let gpu = self.order.gpu();
-        let args = (from.0, from.1, from.2, from.3, x.ptr(), labels.ptr(), rows as u64, self.pixels as u64, self.largest, symmetric, u32::from(self.labelled));
+        let args = (
+            from.0,
+            from.1,
+            from.2,
+            from.3,
+            x.ptr(),
+            labels.ptr(),
+            rows as u64,
+            self.pixels as u64,
+            self.largest,
+            symmetric,
+            u32::from(self.labelled),
+        );
         match self.images.dtype() {
             DType::U8 => launch::<{ kernel!("gather_examples_u8") }, _>(gpu, grid, args)?,
             _ => launch::<{ kernel!("gather_examples_f32") }, _>(gpu, grid, args)?,

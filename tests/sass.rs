@@ -1,0 +1,127 @@
+//! What ptxas makes of the kernels on three generations of GPUs, and what their PTX may not hold. No GPU is needed.
+#![cfg(feature = "cuda")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use strait::device::cuda::ptx::{ENTRIES, MODULES};
+
+const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
+
+/// Most registers of a thread in the hot kernels, by the beginning of their names: more would lower the number of warps that a
+/// multiprocessor holds.
+const REGISTERS: &[(&str, u32)] =
+    &[("unary_", 40), ("binary_", 48), ("optim_adam", 40), ("random_normal_f32", 40), ("random_uniform_f32", 40)];
+
+#[derive(Debug, Clone)]
+struct Usage {
+    kernel: String,
+    architecture: &'static str,
+    registers: u32,
+    spilled: u32,
+}
+
+/// Every number before ` what` in a line of ptxas.
+fn number(line: &str, what: &str) -> Option<u32> {
+    let (before, _) = line.split_once(what)?;
+    before.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn assemble(module: usize, architecture: &'static str, folder: &Path) -> Vec<Usage> {
+    let source = folder.join(format!("{module}-{architecture}.ptx"));
+    std::fs::write(&source, MODULES[module].ptx).unwrap();
+    let ptxas = Path::new(env!("STRAIT_NVCC")).with_file_name("ptxas");
+    let out = Command::new(ptxas)
+        .args(["-v", "-O3", "-arch", architecture, "-o"])
+        .arg(source.with_extension("cubin"))
+        .arg(&source)
+        .output()
+        .expect("ptxas beside nvcc");
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{} for {architecture}: {text}", MODULES[module].name);
+    let mut usages: Vec<Usage> = Vec::new();
+    let mut spilled = 0;
+    for line in text.lines() {
+        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
+            let kernel = rest.split('\'').next().unwrap().to_string();
+            usages.push(Usage { kernel, architecture, registers: 0, spilled: 0 });
+        } else if let Some(bytes) = number(line, " bytes spill stores") {
+            spilled = bytes;
+        } else if let (Some(registers), Some(usage)) = (number(line, " registers"), usages.last_mut()) {
+            (usage.registers, usage.spilled) = (registers, spilled);
+        }
+    }
+    usages
+}
+
+#[test]
+fn kernels_assemble_without_spills_and_keep_their_registers() {
+    let folder = std::env::temp_dir().join(format!("strait-sass-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let jobs: Vec<(usize, &'static str)> = (0..MODULES.len()).flat_map(|m| ARCHITECTURES.map(|a| (m, a))).collect();
+    let (next, usages) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(&(module, architecture)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = assemble(module, architecture, &folder);
+                    usages.lock().unwrap().extend(found);
+                }
+            });
+        }
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+    let usages = usages.into_inner().unwrap();
+    assert_eq!(usages.len(), ENTRIES.len() * ARCHITECTURES.len(), "a kernel is missing in what ptxas says");
+    let mut wrong = Vec::new();
+    let mut table: BTreeMap<&str, [u32; 3]> = BTreeMap::new();
+    for usage in &usages {
+        table.entry(&usage.kernel).or_default()[ARCHITECTURES.iter().position(|a| *a == usage.architecture).unwrap()] = usage.registers;
+        if usage.spilled > 0 {
+            wrong.push(format!("{} spills {} bytes on {}", usage.kernel, usage.spilled, usage.architecture));
+        }
+        if let Some((_, most)) = REGISTERS.iter().find(|(name, most)| usage.kernel.starts_with(name) && usage.registers > *most) {
+            wrong.push(format!("{} uses {} registers on {}, more than {most}", usage.kernel, usage.registers, usage.architecture));
+        }
+    }
+    for (prefix, _) in REGISTERS {
+        assert!(table.keys().any(|name| name.starts_with(prefix)), "no kernel is called {prefix}...");
+    }
+    table.iter().for_each(|(kernel, registers)| println!("{kernel:40} {registers:?}"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Sums that depend on the order of threads are not the same from run to run.
+#[test]
+fn no_kernel_adds_floats_atomically() {
+    for module in MODULES {
+        for line in module.ptx.lines().map(str::trim_start).filter(|l| l.starts_with("atom.") || l.starts_with("red.")) {
+            assert!(
+                !line.contains(".f32") && !line.contains(".f64") && !line.contains(".f16") && !line.contains(".bf16"),
+                "{}: {line}",
+                module.name
+            );
+        }
+    }
+}
+
+/// Random numbers have the same bits on every device, so that nothing in them may be contracted or approximated.
+#[test]
+fn random_numbers_are_rounded_one_operation_at_a_time() {
+    let random = MODULES.iter().find(|m| m.name == "random").expect("a module of random numbers");
+    let mut rounded = 0;
+    for line in random.ptx.lines().map(str::trim_start) {
+        let op = line.split_whitespace().next().unwrap_or_default();
+        let arithmetic = ["add.", "sub.", "mul.", "fma.", "div.", "sqrt.", "rcp."].iter().any(|name| op.starts_with(name));
+        if arithmetic && (op.ends_with(".f32") || op.ends_with(".f64")) {
+            assert!(op.contains(".rn."), "{line}");
+            rounded += 1;
+        }
+        assert!(!op.contains(".approx") && !op.contains(".ftz"), "{line}");
+    }
+    assert!(rounded > 20, "{rounded} operations");
+}
