@@ -5,6 +5,7 @@
 //! parameters and what optimisers and averages keep change in place, and so do step counts.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::device::Device;
 #[cfg(feature = "cuda")]
@@ -73,18 +74,9 @@ impl CapturedSteps {
     pub fn replay(&mut self, rng: &mut Rng, times: u64) -> Result<()> {
         #[cfg(feature = "cuda")]
         {
-            let ([key, first], [now_key, now]) = (self.start, rng.state());
-            if key != now_key {
-                return Err(Error::Capture { op: "replay", what: "a generator other than that of the capture".into() });
-            }
-            let captured = if self.graph.is_launched() { 0 } else { self.draws };
-            let offset = now.wrapping_sub(first).wrapping_sub(captured);
-            if offset != self.next {
-                self.graph.set_draw_offset(offset)?;
-            }
+            self.prepare(rng)?;
             self.graph.launch(times)?;
-            self.next = offset.wrapping_add(times.wrapping_mul(self.draws));
-            *rng = Rng::from_state([key, first.wrapping_add(self.next)]);
+            self.count(rng, times);
             Ok(())
         }
         #[cfg(not(feature = "cuda"))]
@@ -92,5 +84,48 @@ impl CapturedSteps {
             let _ = (rng, times);
             unreachable!("nothing is captured without a GPU")
         }
+    }
+
+    /// As [`CapturedSteps::replay`], and says how long the device took, from the driver's events before and after.
+    ///
+    /// # Errors
+    /// As [`CapturedSteps::replay`].
+    pub fn replay_timed(&mut self, rng: &mut Rng, times: u64) -> Result<Duration> {
+        #[cfg(feature = "cuda")]
+        {
+            self.prepare(rng)?;
+            let milliseconds = self.graph.launch_timed(times)?;
+            self.count(rng, times);
+            Ok(Duration::from_secs_f64(f64::from(milliseconds) / 1e3))
+        }
+        #[cfg(not(feature = "cuda"))]
+        {
+            let _ = (rng, times);
+            unreachable!("nothing is captured without a GPU")
+        }
+    }
+
+    /// Lets the next launch draw what `rng` would.
+    #[cfg(feature = "cuda")]
+    fn prepare(&mut self, rng: &Rng) -> Result<()> {
+        let ([key, first], [now_key, now]) = (self.start, rng.state());
+        if key != now_key {
+            return Err(Error::Capture { op: "replay", what: "a generator other than that of the capture".into() });
+        }
+        let captured = if self.graph.is_launched() { 0 } else { self.draws };
+        let offset = now.wrapping_sub(first).wrapping_sub(captured);
+        if offset != self.next {
+            self.graph.set_draw_offset(offset)?;
+            self.next = offset;
+        }
+        Ok(())
+    }
+
+    /// Moves `rng` on to after the launch.
+    #[cfg(feature = "cuda")]
+    fn count(&mut self, rng: &mut Rng, times: u64) {
+        let [key, first] = self.start;
+        self.next = self.next.wrapping_add(times.wrapping_mul(self.draws));
+        *rng = Rng::from_state([key, first.wrapping_add(self.next)]);
     }
 }

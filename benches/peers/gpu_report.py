@@ -1,0 +1,51 @@
+"""Joins what `benches/cuda` and `gpu.py` wrote into report.json and report.md.
+
+    gpu_report.py FOLDER
+
+Times are medians over the runs of a contestant; the ratio is the rival's time by ours, in the same session on the same machine."""
+import collections, glob, json, math, os, statistics, sys
+
+
+def load(folder, pattern):
+    rows = collections.defaultdict(list)
+    for path in sorted(glob.glob(os.path.join(folder, pattern))):
+        for line in open(path):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:  # the last line of a run that was cut off
+                continue
+            rows[row["id"], row["shape"], row["dtype"], row.get("peer", "")].append(row)
+    return rows
+
+
+def main():
+    folder = sys.argv[1]
+    ours, theirs = load(folder, "ours-*.json"), load(folder, "torch-*.json")
+    us = lambda rows: statistics.median(r["us"] for r in rows)
+    report = []
+    for (name, shape, dtype, _), rows in ours.items():
+        base = {p: us(r) for (i, s, d, p), r in theirs.items() if (i, s, d) == (name, shape, dtype)}
+        time, first = us(rows), rows[0]
+        report.append({
+            "id": name, "shape": shape, "dtype": dtype, "ours_us": time, "base_us": base, "ratio": {p: t / time for p, t in base.items()},
+            "floor_us": first["floor_us"], "pct_floor": 100 * first["floor_us"] / time, "tflops": first["tflops"] * first["us"] / time,
+            "spread": max(r["spread_us"] / r["us"] for r in rows), "err_vs_f64": first["err_vs_f64"],
+        })
+    machine = open(os.path.join(folder, "machine.txt")).read() if os.path.exists(os.path.join(folder, "machine.txt")) else ""
+    with open(os.path.join(folder, "report.json"), "w") as out:
+        json.dump({"machine": machine.splitlines(), "rows": report}, out, indent=1)
+    peers = sorted({p for r in report for p in r["base_us"]})
+    lines = ["```", machine.strip(), "```", "", "| case | shape | dtype | us | % of copy | TFLOP/s | error | " + " | ".join(peers) + " |",
+             "|---" * (7 + len(peers)) + "|"]
+    for r in report:
+        number = lambda v, f: format(v, f) if v is not None and math.isfinite(v) else "-"
+        cells = [r["id"], r["shape"], r["dtype"], number(r["ours_us"], ".1f"), number(r["pct_floor"], ".0f"), number(r["tflops"], ".1f"),
+                 number(r["err_vs_f64"], ".0e")]
+        cells += [f"{r['ratio'][p]:.2f}x" if p in r["ratio"] else "-" for p in peers]
+        lines.append("| " + " | ".join(cells) + " |")
+    with open(os.path.join(folder, "report.md"), "w") as out:
+        out.write("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+main()
