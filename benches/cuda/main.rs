@@ -15,9 +15,12 @@ use strait::{DType, Device, Result, Rng, Tensor};
 /// Copies of the work in the longer graph.
 const COPIES: usize = 11;
 
-/// Work on a device, ready to be run; `run` takes the number of the operands that it should use.
+/// Runs work on the operands of this number.
+type Work = dyn FnMut(usize, &mut Rng) -> Result<Vec<Tensor>>;
+
+/// Work on a device, ready to be run.
 pub struct Job {
-    pub run: Box<dyn FnMut(usize, &mut Rng) -> Result<Vec<Tensor>>>,
+    pub run: Box<Work>,
     /// Bytes that have to be read and written at least.
     pub bytes: f64,
     /// Floating-point operations of the products in it.

@@ -267,7 +267,7 @@ impl Run {
             let cause = Error::NonFinite { op: "loss", shapes: Vec::new(), backward: false };
             Err(Error::Diverged { step: self.done + 1, cause: Box::new(cause) })
         };
-        again().err().expect("the last line is an error")
+        again().expect_err("the last line is an error")
     }
 
     /// Trains until the end or until the observer says stop; checkpoints go to `path`.
