@@ -12,6 +12,12 @@ use crate::ops::unary::same;
 use crate::rng::Draw;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{
+    device::cuda::{Grid, Ptr, launch as launch_kernel},
+    kernel,
+    ops::cuda::THREADS,
+};
 
 /// Below this `softplus(x)` is `exp(x)` to rounding: sigmoid(x) / softplus(x) is 1 and log softplus(x) is x.
 const FAR: f64 = -30.0;
@@ -57,6 +63,13 @@ impl Head {
             None => Ok(v.inputs[1].clone()),
         }
     }
+}
+
+/// How many lanes share a row, four columns each, and the grid.
+#[cfg(feature = "cuda")]
+fn teams(rows: usize, k: usize) -> (u32, Grid) {
+    let team = k.div_ceil(4).next_power_of_two().min(32);
+    (team as u32, Grid::over(rows * team, THREADS))
 }
 
 fn fill<T: Real>(out: &mut [T], draw: Draw) {
@@ -136,6 +149,21 @@ impl Kernel for Head {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let stats = inputs[0];
+        let (gpu, rows, k) = (stats.gpu(), stats.dims()[0], stats.dims()[1] / 2);
+        let (team, grid) = teams(rows, k);
+        let given = inputs.get(1).map_or(Ptr::NULL, |noise| noise.ptr());
+        let Draw { key, number } = self.draw.unwrap_or(Draw { key: 0, number: 0 });
+        let (z, kl, samples) = (outputs[0].ptr(), outputs[1].ptr(), self.samples as u64);
+        dispatch_float!(stats.dtype(), T => {
+            let draw = (key, number, gpu.draw_offset());
+            let arguments =
+                (stats.ptr(), given, z, kl, rows as u64, k as u64, samples, team, self.shift as T, draw.0, draw.1, draw.2);
+            launch_kernel::<{ kernel!("bottleneck", T) }, _>(gpu, grid, arguments)
+        })
+    }
 }
 
 /// The gradient of [`Head`] with respect to the statistics in one pass; noise is made again.
@@ -203,6 +231,23 @@ impl Kernel for HeadGrad {
             });
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let stats = inputs[0];
+        let (gpu, rows, k) = (stats.gpu(), stats.dims()[0], stats.dims()[1] / 2);
+        let (team, grid) = teams(rows, k);
+        let mut rest = inputs[1..].iter();
+        let [given, g_z, g_kl] = [self.head.draw.is_none(), self.of_z, self.of_kl]
+            .map(|there| if there { rest.next().map_or(Ptr::NULL, |t| t.ptr()) } else { Ptr::NULL });
+        let Draw { key, number } = self.head.draw.unwrap_or(Draw { key: 0, number: 0 });
+        let (out, samples) = (outputs[0].ptr(), self.head.samples as u64);
+        dispatch_float!(stats.dtype(), T => {
+            let draw = (key, number, gpu.draw_offset());
+            let arguments =
+                (stats.ptr(), given, g_z, g_kl, out, rows as u64, k as u64, samples, team, self.head.shift as T, draw.0, draw.1, draw.2);
+            launch_kernel::<{ kernel!("bottleneck_grad", T) }, _>(gpu, grid, arguments)
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the ops' code for GPUs shares.
 
+use crate::device::capture::is_capturing;
 use crate::device::cuda::{Arg, Grid, Strided, launch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::op::Output;
 use crate::tensor::Tensor;
 
@@ -11,6 +12,26 @@ pub(super) const THREADS: u32 = 256;
 /// Elements that a thread computes in elementwise kernels: sixteen bytes.
 pub(super) fn threads_for<T>(count: usize) -> Grid {
     Grid::over(count.div_ceil(16 / size_of::<T>()), THREADS)
+}
+
+/// How many threads share a row of this length (`Team` of `kernels/rows.cuh`), and the grid with such a team for each of the rows.
+pub(super) fn teams(rows: usize, length: usize) -> (u32, Grid) {
+    // Each holds eight elements.
+    let team = length.div_ceil(8).next_power_of_two().min(1024) as u32;
+    let block = if team <= 32 { THREADS } else { team };
+    (team, Grid::over(rows * team as usize, block))
+}
+
+/// With a checked device, unless a graph is captured: that every index is below `length`. Kernels turn what an index out of range
+/// touches into NaN.
+pub(super) fn check_index(op: &'static str, index: &Tensor, length: usize) -> Result<()> {
+    if !index.gpu().is_checked() || is_capturing() {
+        return Ok(());
+    }
+    match index.to_vec::<i64>()?.into_iter().find(|&i| i < 0 || i as usize >= length) {
+        Some(index) => Err(Error::IndexOutOfRange { op, index, length }),
+        None => Ok(()),
+    }
 }
 
 /// `y[i] = f(x[i])` with the kernel of index `ENTRY` and the op's settings.

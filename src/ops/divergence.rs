@@ -4,6 +4,8 @@
 //! for the derivative rule, which only scales them. Gradients of gradients go through [`composed`], whose memory grows with the square.
 
 pub mod composed;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -112,6 +114,10 @@ impl Kernel for Mmd2 {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        cuda::mmd2(inputs, &self.kernel, self.estimator, self.wanted, outputs)
+    }
 }
 
 impl Op for Mmd2 {
@@ -142,6 +148,10 @@ impl Kernel for Ksd {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        cuda::ksd(inputs[0], self.length_scale, self.wanted[0], outputs)
+    }
 }
 
 impl Op for Ksd {
@@ -170,6 +180,10 @@ impl Kernel for PullingAway {
             value[0].slice::<T>()[0] = T::from_f64(cpu::pulling_away(inputs[0].slice::<T>(), inputs[0].dims()[1], gradient));
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        cuda::pulling_away(inputs[0], self.wanted[0], outputs)
     }
 }
 
@@ -217,7 +231,8 @@ impl Tensor {
     /// the squared cosine between rows i and j, a scalar from 0 to 1. A row of zeros has no direction: it adds 0, and so is
     /// its gradient.
     ///
-    /// Takes O(n d min(n, d)) operations and O(n d) memory, also for the gradient; a gradient of the gradient takes O(n^2) memory.
+    /// Takes O(n d min(n, d)) operations (on a GPU O(n^2 d)) and O(n d) memory, also for the gradient; a gradient of the gradient takes
+    /// O(n^2) memory.
     ///
     /// # Errors
     /// Not a matrix of floats with at least two rows and one column.

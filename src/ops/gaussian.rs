@@ -11,6 +11,8 @@ use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{device::cuda::launch as launch_kernel, kernel, ops::cuda};
 
 /// KL(N(mu, diag sigma^2) || N(0, I)) per row.
 #[derive(Debug)]
@@ -58,6 +60,13 @@ impl Kernel for GaussianKl {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (mu, rows, k) = (inputs[0], outputs[0].meta.shape.len(), inputs[0].dims()[inputs[0].rank() - 1]);
+        let (team, grid) = cuda::teams(rows, k);
+        let arguments = (mu.ptr(), inputs[1].ptr(), outputs[0].ptr(), rows as u64, k as u64, team);
+        dispatch_float!(mu.dtype(), T => launch_kernel::<{ kernel!("gaussian_kl", T) }, _>(mu.gpu(), grid, arguments))
+    }
 }
 
 /// The gradients of [`GaussianKl`] with respect to mu and sigma in one pass.
@@ -86,6 +95,14 @@ impl Kernel for GaussianKlGrad {
             });
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (mu, n, k) = (inputs[0], inputs[0].element_count(), inputs[0].dims()[inputs[0].rank() - 1]);
+        let arguments = (mu.ptr(), inputs[1].ptr(), inputs[2].ptr(), outputs[0].ptr(), outputs[1].ptr(), n as u64, k as u64);
+        dispatch_float!(mu.dtype(), T => {
+            launch_kernel::<{ kernel!("gaussian_kl_grad", T) }, _>(mu.gpu(), cuda::threads_for::<T>(n), arguments)
+        })
     }
 }
 
@@ -131,6 +148,13 @@ impl Kernel for GaussianKlFull {
             })
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (mu, rows, k) = (inputs[0], inputs[0].dims()[0], inputs[0].dims()[1]);
+        let (team, grid) = cuda::teams(rows, k * k);
+        let arguments = (mu.ptr(), inputs[1].ptr(), outputs[0].ptr(), rows as u64, k as u64, team);
+        dispatch_float!(mu.dtype(), T => launch_kernel::<{ kernel!("gaussian_kl_full", T) }, _>(mu.gpu(), grid, arguments))
     }
 }
 

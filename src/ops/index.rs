@@ -1,4 +1,7 @@
 //! Reading by index, and its adjoint: adding into a tensor of zeros by index, in a fixed order.
+//!
+//! An index out of range is an error on the CPU and on a checked GPU. Otherwise a GPU, whose indices the host does not see, reads NaN
+//! there, and the sums that looked at it are NaN.
 
 use crate::dispatch_float;
 use crate::dtype::DType;
@@ -7,6 +10,12 @@ use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{
+    device::cuda::{Grid, launch},
+    kernel,
+    ops::cuda::{self, THREADS},
+};
 
 fn check_index(op: &'static str, x: &Meta, index: &Meta) -> Result<()> {
     same(op, std::slice::from_ref(x))?;
@@ -50,6 +59,20 @@ impl Kernel for IndexSelect {
             }
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, index, out) = (inputs[0], inputs[1], &outputs[0]);
+        let (_, length, inner) = x.shape().around(self.axis);
+        let (n, count, wide) = (out.meta.shape.len(), index.element_count(), 16 / x.dtype().size());
+        cuda::check_index(self.name(), index, length)?;
+        if inner % wide == 0 && x.ptr().is_aligned(16) {
+            let (n, inner) = (n / wide, inner / wide);
+            let arguments = (x.ptr(), index.ptr(), out.ptr(), n as u64, length as u64, count as u64, inner as u64);
+            return dispatch_float!(x.dtype(), T => launch::<{ kernel!("index_select_wide", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments));
+        }
+        let arguments = (x.ptr(), index.ptr(), out.ptr(), n as u64, length as u64, count as u64, inner as u64);
+        dispatch_float!(x.dtype(), T => launch::<{ kernel!("index_select", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments))
     }
 }
 
@@ -98,6 +121,17 @@ impl Kernel for IndexAdd {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, index, out) = (inputs[0], inputs[1], &outputs[0]);
+        let (outer, count, inner) = x.shape().around(self.axis);
+        cuda::check_index(self.name(), index, self.length)?;
+        // A warp for every 128 elements of a row.
+        let rows = outer * self.length;
+        let grid = Grid::over(rows * inner.div_ceil(128) * 32, THREADS);
+        let arguments = (x.ptr(), index.ptr(), out.ptr(), rows as u64, self.length as u64, count as u64, inner as u64);
+        dispatch_float!(x.dtype(), T => launch::<{ kernel!("index_add", T) }, _>(x.gpu(), grid, arguments))
+    }
 }
 
 impl Op for IndexAdd {
@@ -139,6 +173,15 @@ impl Kernel for Gather {
             }
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, index, out) = (inputs[0], inputs[1], &outputs[0]);
+        let (_, length, inner) = x.shape().around(self.axis);
+        cuda::check_index(self.name(), index, length)?;
+        let (n, count) = (index.element_count(), index.dims()[self.axis]);
+        let arguments = (x.ptr(), index.ptr(), out.ptr(), n as u64, length as u64, count as u64, inner as u64);
+        dispatch_float!(x.dtype(), T => launch::<{ kernel!("gather", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments))
     }
 }
 
@@ -182,6 +225,15 @@ impl Kernel for ScatterAdd {
             }
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, index, out) = (inputs[0], inputs[1], &outputs[0]);
+        let (_, count, inner) = x.shape().around(self.axis);
+        cuda::check_index(self.name(), index, self.length)?;
+        let n = out.meta.shape.len();
+        let arguments = (x.ptr(), index.ptr(), out.ptr(), n as u64, self.length as u64, count as u64, inner as u64);
+        dispatch_float!(x.dtype(), T => launch::<{ kernel!("scatter_add", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments))
     }
 }
 

@@ -8,6 +8,12 @@ use crate::ops::shape::check_axis;
 use crate::ops::spec::{Domain, Spec};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{
+    device::cuda::{Grid, Ptr, launch},
+    kernel,
+    ops::cuda::THREADS,
+};
 
 /// Zeros before and after along one axis.
 #[derive(Debug)]
@@ -39,11 +45,37 @@ impl Kernel for Pad {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, out) = (inputs[0], &outputs[0]);
+        let (_, length, inner) = x.shape().around(self.axis);
+        let lengths = [length, self.before, out.meta.shape[self.axis]].map(|n| n * inner);
+        let (unit, [length, before, total]) = units(x.dtype().size(), lengths, x.ptr());
+        let n = out.meta.shape.len() * x.dtype().size() / unit;
+        let (gpu, grid) = (x.gpu(), Grid::over(n, THREADS));
+        let arguments = (x.ptr(), out.ptr(), n as u64, length, before, total);
+        match unit {
+            1 => launch::<{ kernel!("pad_8") }, _>(gpu, grid, arguments),
+            4 => launch::<{ kernel!("pad_32") }, _>(gpu, grid, arguments),
+            8 => launch::<{ kernel!("pad_64") }, _>(gpu, grid, arguments),
+            _ => launch::<{ kernel!("pad_128") }, _>(gpu, grid, arguments),
+        }
+    }
 }
 impl Op for Pad {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         Ok([Some(v.cotangent().narrow(self.axis, self.before, v.inputs[0].dims()[self.axis])?)].into_iter().collect())
     }
+}
+
+/// The most bytes, up to 16, that divide all of these lengths of elements of `size` bytes and the address; the lengths in them. Results
+/// are whole allocations, and so aligned.
+#[cfg(feature = "cuda")]
+fn units(size: usize, lengths: [usize; 3], address: Ptr) -> (usize, [u64; 3]) {
+    let bytes = lengths.map(|n| n * size);
+    let fits = |unit: usize| address.is_aligned(unit as u64) && bytes.iter().all(|b| b.is_multiple_of(unit));
+    let unit = [16, 8, 4].into_iter().find(|&unit| unit >= size && fits(unit)).unwrap_or(1);
+    (unit, bytes.map(|b| (b / unit) as u64))
 }
 
 #[derive(Debug)]
@@ -88,6 +120,27 @@ impl Kernel for Concat {
                 at += block;
             }
         });
+        Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let out = &outputs[0];
+        let (_, total, inner) = out.meta.shape.around(self.axis);
+        let mut at = 0;
+        for x in inputs {
+            let lengths = [x.dims()[self.axis], at, total].map(|n| n * inner);
+            let (unit, [length, before, total]) = units(x.dtype().size(), lengths, x.ptr());
+            let n = x.element_count() * x.dtype().size() / unit;
+            let (gpu, grid) = (x.gpu(), Grid::over(n, THREADS));
+            let arguments = (x.ptr(), out.ptr(), n as u64, length, before, total);
+            match unit {
+                1 => launch::<{ kernel!("place_8") }, _>(gpu, grid, arguments),
+                4 => launch::<{ kernel!("place_32") }, _>(gpu, grid, arguments),
+                8 => launch::<{ kernel!("place_64") }, _>(gpu, grid, arguments),
+                _ => launch::<{ kernel!("place_128") }, _>(gpu, grid, arguments),
+            }?;
+            at += x.dims()[self.axis];
+        }
         Ok(())
     }
 }

@@ -1,5 +1,8 @@
 //! Layer norm and batch norm: standardising groups of elements, then a scale and a shift.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use crate::device::cpu::normalize as cpu;
 use crate::device::cpu::normalize::{Groups, Moments};
 use crate::dispatch_float;
@@ -86,6 +89,10 @@ impl Kernel for Standardize {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        cuda::standardize(inputs[0], self.over.groups(inputs[0].dims()), self.eps, outputs)
+    }
 }
 
 impl Op for Standardize {
@@ -140,6 +147,10 @@ impl Kernel for StandardizeGrad {
             cpu::standardize_grad(outputs[0].slice::<T>(), g, x, mean, scale, groups);
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        cuda::standardize_grad(inputs, self.over.groups(inputs[0].dims()), outputs[0].ptr())
     }
 }
 

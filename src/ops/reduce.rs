@@ -1,8 +1,13 @@
 //! Sums, means, maxima and log-sum-exp along axes.
 
+#[cfg(feature = "cuda")]
+pub(super) mod cuda;
+
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{self, CHUNK};
 use crate::device::cpu::reduce as cpu;
+#[cfg(feature = "cuda")]
+use crate::device::cuda::{CudaBuffer, convert};
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -27,6 +32,28 @@ impl Sum {
         }
         shape
     }
+
+    /// Runs of axes that are all kept or all summed.
+    fn runs(&self, shape: &[usize]) -> Few<(bool, usize)> {
+        let mut runs: Few<(bool, usize)> = Few::new();
+        for (axis, &length) in shape.iter().enumerate() {
+            match runs.last_mut() {
+                Some((summed, total)) if *summed == self.axes[axis] => *total *= length,
+                _ => runs.push((self.axes[axis], length)),
+            }
+        }
+        runs
+    }
+}
+
+/// Takes the last summed run out of `runs`, so that what remains is short: `[outer, middle, inner]` around it, and whether it was the
+/// only one.
+fn next_sum(runs: &mut Few<(bool, usize)>) -> Option<([usize; 3], bool)> {
+    let last = runs.iter().rposition(|(summed, _)| *summed)?;
+    let length = |runs: &[(bool, usize)]| runs.iter().map(|(_, n)| n).product::<usize>();
+    let shape = [length(&runs[..last]), runs[last].1, length(&runs[last + 1..])];
+    runs[last] = (false, 1);
+    Some((shape, runs.iter().all(|(summed, _)| !summed)))
 }
 
 /// Sums the middle of `[outer, middle, inner]`; the order of additions depends on the sizes alone.
@@ -96,34 +123,40 @@ impl Kernel for Sum {
         Ok([Meta { shape: self.result(inputs[0].shape), ..inputs[0] }].into_iter().collect())
     }
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        // Runs of axes that are all kept or all summed; the last summed run goes first, so that what remains is short.
-        let mut runs: Few<(bool, usize)> = Few::new();
-        for (axis, &length) in inputs[0].dims().iter().enumerate() {
-            match runs.last_mut() {
-                Some((summed, total)) if *summed == self.axes[axis] => *total *= length,
-                _ => runs.push((self.axes[axis], length)),
-            }
-        }
+        let mut runs = self.runs(inputs[0].dims());
         dispatch_float!(inputs[0].dtype(), T => {
             let x = inputs[0].slice::<T>();
             let out = outputs[0].slice::<T>();
             let mut scratch: Option<Vec<T>> = None;
-            while let Some(last) = runs.iter().rposition(|(summed, _)| *summed) {
-                let length = |runs: &[(bool, usize)]| runs.iter().map(|(_, n)| n).product::<usize>();
-                let (outer, middle, inner) = (length(&runs[..last]), runs[last].1, length(&runs[last + 1..]));
+            while let Some(([outer, middle, inner], only)) = next_sum(&mut runs) {
                 let source = scratch.as_deref().unwrap_or(x);
-                if runs.iter().filter(|(summed, _)| *summed).count() == 1 {
+                if only {
                     sum_middle(source, out, outer, middle, inner);
                     return Ok(());
                 }
                 let mut next = vec![T::ZERO; outer * inner];
                 sum_middle(source, &mut next, outer, middle, inner);
                 scratch = Some(next);
-                runs[last] = (false, 1);
             }
             out.copy_from_slice(x);
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, out) = (inputs[0], &outputs[0]);
+        let (gpu, dtype, mut runs) = (x.gpu(), x.dtype(), self.runs(x.dims()));
+        let mut scratch: Option<CudaBuffer> = None;
+        while let Some((shape, only)) = next_sum(&mut runs) {
+            let source = scratch.as_ref().map_or(x.ptr(), CudaBuffer::ptr);
+            if only {
+                return cuda::sum_middle(gpu, dtype, source, out.ptr(), shape);
+            }
+            let next = CudaBuffer::new(gpu, shape[0] * shape[2] * dtype.size())?;
+            cuda::sum_middle(gpu, dtype, source, next.ptr(), shape)?;
+            scratch = Some(next);
+        }
+        convert(gpu, (x.ptr(), dtype, x.layout()), (out.ptr(), dtype))
     }
 }
 
@@ -170,6 +203,11 @@ impl Kernel for ArgMax {
             })
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (outer, length, inner) = inputs[0].shape().around(self.axis);
+        cuda::argmax(inputs[0].gpu(), inputs[0].dtype(), inputs[0].ptr(), outputs[0].ptr(), [outer, length, inner])
     }
 }
 

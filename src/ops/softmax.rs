@@ -10,6 +10,8 @@ use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{device::cuda::launch as launch_kernel, kernel, ops::cuda};
 
 /// Writes `exp(x - max(x))` to `out` and returns the maximum and the sum. A row of -inf alone gives NaN, as it should.
 #[inline(always)]
@@ -63,6 +65,15 @@ impl Kernel for Softmax {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let x = inputs[0];
+        let length = x.dims()[x.rank() - 1];
+        let rows = x.element_count() / length.max(1);
+        let (team, grid) = cuda::teams(rows, length);
+        let arguments = (x.ptr(), outputs[0].ptr(), rows as u64, length as u64, team, u32::from(self.log));
+        dispatch_float!(x.dtype(), T => launch_kernel::<{ kernel!("softmax", T) }, _>(x.gpu(), grid, arguments))
+    }
 }
 
 impl Op for Softmax {
@@ -111,6 +122,14 @@ impl Kernel for LogSumExp {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, rows) = (inputs[0], outputs[0].meta.shape.len());
+        let length = x.dims()[x.rank() - 1];
+        let (team, grid) = cuda::teams(rows, length);
+        let arguments = (x.ptr(), outputs[0].ptr(), rows as u64, length as u64, team);
+        dispatch_float!(x.dtype(), T => launch_kernel::<{ kernel!("logsumexp", T) }, _>(x.gpu(), grid, arguments))
+    }
 }
 
 impl Op for LogSumExp {
@@ -126,6 +145,11 @@ fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
         Some(&index) => Err(Error::IndexOutOfRange { op: "cross_entropy", index, length: classes }),
         None => Ok(()),
     }
+}
+
+/// What the label's class gets of the target beyond the share of every class, and that share.
+fn weights<T: Element>(smoothing: f64, classes: usize) -> (T, T) {
+    (T::from_f64(1.0 - smoothing), T::from_f64(smoothing / classes as f64))
 }
 
 /// Per row: `log(sum(exp(x))) - x . t`, where the target t mixes the label with a uniform share of `smoothing`.
@@ -160,7 +184,7 @@ impl Kernel for CrossEntropy {
         dispatch_float!(inputs[0].dtype(), T => {
             let x = inputs[0].slice::<T>();
             let group = (CHUNK / classes.max(1)).max(1);
-            let (hit, share) = (T::from_f64(1.0 - self.smoothing), T::from_f64(self.smoothing / classes as f64));
+            let (hit, share) = weights::<T>(self.smoothing, classes);
             chunks_mut(outputs[0].slice::<T>(), group, |i, out| {
                 let mut scratch = vec![T::ZERO; classes];
                 for (r, o) in out.iter_mut().enumerate() {
@@ -179,6 +203,18 @@ impl Kernel for CrossEntropy {
             })
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, labels) = (inputs[0], inputs[1]);
+        let (rows, classes) = (x.dims()[0], x.dims()[1]);
+        cuda::check_index("cross_entropy", labels, classes)?;
+        let (team, grid) = cuda::teams(rows, classes);
+        dispatch_float!(x.dtype(), T => {
+            let (hit, share) = weights::<T>(self.smoothing, classes);
+            let arguments = (x.ptr(), labels.ptr(), outputs[0].ptr(), rows as u64, classes as u64, team, hit, share);
+            launch_kernel::<{ kernel!("cross_entropy", T) }, _>(x.gpu(), grid, arguments)
+        })
     }
 }
 
@@ -217,7 +253,7 @@ impl Kernel for CrossEntropyGrad {
         dispatch_float!(inputs[0].dtype(), T => {
             let (x, g) = (inputs[0].slice::<T>(), inputs[2].slice::<T>());
             let group = (CHUNK / classes.max(1)).max(1);
-            let (hit, share) = (T::from_f64(1.0 - self.smoothing), T::from_f64(self.smoothing / classes as f64));
+            let (hit, share) = weights::<T>(self.smoothing, classes);
             chunks_mut(outputs[0].slice::<T>(), group * classes.max(1), |i, out| {
                 for (r, out) in out.chunks_mut(classes).enumerate() {
                     let row = i * group + r;
@@ -229,6 +265,17 @@ impl Kernel for CrossEntropyGrad {
             })
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, labels, g) = (inputs[0], inputs[1], inputs[2]);
+        let (rows, classes) = (x.dims()[0], x.dims()[1]);
+        let (team, grid) = cuda::teams(rows, classes);
+        dispatch_float!(x.dtype(), T => {
+            let (hit, share) = weights::<T>(self.smoothing, classes);
+            let arguments = (x.ptr(), labels.ptr(), g.ptr(), outputs[0].ptr(), rows as u64, classes as u64, team, hit, share);
+            launch_kernel::<{ kernel!("cross_entropy_grad", T) }, _>(x.gpu(), grid, arguments)
+        })
     }
 }
 
@@ -270,6 +317,8 @@ impl Tensor {
     ///
     /// `label_smoothing` s gives the label's class the probability 1 - s + s/classes and every other s/classes
     /// (Szegedy et al. 2016, section 7).
+    ///
+    /// On a GPU a label that is no class makes the row's entropy and gradient NaN; only a checked device reports it.
     ///
     /// # Errors
     /// The shapes do not fit; a label is no class; a smoothing outside [0, 1].

@@ -68,7 +68,7 @@ pub enum Estimator {
 
 impl Estimator {
     /// Factor of the sum over unordered pairs within a sample of `n`.
-    fn weight(self, n: usize) -> f64 {
+    pub(crate) fn weight(self, n: usize) -> f64 {
         let n = n as f64;
         match self {
             Estimator::Unbiased => 2.0 / (n * (n - 1.0)),

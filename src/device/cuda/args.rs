@@ -14,6 +14,11 @@ impl Ptr {
     /// No address; for arguments that a kernel takes optionally.
     pub const NULL: Ptr = Ptr(0);
 
+    /// Whether it is a multiple of `bytes`.
+    pub fn is_aligned(self, bytes: u64) -> bool {
+        self.0.is_multiple_of(bytes)
+    }
+
     /// The address this many bytes further on.
     pub fn offset(self, bytes: usize) -> Ptr {
         Ptr(self.0 + bytes as u64)
@@ -77,6 +82,69 @@ impl Tensors {
     }
 }
 
+/// Groups of elements in a tensor `[outer, groups, inner]`, and how blocks share them. Twin of `Groups` in `kernels/normalize.cu`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Groups {
+    /// Runs of each group.
+    pub outer: u64,
+    /// Number of groups.
+    pub groups: u64,
+    /// Elements of a run.
+    pub inner: u64,
+    /// Trips of a block through its threads' elements.
+    pub slab: u64,
+    /// Groups of a block.
+    pub width: u32,
+    /// Threads along a run.
+    pub across: u32,
+}
+
+/// Samples `[n, d]` and `[m, d]` whose pairs of rows are summed. Twin of `Pairs` in `kernels/pairwise.cu`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Pairs {
+    /// Rows of the first sample.
+    pub n: u64,
+    /// Rows of the second sample.
+    pub m: u64,
+    /// Length of a row.
+    pub d: u64,
+    /// Blocks of rows of the first sample.
+    pub first: u32,
+    /// Blocks of rows of both.
+    pub blocks: u32,
+    /// Tiles of a slab.
+    pub slab: u32,
+    /// Bits 0 and 1: whether the gradient of the first and the second sample is wanted.
+    pub wanted: u32,
+    /// Whether pairs of a row with itself count.
+    pub own: u32,
+    /// Whether to add to what is there.
+    pub more: u32,
+    /// Of the sums over unordered pairs within the first sample, between the two, within the second.
+    pub weights: [f64; 3],
+}
+
+/// A sum of radial kernels. Twin of `Radial` in `kernels/pairwise.cu`.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct Radial {
+    /// Whether they are Gaussian, else inverse multiquadrics.
+    pub gaussian: u32,
+    /// How many there are.
+    pub count: u32,
+    /// -1 / (2 s^2) of a Gaussian, C of an inverse multiquadric.
+    pub factor: [f64; Radial::MOST],
+    /// Factors of their derivatives.
+    pub slope: [f64; Radial::MOST],
+}
+
+impl Radial {
+    /// The most that one launch takes.
+    pub const MOST: usize = 16;
+}
+
 /// A value that kernels can be given.
 pub trait Arg: Copy {
     /// How PTX declares a parameter that takes it.
@@ -95,6 +163,18 @@ arg!(Ptr = Param::U64, u64 = Param::U64, i64 = Param::U64, u32 = Param::U32, i32
 
 impl Arg for Tensors {
     const PARAM: Param = Param::Bytes(size_of::<Tensors>());
+}
+
+impl Arg for Groups {
+    const PARAM: Param = Param::Bytes(size_of::<Groups>());
+}
+
+impl Arg for Pairs {
+    const PARAM: Param = Param::Bytes(size_of::<Pairs>());
+}
+
+impl Arg for Radial {
+    const PARAM: Param = Param::Bytes(size_of::<Radial>());
 }
 
 impl<const N: usize> Arg for Strided<N> {

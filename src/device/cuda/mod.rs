@@ -15,7 +15,7 @@ mod memory;
 mod pool;
 pub mod ptx;
 
-pub use args::{Arg, Args, Ptr, Strided, Tensors};
+pub use args::{Arg, Args, Groups, Pairs, Ptr, Radial, Strided, Tensors};
 pub(crate) use convert::convert;
 pub use gpu::{CudaDevice, CudaInfo, devices};
 pub(crate) use graph::{Capture, Graph};

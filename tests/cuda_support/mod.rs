@@ -1,0 +1,80 @@
+//! What the tests of GPU kernels share: the GPU, and comparisons with the CPU's f64.
+
+use strait::{DType, Device, Gradient, Result, Rng, Shape, Tensor};
+
+/// The first GPU. Where there is none the tests have nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
+pub fn gpu() -> Option<Device> {
+    match Device::cuda(0) {
+        Ok(device) => Some(device),
+        Err(error) if std::env::var_os("STRAIT_REQUIRE_GPU").is_some_and(|v| v == "1") => panic!("{error}"),
+        Err(error) => {
+            eprintln!("not tested: {error}");
+            None
+        }
+    }
+}
+
+/// Standard normals on the CPU, rounded to f32 so that every dtype sees the same numbers.
+pub fn normal(seed: u64, shape: &[usize]) -> Tensor {
+    Rng::new(seed).normal(Shape::new(shape).unwrap(), DType::F64, &Device::cpu()).unwrap()
+}
+
+pub type Function<'a> = &'a dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>;
+
+/// The results of `f`, then the gradients of their sum, each weighted with normals, with respect to the inputs.
+fn results(f: Function, inputs: &[Tensor], dtype: DType, device: &Device) -> Result<Vec<Tensor>> {
+    let leaves: Vec<Tensor> = inputs.iter().map(|x| Ok(x.to_dtype(dtype)?.to_device(device)?.requires_grad())).collect::<Result<_>>()?;
+    let refs: Vec<&Tensor> = leaves.iter().collect();
+    let mut all = f(&leaves)?;
+    let mut total: Option<Tensor> = None;
+    for (k, y) in all.iter().enumerate().filter(|(_, y)| y.is_tracked()) {
+        let part = y.mul(&normal(100 + k as u64, y.dims()).to_dtype(y.dtype())?.to_device(device)?)?.sum_all()?.to_dtype(dtype)?;
+        total = Some(match total {
+            Some(total) => total.add(&part)?,
+            None => part,
+        });
+    }
+    if let Some(total) = total {
+        all.extend(Gradient::of(&total).unused_as_zero().wrt(&refs)?);
+    }
+    Ok(all)
+}
+
+/// Largest difference relative to the largest entry, or to 1 if that is smaller; infinite if one is NaN and the other is not.
+pub fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.shape(), expected.shape());
+    let (found, expected) = (found.to_f64_vec().unwrap(), expected.to_f64_vec().unwrap());
+    let scale = expected.iter().filter(|v| v.is_finite()).fold(1.0f64, |m, v| m.max(v.abs()));
+    let one = |(f, e): (&f64, &f64)| match (f.is_nan(), e.is_nan()) {
+        (true, true) => 0.0,
+        (false, false) if f == e => 0.0,
+        (false, false) => (f - e).abs() / scale,
+        _ => f64::INFINITY,
+    };
+    found.iter().zip(&expected).map(one).fold(0.0, f64::max)
+}
+
+/// Leaves NaN in memory that the next tensors are made in.
+fn poison(gpu: &Device) {
+    gpu.release_unused().unwrap();
+    let fill = |size: usize| Tensor::full(f64::NAN, [128 * size], DType::F32, gpu).unwrap();
+    let _all: Vec<Tensor> = [1, 1, 1, 1, 2, 2, 3, 4, 4, 8, 16].map(fill).into();
+}
+
+/// `f` and its gradients on a GPU in f64 and f32 against the CPU in f64, and twice the same bits.
+pub fn check(name: &str, gpu: &Device, inputs: &[Tensor], f: Function, tolerances: [f64; 2]) {
+    let expected = results(f, inputs, DType::F64, &Device::cpu()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    for (dtype, tolerance) in [DType::F64, DType::F32].into_iter().zip(tolerances) {
+        let run = || results(f, inputs, dtype, gpu).unwrap_or_else(|e| panic!("{name}: {e}"));
+        poison(gpu);
+        let found = run();
+        for (k, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let off = distance(found, expected);
+            assert!(off <= tolerance, "{name} in {dtype}, result {k} {:?}: off by {off:e}", expected.dims());
+        }
+        for (a, b) in found.iter().zip(run()) {
+            let bits = |x: &Tensor| x.to_f64_vec().unwrap().into_iter().map(f64::to_bits).collect::<Vec<_>>();
+            assert_eq!(bits(a), bits(&b), "{name} in {dtype}: not the same twice");
+        }
+    }
+}
