@@ -355,6 +355,40 @@ fn a_generator_shows_itself_over_time() {
 }
 
 #[test]
+fn an_energy_is_sampled_in_every_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = |model: &str, out: &str, more: &[&str]| {
+        let mut command = strait(folder.path(), &["train", model, "--out", out]);
+        let settings = ["steps=4", "evaluate_every=2", "batch=16", "shown=4", "judged=0"];
+        settings.iter().chain(more).for_each(|setting| drop(command.args(["--set", setting])));
+        command
+    };
+    succeed(command("energy", "energy", &["sampler={warm_up=3,steps=3}"]));
+    let html = text(&read(&folder.path().join("energy/report.html")));
+    for part in ["Samples over time", "Penalty", "Norms of gradients", "dark where it is low", "MALA in latent space"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!read(&folder.path().join("energy/pictures/landscape.png")).is_empty());
+    // chains may be told otherwise after training, what was trained may not
+    succeed(strait(folder.path(), &["sample", "energy", "--count", "9", "--out", "points", "--set", "sampler.temperature=0.1"]));
+    for name in ["samples", "langevin-data", "mala-data", "langevin-latent", "mala-latent"] {
+        for ending in ["npy", "svg"] {
+            assert!(!read(&folder.path().join(format!("points/{name}.{ending}"))).is_empty(), "{name}.{ending}");
+        }
+    }
+    assert!(fail(strait(folder.path(), &["sample", "energy", "--set", "lambda1=5.0"])).contains("lambda1"));
+
+    succeed(command("ebgan", "ebgan", &["generator.latent=4"]));
+    succeed(strait(folder.path(), &["sample", "ebgan", "--count", "9", "--out", "digits"]));
+    assert!(!read(&folder.path().join("digits/samples.png")).is_empty());
+    assert_eq!(std::fs::read_dir(folder.path().join("digits")).unwrap().count(), 2, "an EBGAN has one way to sample");
+    assert!(text(&read(&folder.path().join("ebgan/report.html"))).contains("Pulling-away term"));
+    // a NaN names its step and leaves no state behind
+    let errors = fail(command("ebgan", "nan", &["discriminator.learning_rate=1e30", "energy=squared_sum"]));
+    assert!(errors.contains("step ") && !folder.path().join("nan/checkpoint.safetensors").exists(), "{errors}");
+}
+
+#[test]
 fn tools_answer() {
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| text(&succeed(strait(folder.path(), arguments)).stdout);
