@@ -97,14 +97,15 @@ impl EnergyModel {
         }
     }
 
-    /// The energies `[rows]` that latent vectors [rows, k] have by their samples: U(G(z)). With the prior, U(G(z)) + |z|^2 / 2: the
-    /// density of z under N(0, I) reweighted by exp(-U). Neither is the density of G(z) under U, which has the Jacobian of G besides.
+    /// The energies `[rows]` that latent vectors [rows, k] have by their samples, `U(G(z)) + prior |z|^2 / 2`. A chain at temperature T
+    /// with `prior` = T samples z from N(0, I) reweighted by `exp(-U(G(z)) / T)`: the temperature is U's alone. That is not the density
+    /// of G(z) under U, which has the Jacobian of G besides.
     ///
     /// # Errors
     /// The shapes do not fit.
-    pub fn latent_energies(&self, z: &Tensor, with_prior: bool, mode: &mut Mode<'_>) -> Result<Tensor> {
+    pub fn latent_energies(&self, z: &Tensor, prior: f64, mode: &mut Mode<'_>) -> Result<Tensor> {
         let energies = self.energies(&self.generator.forward(z, mode)?, mode)?;
-        if with_prior { energies.add(&z.square()?.sum(&[1], false)?.affine(0.5, 0.0)?) } else { Ok(energies) }
+        if prior == 0.0 { Ok(energies) } else { energies.add(&z.square()?.sum(&[1], false)?.affine(0.5 * prior, 0.0)?) }
     }
 
     /// `E U(real) - E U(fake) + lambda1 E |grad_x U(real)|^2`, where the penalty's norm is over all numbers of a sample. No gradient
@@ -255,12 +256,12 @@ mod tests {
         let model = model(Activation::Tanh, &mut rng);
         let z = normal(&mut rng, &[4, 2]);
         let values = |x: Tensor| x.to_f64_vec().unwrap();
-        let plain = values(model.latent_energies(&z, false, &mut Mode::Eval).unwrap());
+        let plain = values(model.latent_energies(&z, 0.0, &mut Mode::Eval).unwrap());
         let samples = model.generator.forward(&z, &mut Mode::Eval).unwrap();
         assert_eq!(plain, values(model.energies(&samples, &mut Mode::Eval).unwrap()));
-        let with_prior = values(model.latent_energies(&z, true, &mut Mode::Eval).unwrap());
+        let with_prior = values(model.latent_energies(&z, 0.3, &mut Mode::Eval).unwrap());
         for (row, z) in values(z).chunks(2).enumerate() {
-            approx::assert_relative_eq!(with_prior[row], plain[row] + 0.5 * (z[0] * z[0] + z[1] * z[1]), max_relative = 1e-12);
+            approx::assert_relative_eq!(with_prior[row], plain[row] + 0.15 * (z[0] * z[0] + z[1] * z[1]), max_relative = 1e-12);
         }
         let wide = EnergyModel { energy: Box::new(Flatten), ..model };
         assert!(wide.energies(&samples, &mut Mode::Eval).is_err());

@@ -63,8 +63,9 @@ impl EnergyTrainer {
                 (false, Start::Generator) => generate(&z)?,
                 (false, Start::Noise) => self.examples.noise(count, &mut rng, &self.device)?,
             };
+            let prior = if sampler.prior { sampler.temperature } else { 0.0 };
             let energy = |x: &Tensor| match latent {
-                true => self.model.latent_energies(x, sampler.prior, &mut Mode::Eval),
+                true => self.model.latent_energies(x, prior, &mut Mode::Eval),
                 false => self.model.energies(x, &mut Mode::Eval),
             };
             let mut mala = Langevin::mala(FIRST).at_temperature(sampler.temperature);

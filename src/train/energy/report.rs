@@ -102,11 +102,11 @@ pub(super) fn draw(trainer: &EnergyTrainer, drawing: &mut Drawing) -> Result<()>
     }
     let sampler = trainer.settings.sampler;
     let caption = format!(
-        "Chains of {} steps at temperature {}, without correction (Langevin) and with it (MALA); under U itself in data space, under \
-         U(G(z)){} in latent space.",
+        "Chains of {} steps at temperature {}, without correction (Langevin) and with it (MALA); in data space under U, in latent space \
+         under U(G(z)){}.",
         sampler.steps,
         sampler.temperature,
-        if sampler.prior { " + |z|²/2" } else { "" }
+        if sampler.prior { " and the prior of z" } else { "" }
     );
     drawing.strip(pictures, &caption);
     Ok(())

@@ -47,7 +47,7 @@ pub struct SamplerSettings {
     pub steps: usize,
     /// T of the density `exp(-U / T)`.
     pub temperature: f64,
-    /// Whether the energy of a latent vector has `|z|^2 / 2` besides U(G(z)).
+    /// Whether latent vectors are sampled from the prior N(0, I) reweighted by `exp(-U(G(z)) / T)`, and not from the latter alone.
     pub prior: bool,
 }
 

@@ -84,6 +84,19 @@ fn chains_have_the_density_of_their_energy() {
 }
 
 #[test]
+fn the_temperature_is_that_of_the_energy_and_not_of_the_prior() {
+    let settings: EnergySettings = toml::from_str(SMALL).unwrap();
+    let sampler = SamplerSettings { temperature: 0.25, warm_up: 60, steps: 60, ..SamplerSettings::default() };
+    let mut trainer = EnergyTrainer::new(EnergySettings { sampler, ..settings }, &Device::cpu()).unwrap();
+    trainer.model.generator = Box::new(crate::nn::Apply(|z: &Tensor| Ok(z.clone())));
+    // exp(-|z|^2 / 2) times exp(-|z|^2 / (4 * 0.25)) is N(0, I / 3); a tempered prior would make it N(0, I / 6)
+    trainer.model.energy = Box::new(crate::nn::Apply(|x: &Tensor| x.square()?.sum(&[1], true)?.affine(0.25, 0.0)));
+    let chains = trainer.chain(Way::MalaLatent, 2000, 1).unwrap();
+    let variance = chains.samples.square().unwrap().mean_all().unwrap().item().unwrap();
+    assert!((3.0 * variance - 1.0).abs() < 0.07, "{variance}");
+}
+
+#[test]
 fn figures_have_names_and_the_report_has_its_pictures() {
     let mut run = run(&[]);
     (0..6).for_each(|_| drop(run.step().unwrap()));
