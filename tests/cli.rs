@@ -360,7 +360,9 @@ fn an_energy_is_sampled_in_every_way() {
     let command = |model: &str, out: &str, more: &[&str]| {
         let mut command = strait(folder.path(), &["train", model, "--out", out]);
         let settings = ["steps=4", "evaluate_every=2", "batch=16", "shown=4", "judged=0"];
-        settings.iter().chain(more).for_each(|setting| drop(command.args(["--set", setting])));
+        for setting in settings.iter().chain(more) {
+            command.args(["--set", setting]);
+        }
         command
     };
     succeed(command("energy", "energy", &["sampler={warm_up=3,steps=3}"]));
