@@ -365,7 +365,8 @@ fn an_energy_is_sampled_in_every_way() {
         }
         command
     };
-    succeed(command("energy", "energy", &["sampler={warm_up=3,steps=3}"]));
+    let small = "architecture={kind=\"mlp\", hidden=[16, 16]}";
+    succeed(command("energy", "energy", &["sampler={warm_up=3, steps=3}", small]));
     let html = text(&read(&folder.path().join("energy/report.html")));
     for part in ["Samples over time", "Penalty", "Norms of gradients", "dark where it is low", "MALA in latent space"] {
         assert!(html.contains(part), "{part}");
