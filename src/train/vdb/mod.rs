@@ -5,11 +5,15 @@ mod settings;
 
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
+use std::sync::OnceLock;
+
+use super::settings::bad;
 use super::{Batches, Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
 use crate::data::{DataSpec, Dataset, PointSet, Range};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::metrics::ImageQuality;
 use crate::models::{Discriminator, Generator, RateAverage, clip_weights};
 use crate::nn::Mode;
 use crate::ops::Noise;
@@ -53,6 +57,8 @@ pub struct VdbTrainer {
     /// Over the steps since an evaluation was due, and over those of them with a penalty.
     means: Means<7>,
     penalties: Means<2>,
+    /// What generated images are judged by, once they are.
+    quality: OnceLock<ImageQuality>,
 }
 
 /// What is averaged between evaluations; what a run does not have is left out.
@@ -90,6 +96,9 @@ impl VdbTrainer {
             DataSpec::Points(set) => (Real::Points { set, key }, vec![2]),
             spec => {
                 let data = Box::new(spec.load()?);
+                if settings.judged > 0 && data.classes == 0 {
+                    return bad("judged", settings.judged, "0: without labels there is no classifier to judge by");
+                }
                 let (batches, shape) = (Batches::new(data.train.len(), settings.batch, key).whole(), data.image.to_vec());
                 (Real::Images { data, batches }, shape)
             }
@@ -109,6 +118,7 @@ impl VdbTrainer {
             rate: RateAverage::new(settings.rate_average),
             means: Means::new(FIGURES),
             penalties: Means::new(PENALTIES),
+            quality: OnceLock::new(),
             device: *device,
             real,
             shape,
@@ -218,6 +228,15 @@ impl VdbTrainer {
         Ok([value, norm])
     }
 
+    /// What generated images are judged by: as many test images as them.
+    fn quality(&self) -> Result<&ImageQuality> {
+        if self.quality.get().is_none() {
+            let quality = ImageQuality::new(&self.settings.data.parse()?, self.settings.judged, &self.device)?;
+            let _ = self.quality.set(quality);
+        }
+        Ok(self.quality.get().expect("just set"))
+    }
+
     /// Whether a run like this has the figure.
     fn has(&self, name: &str) -> bool {
         (self.player.is_some() || !name.starts_with("generator")) && (self.discriminator.has_bottleneck() || !name.contains("rate_nats"))
@@ -315,7 +334,11 @@ impl Trainer for VdbTrainer {
     }
 
     fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        report::figures(values)
+        report::figures(self, values)
+    }
+
+    fn headline(&self, values: &[(String, f64)]) -> String {
+        report::headline(values)
     }
 
     fn sample(&self, count: usize, seed: u64) -> Result<Samples> {

@@ -25,11 +25,19 @@ const SIDE: usize = 161;
 /// What the figures of that grid are called, before their number.
 const CELL: &str = "boundary_";
 
-/// The figures of a discriminator against given points. Others have only those of training.
+/// What is drawn anew after steps: the quality of generated images, or what a discriminator alone says of new points.
 pub(super) fn evaluate(trainer: &VdbTrainer) -> Result<Values> {
-    let (None, &Real::Points { set, .. }) = (&trainer.player, &trainer.real) else {
-        return Ok(Values::new());
-    };
+    match trainer.real {
+        Real::Points { set, .. } if trainer.player.is_none() => alone(trainer, set),
+        Real::Images { .. } if trainer.settings.judged > 0 => {
+            Ok(trainer.quality()?.judge(&trainer.generate(trainer.settings.judged, KEY)?)?.values())
+        }
+        _ => Ok(Values::new()),
+    }
+}
+
+/// The figures of a discriminator against given points.
+fn alone(trainer: &VdbTrainer, set: PointSet) -> Result<Values> {
     let both = [(true, 0), (false, 1)].map(|(last, number)| trainer.component(set, last, JUDGED, Draw { key: KEY, number }));
     let [real, fake] = both;
     let (real, fake) = (real?, fake?);
@@ -108,24 +116,57 @@ fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
         "probability_between" => ("D(-0.5, 0)", "probability of being real at a point between, z at its mean"),
         "saturating_gradient" => ("saturating gradient", "norm of the gradient of log(1 - D) at the centre of the generated examples"),
         "non_saturating_gradient" => ("non-saturating gradient", "norm of the gradient of -log D there"),
+        "frechet" => ("Frechet distance", ""),
+        "kernel_distance" => ("kernel distance", "of the same features, unbiased"),
+        "precision" => ("precision", "share of generated images that look real, 3 neighbours"),
+        "recall" => ("recall", "share of test images that are covered, 3 neighbours"),
+        "classes_found" => ("classes found", "by the classifier, among generated images"),
+        "class_reverse_kl_nats" => ("classes, reverse KL", "from equal shares"),
         _ => return None,
     })
 }
 
 /// The results as a person reads them.
-pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
+pub(super) fn figures(trainer: &VdbTrainer, values: &[(String, f64)]) -> Vec<Figure> {
     let figure = |(name, value): &(String, f64)| {
         let figure = Figure::of_metric(name, *value);
-        match name_and_note(name) {
-            Some((title, note)) => Figure { name: title.into(), note: note.into(), ..figure },
-            None => figure,
-        }
+        let Some((title, note)) = name_and_note(name) else { return figure };
+        let note = match name.as_str() {
+            "frechet" => {
+                format!("{} generated and as many test images, features of a classifier of them; not FID", trainer.settings.judged)
+            }
+            _ => note.into(),
+        };
+        Figure { name: title.into(), note, ..figure }
     };
     let judged = values.iter().any(|(name, _)| name == "test_accuracy");
     // a discriminator alone is judged on new examples: what it did in training would say the same twice
     let shown =
         |name: &str| !judged || name.starts_with("test") || name_and_note(name).is_some_and(|_| name != "rate_nats") || name == "beta";
     values.iter().filter(|(name, _)| shown(name)).map(figure).collect()
+}
+
+/// A line about an evaluation.
+pub(super) fn headline(values: &[(String, f64)]) -> String {
+    let names = [
+        "discriminator_loss",
+        "generator_loss",
+        "constrained_rate_nats",
+        "beta",
+        "accuracy",
+        "test_rate_nats",
+        "test_accuracy",
+        "saturating_gradient",
+        "frechet",
+        "recall",
+    ];
+    let figure = |name| {
+        let (_, value) = values.iter().find(|(n, _)| n == name)?;
+        let figure = Figure::of_metric(name, *value);
+        let title = name_and_note(name).map_or(figure.name.clone(), |(title, _)| title.into());
+        Some(Figure { name: title, ..figure }.in_line())
+    };
+    names.into_iter().filter_map(figure).collect::<Vec<_>>().join("  ")
 }
 
 /// Curves of training, and what a discriminator in the plane thinks of it.
@@ -150,6 +191,12 @@ pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
         ("discriminator's input", "input_gradient_norm"),
     ];
     drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
+    if trainer.settings.judged > 0 {
+        let caption = "Of features of a classifier of the data; smaller is better, and the number of images counts.";
+        drawing.curve("frechet.svg", "Frechet distance", Axis::log(""), &[("", "frechet")], caption);
+        let shares = [("precision", "precision"), ("recall", "recall")];
+        drawing.curve("precision.svg", "Precision and recall", Axis::linear("").from_zero(), &shares, "Of the same features.");
+    }
     if let Some(set) = plane(trainer) {
         let side = 3 * SIDE;
         let colours = colours(&probabilities(trainer, set, side)?, side);

@@ -93,6 +93,9 @@ pub struct VdbSettings {
     pub checkpoint_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.
     pub shown: usize,
+    /// Generated images that an evaluation compares with as many of the test part, by the features of a classifier trained on the
+    /// training part; 0 for none. Takes labelled images.
+    pub judged: usize,
     /// Where generated examples come from.
     pub fake: Fake,
     /// The game.
@@ -153,6 +156,7 @@ impl Default for VdbSettings {
             evaluate_every: 1000,
             checkpoint_every: 0,
             shown: 64,
+            judged: 0,
             fake: Fake::Generator,
             loss: GanLoss::NonSaturating,
             clip: 0.0,
@@ -175,7 +179,7 @@ impl Settings for VdbSettings {
     const FAMILY: &'static str = "vdb";
     const TITLE: &'static str = "Variational discriminator bottleneck";
     const SWEEP: &'static str = "beta.target=1e6,10,5,1,0.5,0.2,0.1";
-    const FREE: &'static [&'static str] = &["data", "steps", "evaluate_every", "checkpoint_every", "shown"];
+    const FREE: &'static [&'static str] = &["data", "steps", "evaluate_every", "checkpoint_every", "shown", "judged"];
 
     fn check(&self) -> Result<()> {
         let data = self.data.parse::<DataSpec>()?;
@@ -195,6 +199,10 @@ impl Settings for VdbSettings {
         settings::seed(self.seed)?;
         if self.fake == Fake::Component && data != DataSpec::Points(PointSet::TwoGaussians) {
             return bad("fake", "\"component\"", "\"generator\"; only the data 2gaussians have two components to tell apart");
+        }
+        let judgeable = self.judged >= 4 && self.fake == Fake::Generator && !matches!(data, DataSpec::Points(_));
+        if self.judged > 0 && !judgeable {
+            return bad("judged", self.judged, "at least 4 images, or 0: points, and a discriminator alone, have none");
         }
         if matches!(self.beta, Beta::Annealed { .. }) {
             return bad("beta.kind", "\"annealed\"", "\"fixed\" or \"dual\": here there are no epochs to anneal over");
