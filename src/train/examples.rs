@@ -184,7 +184,8 @@ pub(super) fn window(set: PointSet) -> [f64; 4] {
     [-reach, reach, -reach, reach]
 }
 
-fn of_points(points: &[[f32; 2]], device: &Device) -> Result<Tensor> {
+/// Points as rows.
+pub(super) fn of_points(points: &[[f32; 2]], device: &Device) -> Result<Tensor> {
     Tensor::from_slice(points.as_flattened(), [points.len(), 2], device)
 }
 

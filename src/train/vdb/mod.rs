@@ -5,33 +5,19 @@ mod settings;
 
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
-use std::sync::OnceLock;
-
-use super::settings::bad;
-use super::{Batches, Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
-use crate::data::{DataSpec, Dataset, PointSet, Range};
+use super::examples::{Examples, ROWS, of_points};
+use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
+use crate::data::PointSet;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::metrics::ImageQuality;
 use crate::models::{Discriminator, Generator, RateAverage, clip_weights};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::optim::clip_grad_norm;
 use crate::report::Drawing;
 use crate::rng::{Draw, Rng};
-use crate::shape::Shape;
 use crate::tensor::Tensor;
-
-/// Examples that are generated at a time outside of training.
-const BATCH: usize = 250;
-
-/// What real examples are.
-#[derive(Debug)]
-enum Real {
-    Images { data: Box<Dataset>, batches: Batches },
-    Points { set: PointSet, key: u64 },
-}
 
 /// A generator in training.
 #[derive(Debug)]
@@ -45,9 +31,7 @@ struct Player {
 pub struct VdbTrainer {
     settings: VdbSettings,
     device: Device,
-    real: Real,
-    /// Of one example.
-    shape: Vec<usize>,
+    examples: Examples,
     discriminator: Discriminator,
     critic: Network,
     player: Option<Player>,
@@ -57,8 +41,6 @@ pub struct VdbTrainer {
     /// Over the steps since an evaluation was due, and over those of them with a penalty.
     means: Means<7>,
     penalties: Means<2>,
-    /// What generated images are judged by, once they are.
-    quality: OnceLock<ImageQuality>,
 }
 
 /// What is averaged between evaluations; what a run does not have is left out.
@@ -92,23 +74,14 @@ impl VdbTrainer {
         let mut rng = Rng::new(settings.seed);
         let mut weights = rng.split();
         let [key, _] = rng.split().state();
-        let (real, shape) = match settings.data.parse()? {
-            DataSpec::Points(set) => (Real::Points { set, key }, vec![2]),
-            spec => {
-                let data = Box::new(spec.load()?);
-                if settings.judged > 0 && data.classes == 0 {
-                    return bad("judged", settings.judged, "0: without labels there is no classifier to judge by");
-                }
-                let (batches, shape) = (Batches::new(data.train.len(), settings.batch, key).whole(), data.image.to_vec());
-                (Real::Images { data, batches }, shape)
-            }
-        };
+        let examples = Examples::load(&settings.data, settings.batch, key)?;
+        let shape = examples.shape();
         let discriminator = Discriminator::new(&settings.discriminator(&shape), &mut weights, DType::F32, device)?;
         let critic = Network::new(discriminator.params(), settings.optimizer, 0.0)?;
         let player = match settings.fake {
             Fake::Component => None,
             Fake::Generator => {
-                let generator = Generator::new(&settings.generator(&shape), &mut weights, DType::F32, device)?;
+                let generator = Generator::new(&settings.generator(&shape, examples.output()), &mut weights, DType::F32, device)?;
                 let network = Network::new(generator.params(), settings.optimizer, settings.generator.ema_decay)?;
                 Some(Player { generator, network })
             }
@@ -118,10 +91,8 @@ impl VdbTrainer {
             rate: RateAverage::new(settings.rate_average),
             means: Means::new(FIGURES),
             penalties: Means::new(PENALTIES),
-            quality: OnceLock::new(),
             device: *device,
-            real,
-            shape,
+            examples,
             discriminator,
             critic,
             player,
@@ -140,43 +111,32 @@ impl VdbTrainer {
         self.player.as_ref().map(|player| &player.generator)
     }
 
-    fn points(&self, points: &[[f32; 2]]) -> Result<Tensor> {
-        Tensor::from_slice(points.as_flattened(), [points.len(), 2], &self.device)
-    }
-
     /// Points of one component of the data.
     fn component(&self, set: PointSet, last: bool, count: usize, draw: Draw) -> Result<Tensor> {
         let points = set.mixture().map(|m| m.sample_of(if last { m.means.len() - 1 } else { 0 }, count, draw));
-        self.points(&points.unwrap_or_else(|| set.sample(count, draw)))
+        of_points(&points.unwrap_or_else(|| set.sample(count, draw)), &self.device)
     }
 
     /// The real examples of an update of the discriminator, counted from 0.
     fn real(&mut self, update: u64) -> Result<Tensor> {
-        match &mut self.real {
-            Real::Images { data, batches } => {
-                let (x, _) = batches.load(&data.train, update, Range::Symmetric, |_| {}, &self.device)?;
-                let dims: Vec<usize> = [x.dims()[0]].into_iter().chain(self.shape.iter().copied()).collect();
-                x.reshape(Shape::new(&dims)?)
+        let (rows, fake) = (self.settings.batch, self.settings.fake);
+        match &mut self.examples {
+            &mut Examples::Points { set, key } if fake == Fake::Component => {
+                self.component(set, true, rows, Draw { key, number: 2 * update })
             }
-            &mut Real::Points { set, key } => {
-                let draw = Draw { key, number: 2 * update };
-                match self.settings.fake {
-                    Fake::Component => self.component(set, true, self.settings.batch, draw),
-                    Fake::Generator => self.points(&set.sample(self.settings.batch, draw)),
-                }
-            }
+            examples => examples.batch(update, rows, &self.device),
         }
     }
 
     /// As many generated examples.
     fn fake(&mut self, update: u64, rows: usize) -> Result<Tensor> {
-        match (&self.player, &self.real) {
+        match (&self.player, &self.examples) {
             (Some(player), _) => {
                 let z = self.rng.normal([rows, player.generator.latent()], DType::F32, &self.device)?;
                 Ok(player.generator.forward(&z, &mut Mode::Train(&mut self.rng))?.detach())
             }
-            (None, &Real::Points { set, key }) => self.component(set, false, rows, Draw { key, number: 2 * update + 1 }),
-            (None, Real::Images { .. }) => unreachable!("settings allow components of points alone"),
+            (None, &Examples::Points { set, key }) => self.component(set, false, rows, Draw { key, number: 2 * update + 1 }),
+            (None, Examples::Images(_)) => unreachable!("settings allow components of points alone"),
         }
     }
 
@@ -228,15 +188,6 @@ impl VdbTrainer {
         Ok([value, norm])
     }
 
-    /// What generated images are judged by: as many test images as them.
-    fn quality(&self) -> Result<&ImageQuality> {
-        if self.quality.get().is_none() {
-            let quality = ImageQuality::new(&self.settings.data.parse()?, self.settings.judged, &self.device)?;
-            let _ = self.quality.set(quality);
-        }
-        Ok(self.quality.get().expect("just set"))
-    }
-
     /// Whether a run like this has the figure.
     fn has(&self, name: &str) -> bool {
         (self.player.is_some() || !name.starts_with("generator")) && (self.discriminator.has_bottleneck() || !name.contains("rate_nats"))
@@ -250,10 +201,10 @@ impl VdbTrainer {
         let mut rng = Rng::new(seed);
         player.network.averaged(|| {
             let part = |first: usize| {
-                let z = rng.normal([BATCH.min(count - first), player.generator.latent()], DType::F32, &self.device)?;
+                let z = rng.normal([ROWS.min(count - first), player.generator.latent()], DType::F32, &self.device)?;
                 Ok(player.generator.forward(&z, &mut Mode::Eval)?.detach())
             };
-            let parts = (0..count).step_by(BATCH).map(part).collect::<Result<Vec<_>>>()?;
+            let parts = (0..count).step_by(ROWS).map(part).collect::<Result<Vec<_>>>()?;
             Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)
         })
     }
@@ -273,10 +224,7 @@ impl Trainer for VdbTrainer {
     }
 
     fn describe(&self) -> String {
-        match &self.real {
-            Real::Images { data, .. } => data.to_string(),
-            Real::Points { set, .. } => format!("{set}: points in the plane"),
-        }
+        self.examples.describe()
     }
 
     fn step(&mut self, done: u64) -> Result<StepStats> {
@@ -306,7 +254,7 @@ impl Trainer for VdbTrainer {
     /// Means over the steps since the last evaluation, then what is drawn anew.
     fn evaluate(&self, _: u64) -> Result<Values> {
         let mut values: Values = self.means.values().filter(|(name, _)| self.has(name)).collect();
-        if self.settings.penalty.is_some() {
+        if self.settings.penalty().is_some() {
             values.extend(self.penalties.values());
         }
         if self.discriminator.has_bottleneck() {
@@ -334,7 +282,7 @@ impl Trainer for VdbTrainer {
     }
 
     fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        report::figures(self, values)
+        report::figures(values)
     }
 
     fn headline(&self, values: &[(String, f64)]) -> String {
@@ -342,14 +290,7 @@ impl Trainer for VdbTrainer {
     }
 
     fn sample(&self, count: usize, seed: u64) -> Result<Samples> {
-        let examples = self.generate(count, seed)?;
-        Ok(match &self.real {
-            Real::Images { .. } => Samples::Images { images: examples, range: Range::Symmetric },
-            Real::Points { set, .. } => {
-                let reach = set.reach();
-                Samples::Points { points: examples, window: [-reach, reach, -reach, reach] }
-            }
-        })
+        Ok(self.examples.samples(self.generate(count, seed)?))
     }
 
     fn draw(&self, drawing: &mut Drawing) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What a run of a discriminator shows: figures, curves, and the decision boundary of one in the plane.
 
-use super::{Real, VdbTrainer};
+use super::VdbTrainer;
 use crate::data::PointSet;
 use crate::error::Result;
 use crate::grad::grad;
@@ -12,6 +12,7 @@ use crate::report::png::{Grid, image_grid};
 use crate::report::svg::{Axis, LineChart, Series};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
+use crate::train::examples::{name_and_note as of_samples, of_points};
 use crate::train::{Figure, SweepRow, Values};
 
 /// Points of either kind that a discriminator is judged on.
@@ -25,14 +26,12 @@ const SIDE: usize = 161;
 /// What the figures of that grid are called, before their number.
 const CELL: &str = "boundary_";
 
-/// What is drawn anew after steps: the quality of generated images, or what a discriminator alone says of new points.
+/// What is drawn anew after steps: the quality of generated examples, or what a discriminator alone says of new points.
 pub(super) fn evaluate(trainer: &VdbTrainer) -> Result<Values> {
-    match trainer.real {
-        Real::Points { set, .. } if trainer.player.is_none() => alone(trainer, set),
-        Real::Images { .. } if trainer.settings.judged > 0 => {
-            Ok(trainer.quality()?.judge(&trainer.generate(trainer.settings.judged, KEY)?)?.values())
-        }
-        _ => Ok(Values::new()),
+    match (trainer.settings.judged, trainer.examples.points()) {
+        (_, Some(set)) if trainer.player.is_none() => alone(trainer, set),
+        (0, _) => Ok(Values::new()),
+        (judged, _) => trainer.examples.judge(&trainer.generate(judged, KEY)?, &trainer.device),
     }
 }
 
@@ -53,10 +52,10 @@ fn alone(trainer: &VdbTrainer, set: PointSet) -> Result<Values> {
     }
     values.push(("test_accuracy".into(), loss.accuracy(&r.logits, &f.logits)?.item()?));
     values.push(("test_accuracy_at_mean".into(), loss.accuracy(&judge(&real, None)?.logits, &judge(&fake, None)?.logits)?.item()?));
-    let between = judge(&trainer.points(&[BETWEEN])?, None)?.logits.sigmoid()?.item()?;
+    let between = judge(&of_points(&[BETWEEN], &trainer.device)?, None)?.logits.sigmoid()?.item()?;
     values.push(("probability_between".into(), between));
     let centre = set.mixture().map_or([0.0; 2], |mixture| mixture.means[0]);
-    let centre = trainer.points(&[centre.map(|x| x as f32)])?.requires_grad();
+    let centre = of_points(&[centre.map(|x| x as f32)], &trainer.device)?.requires_grad();
     let logits = judge(&centre, None)?.logits;
     for (name, loss) in [("saturating_gradient", GanLoss::Saturating), ("non_saturating_gradient", GanLoss::NonSaturating)] {
         let gradient = grad(&loss.generator(&logits, None)?, &[&centre])?.swap_remove(0);
@@ -65,24 +64,16 @@ fn alone(trainer: &VdbTrainer, set: PointSet) -> Result<Values> {
     Ok(values)
 }
 
-/// The set in the plane that this discriminator tells the parts of, or that its generator imitates.
-fn plane(trainer: &VdbTrainer) -> Option<PointSet> {
-    match trainer.real {
-        Real::Points { set, .. } => Some(set),
-        Real::Images { .. } => None,
-    }
-}
-
 /// The probability of being real, with z at its mean, on a grid of the plane: rows from the top, each from the left.
 fn probabilities(trainer: &VdbTrainer, set: PointSet, side: usize) -> Result<Vec<f64>> {
     let at = |i: usize| (set.reach() * (2.0 * i as f64 / (side - 1) as f64 - 1.0)) as f32;
     let points: Vec<[f32; 2]> = (0..side).rev().flat_map(|row| (0..side).map(move |column| [at(column), at(row)])).collect();
-    trainer.discriminator.judge(&trainer.points(&points)?, None, &mut Mode::Eval)?.logits.detach().sigmoid()?.to_f64_vec()
+    trainer.discriminator.judge(&of_points(&points, &trainer.device)?, None, &mut Mode::Eval)?.logits.detach().sigmoid()?.to_f64_vec()
 }
 
 /// The grid of probabilities as figures for a sweep.
 pub(super) fn boundary(trainer: &VdbTrainer) -> Result<Values> {
-    let Some(set) = plane(trainer) else { return Ok(Values::new()) };
+    let Some(set) = trainer.examples.points() else { return Ok(Values::new()) };
     let grid = probabilities(trainer, set, SIDE)?;
     Ok(grid.into_iter().enumerate().map(|(i, p)| (format!("{CELL}{i}"), p)).collect())
 }
@@ -92,7 +83,7 @@ fn colours(grid: &[f64], side: usize) -> Vec<u8> {
     let band = |p: f64| (p * 10.0).floor().min(9.0);
     let colour = |i: usize| {
         let p = grid[i];
-        let neighbours = [(i % side + 1 < side).then(|| grid[i + 1]), (i / side + 1 < side).then(|| grid[(i + side).min(grid.len() - 1)])];
+        let neighbours = [(i % side + 1 < side).then(|| grid[i + 1]), (i / side + 1 < side).then(|| grid[i + side])];
         let crossed = |f: &dyn Fn(f64) -> f64| neighbours.iter().flatten().any(|&n| f(n) != f(p));
         if crossed(&|p| f64::from(p > 0.5)) {
             return [0u8; 3];
@@ -116,28 +107,18 @@ fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
         "probability_between" => ("D(-0.5, 0)", "probability of being real at a point between, z at its mean"),
         "saturating_gradient" => ("saturating gradient", "norm of the gradient of log(1 - D) at the centre of the generated examples"),
         "non_saturating_gradient" => ("non-saturating gradient", "norm of the gradient of -log D there"),
-        "frechet" => ("Frechet distance", ""),
-        "kernel_distance" => ("kernel distance", "of the same features, unbiased"),
-        "precision" => ("precision", "share of generated images that look real, 3 neighbours"),
-        "recall" => ("recall", "share of test images that are covered, 3 neighbours"),
-        "classes_found" => ("classes found", "by the classifier, among generated images"),
-        "class_reverse_kl_nats" => ("classes, reverse KL", "from equal shares"),
-        _ => return None,
+        _ => return of_samples(name),
     })
 }
 
 /// The results as a person reads them.
-pub(super) fn figures(trainer: &VdbTrainer, values: &[(String, f64)]) -> Vec<Figure> {
+pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
     let figure = |(name, value): &(String, f64)| {
         let figure = Figure::of_metric(name, *value);
-        let Some((title, note)) = name_and_note(name) else { return figure };
-        let note = match name.as_str() {
-            "frechet" => {
-                format!("{} generated and as many test images, features of a classifier of them; not FID", trainer.settings.judged)
-            }
-            _ => note.into(),
-        };
-        Figure { name: title.into(), note, ..figure }
+        match name_and_note(name) {
+            Some((title, note)) => Figure { name: title.into(), note: note.into(), ..figure },
+            None => figure,
+        }
     };
     let judged = values.iter().any(|(name, _)| name == "test_accuracy");
     // a discriminator alone is judged on new examples: what it did in training would say the same twice
@@ -159,14 +140,10 @@ pub(super) fn headline(values: &[(String, f64)]) -> String {
         "saturating_gradient",
         "frechet",
         "recall",
+        "modes",
     ];
-    let figure = |name| {
-        let (_, value) = values.iter().find(|(n, _)| n == name)?;
-        let figure = Figure::of_metric(name, *value);
-        let title = name_and_note(name).map_or(figure.name.clone(), |(title, _)| title.into());
-        Some(Figure { name: title, ..figure }.in_line())
-    };
-    names.into_iter().filter_map(figure).collect::<Vec<_>>().join("  ")
+    let shown: Vec<(String, f64)> = values.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
+    figures(&shown).iter().map(Figure::in_line).collect::<Vec<_>>().join("  ")
 }
 
 /// Curves of training, and what a discriminator in the plane thinks of it.
@@ -191,13 +168,11 @@ pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
         ("discriminator's input", "input_gradient_norm"),
     ];
     drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
-    if trainer.settings.judged > 0 {
-        let caption = "Of features of a classifier of the data; smaller is better, and the number of images counts.";
-        drawing.curve("frechet.svg", "Frechet distance", Axis::log(""), &[("", "frechet")], caption);
-        let shares = [("precision", "precision"), ("recall", "recall")];
-        drawing.curve("precision.svg", "Precision and recall", Axis::linear("").from_zero(), &shares, "Of the same features.");
-    }
-    if let Some(set) = plane(trainer) {
+    let caption = "Of features of a classifier trained on the same data; it falls with the number of images.";
+    drawing.curve("frechet.svg", "Frechet distance", Axis::log(""), &[("", "frechet")], caption);
+    let near = [("precision", "precision"), ("recall", "recall")];
+    drawing.curve("precision.svg", "Precision and recall", Axis::linear("").from_zero(), &near, "By balls out to the third neighbour.");
+    if let Some(set) = trainer.examples.points() {
         let side = 3 * SIDE;
         let colours = colours(&probabilities(trainer, set, side)?, side);
         let grid = Grid { count: 1, channels: 3, height: side, width: side, columns: 1, scale: 1, padding: 0 };

@@ -93,8 +93,7 @@ pub struct VdbSettings {
     pub checkpoint_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.
     pub shown: usize,
-    /// Generated images that an evaluation compares with as many of the test part, by the features of a classifier trained on the
-    /// training part; 0 for none. Takes labelled images.
+    /// Generated examples that an evaluation compares with as many real ones; 0 for none.
     pub judged: usize,
     /// Where generated examples come from.
     pub fake: Fake,
@@ -120,7 +119,7 @@ pub struct VdbSettings {
     pub discriminator: DiscriminatorSettings,
     /// The generator.
     pub generator: GeneratorSettings,
-    /// A penalty on the discriminator's gradient.
+    /// A penalty on the discriminator's gradient; with coefficient 0, none.
     pub penalty: Option<Penalty>,
     /// Noise on what the discriminator sees.
     pub noise: Option<NoiseSettings>,
@@ -200,10 +199,6 @@ impl Settings for VdbSettings {
         if self.fake == Fake::Component && data != DataSpec::Points(PointSet::TwoGaussians) {
             return bad("fake", "\"component\"", "\"generator\"; only the data 2gaussians have two components to tell apart");
         }
-        let judgeable = self.judged >= 4 && self.fake == Fake::Generator && !matches!(data, DataSpec::Points(_));
-        if self.judged > 0 && !judgeable {
-            return bad("judged", self.judged, "at least 4 images, or 0: points, and a discriminator alone, have none");
-        }
         if matches!(self.beta, Beta::Annealed { .. }) {
             return bad("beta.kind", "\"annealed\"", "\"fixed\" or \"dual\": here there are no epochs to anneal over");
         }
@@ -212,7 +207,7 @@ impl Settings for VdbSettings {
         self.beta.validate()?;
         self.optimizer.check()?;
         self.schedule.check()?;
-        self.penalty.map_or(Ok(()), |penalty| penalty.validate())?;
+        self.penalty().map_or(Ok(()), |penalty| penalty.validate())?;
         self.noise.map_or(Ok(()), |noise| noise.schedule.check())
     }
 
@@ -232,11 +227,15 @@ impl VdbSettings {
         DiscriminatorConfig { architecture, example: example.to_vec(), latent, scale, head, spectral_norm }
     }
 
-    /// The generator of examples of this shape: images end in a tanh.
-    pub fn generator(&self, example: &[usize]) -> GeneratorConfig {
-        let output = if example.len() == 3 { Activation::Tanh } else { Activation::Identity };
+    /// The generator of examples of this shape.
+    pub fn generator(&self, example: &[usize], output: Activation) -> GeneratorConfig {
         let GeneratorSettings { architecture, latent, .. } = self.generator.clone();
         GeneratorConfig { architecture, example: example.to_vec(), latent, output }
+    }
+
+    /// The penalty, if there is one.
+    pub fn penalty(&self) -> Option<Penalty> {
+        self.penalty.filter(|penalty| penalty.coefficient != 0.0)
     }
 
     /// The objective of an update of the discriminator, counted from 0, and of the generator after it.
@@ -248,7 +247,7 @@ impl VdbSettings {
             constraint: self.constraint,
             reduction: self.reduction,
             pass: self.pass,
-            penalty: self.penalty.filter(|penalty| penalty.is_due(update)),
+            penalty: self.penalty().filter(|penalty| penalty.is_due(update)),
             noise: self.noise.map(|n| {
                 let step = update / self.discriminator_steps;
                 InstanceNoise { place: n.place, deviation: n.schedule.value(n.deviation, step) }

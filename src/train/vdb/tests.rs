@@ -166,6 +166,19 @@ fn every_row_of_the_comparison_can_be_chosen() {
 }
 
 #[test]
+fn generated_examples_are_judged() {
+    for (data, names) in [("data=digits", ["frechet", "classes_found", "recall"]), ("data=8gaussians", ["modes", "high_quality", "recall"])]
+    {
+        let mut run = run(RUN, &[data, "judged=20"]);
+        run.step().unwrap();
+        let values = run.evaluate().unwrap();
+        for name in names {
+            assert!(value(&values, name).is_finite() && run.trainer().figures(&values).len() == values.len(), "{name}");
+        }
+    }
+}
+
+#[test]
 fn the_constraint_holds_between_two_gaussians_and_keeps_the_gradient_alive() {
     let figures = |target: &str| {
         let changes = [target, "steps=1200", "schedule.over=1200", "beta.step=0.1", "batch=128", "evaluate_every=1200"];
@@ -215,6 +228,9 @@ fn settings_that_make_no_sense_say_so() {
     assert!(refused("beta={ kind = \"annealed\", value = 1.0, epochs = 2.0 }").contains("dual"));
     assert!(refused("discriminator_steps=0").contains("at least 1"));
     assert!(refused("penalty={ kind = \"r3\" }").contains("r3"));
+    assert!(refused("penalty={ kind = \"r1\", coefficient = -1.0, convention = \"half\" }").contains("coefficient"));
+    let none = settings("", &["penalty={ kind = \"r1\", coefficient = 0.0, convention = \"half\" }"]);
+    assert!(none.penalty().is_none() && none.objective(0.1, 0).penalty.is_none());
     assert!(refused("noise={ place = \"input\", deviation = -1.0 }").contains("deviation"));
     let alone = trainer(preset("vdb-gauss2d").unwrap(), &[]);
     assert!(matches!(alone.sample(1, 0), Err(Error::NothingToSample)) && alone.generator().is_none() && alone.plan().shown == 0);
