@@ -58,7 +58,7 @@ __device__ __forceinline__ void exp_pair(double t, double& less, double& k) {
   p = fma(p, r, 1. / 6.);
   p = fma(p, r, 0.5);
   const double q = fma(p * r, r, r);
-  const double power = __longlong_as_double((__double_as_longlong(shifted) << 52) + 0x3ff0000000000000ll);
+  const double power = __longlong_as_double(int64_t((uint64_t(__double_as_longlong(shifted)) << 52) + 0x3ff0000000000000u));
   less = fma(q, power, power - 1.);
   k = fma(q, power, power);
 }
