@@ -167,6 +167,23 @@ fn the_aggregate_posterior_of_a_known_encoder() {
 }
 
 #[test]
+fn samples_come_from_the_prior() {
+    // a decoder that changes nothing shows the codes: standard normals, for other seeds others
+    let architecture = r#"architecture={ kind = "mlp", hidden = [] }"#;
+    let trainer = trainer(&["data=2points", "latent=1", architecture, r#"likelihood={ kind = "gaussian", sigma = 0.001 }"#]);
+    for (name, param) in trainer.model.params().iter().filter(|(name, _)| name.starts_with("decoder")) {
+        let value = if name.ends_with("weight") { 1.0 } else { 0.0 };
+        param.set(&Tensor::full(value, param.tensor().shape(), DType::F32, &Device::cpu()).unwrap()).unwrap();
+    }
+    let drawn = |seed| trainer.sample(10_000, seed).unwrap().values().unwrap().to_f64_vec().unwrap();
+    let x = drawn(1);
+    let mean = x.iter().sum::<f64>() / 1e4;
+    let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 1e4;
+    assert!(mean.abs() < 0.04 && (variance - 1.0).abs() < 0.06, "{mean} {variance}");
+    assert_ne!(drawn(2), x);
+}
+
+#[test]
 fn pictures_belong_to_the_data() {
     let names = |changes: &[&str]| {
         let trainer = trainer(changes);

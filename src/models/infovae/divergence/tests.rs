@@ -68,6 +68,38 @@ fn the_biased_estimate_is_above_the_unbiased_at_equality() {
     assert!((sums[0] - 0.019).abs() < 0.001 && sums[1].abs() < 0.001, "{sums:?}");
 }
 
+#[test]
+fn mmd_by_its_definition() {
+    // both families with all their scales, normalised once, a code with itself left out within samples but never across
+    let (n, m, k) = (5, 7, 3);
+    let mut rng = Rng::new(11);
+    let z = rng.normal([n, k], DType::F64, &cpu()).unwrap().affine(1.5, 0.3).unwrap();
+    let prior = PriorSample::draw(m, k, &mut rng, DType::F64, &cpu()).unwrap();
+    let (codes, draws) = (z.to_f64_vec().unwrap(), prior.z.to_f64_vec().unwrap());
+    for (family, scales) in [(KernelFamily::Rbf, vec![1.0, 0.5]), (KernelFamily::Imq, vec![0.2, 3.0]), (KernelFamily::Imq, vec![1.0])] {
+        let kernel = |a: &[f64], b: &[f64]| -> f64 {
+            let squared: f64 = a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum();
+            let at_scale = |s: &f64| match family {
+                KernelFamily::Rbf => (-squared / (4.0 * s * s)).exp(),
+                KernelFamily::Imq => 4.0 * s / (4.0 * s + squared),
+            };
+            scales.iter().map(at_scale).sum()
+        };
+        let sum = |a: &[f64], b: &[f64], skip: bool| -> f64 {
+            let pairs = a.chunks(k).enumerate().flat_map(|(i, a)| b.chunks(k).enumerate().map(move |(j, b)| (i, j, a, b)));
+            pairs.filter(|(i, j, ..)| !skip || i != j).map(|(_, _, a, b)| kernel(a, b)).sum()
+        };
+        for estimator in [Estimator::Biased, Estimator::Unbiased] {
+            let skip = estimator == Estimator::Unbiased;
+            let within = |x: &[f64], n: usize| sum(x, x, skip) / (n * if skip { n - 1 } else { n }) as f64;
+            let expected = within(&codes, n) + within(&draws, m) - 2.0 * sum(&codes, &draws, false) / (n * m) as f64;
+            let bandwidth = Bandwidth::Fixed(4.0);
+            let divergence = LatentDivergence::Mmd { kernel: family, scales: scales.clone(), bandwidth, estimator };
+            close(item(&divergence.measure(&z, &prior, None).unwrap().estimate), expected, 1e-12);
+        }
+    }
+}
+
 /// Codes of one dimension, `rows` of them, with this mean and standard deviation, without noise: quantiles.
 fn quantiles(rows: usize, mean: f64, sigma: f64) -> Tensor {
     let target = |i: usize| (i as f64 + 0.5) / rows as f64;
