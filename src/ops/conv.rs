@@ -14,6 +14,8 @@ use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::window::{ConvOptions, four, images, span};
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{device::cuda::Ptr, device::cuda::conv as cuda};
 
 /// Both operands as floats of one dtype with four axes.
 fn operands(op: &'static str, inputs: &[Meta]) -> Result<([usize; 4], [usize; 4])> {
@@ -66,6 +68,12 @@ fn sizes(x: &[usize], weight: &[usize], y: &[usize], options: &ConvOptions) -> C
     }
 }
 
+/// Both operands on a GPU, and the bias or null.
+#[cfg(feature = "cuda")]
+fn addresses(inputs: &[&Tensor]) -> [Ptr; 3] {
+    [inputs[0].ptr(), inputs[1].ptr(), inputs.get(2).map_or(Ptr::NULL, |bias| bias.ptr())]
+}
+
 const TOO_LARGE: &str = "the window must have an element and may not be larger than the padded image";
 
 /// x [N, Ci, H, W], weight [Co, Ci, kh, kw] and perhaps a bias [Co] to [N, Co, Ho, Wo].
@@ -104,6 +112,11 @@ impl Kernel for Conv {
             add_bias(out, inputs.get(2).map(|b| b.slice::<T>()), y[2] * y[3]);
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let dims = sizes(inputs[0].dims(), inputs[1].dims(), &outputs[0].meta.shape, &self.options);
+        cuda::conv2d(inputs[0].gpu(), inputs[0].dtype(), &dims, addresses(inputs), outputs[0].ptr())
     }
 }
 
@@ -203,6 +216,11 @@ impl Kernel for ConvInput {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let dims = sizes(&outputs[0].meta.shape, inputs[1].dims(), inputs[0].dims(), &self.options);
+        cuda::conv2d_input_grad(inputs[0].gpu(), inputs[0].dtype(), &dims, addresses(inputs), outputs[0].ptr())
+    }
 }
 
 impl Op for ConvInput {
@@ -244,6 +262,11 @@ impl Kernel for ConvWeight {
             cpu::conv2d_weight_grad(outputs[0].slice::<T>(), inputs[0].slice::<T>(), inputs[1].slice::<T>(), &dims);
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let dims = sizes(inputs[0].dims(), &outputs[0].meta.shape, inputs[1].dims(), &self.options);
+        cuda::conv2d_weight_grad(inputs[0].gpu(), inputs[0].dtype(), &dims, [inputs[0].ptr(), inputs[1].ptr()], outputs[0].ptr())
     }
 }
 

@@ -46,3 +46,8 @@ pub(super) fn binary<const ENTRY: usize, T: Arg>(a: &Tensor, b: &Tensor, out: &O
     let strided = Strided::new([&a.layout().broadcast_to(shape), &b.layout().broadcast_to(shape)]);
     launch::<ENTRY, _>(a.gpu(), threads_for::<T>(count), (a.ptr(), b.ptr(), out.ptr(), strided, count as u64))
 }
+
+/// The kernel of index `ENTRY` with one thread for each result, given the op's settings.
+pub(super) fn each_result<const ENTRY: usize, A: Arg>(x: &Tensor, out: &Output, settings: A) -> Result<()> {
+    launch::<ENTRY, _>(x.gpu(), Grid::over(out.meta.shape.len(), THREADS), (x.ptr(), out.ptr(), settings))
+}

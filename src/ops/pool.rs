@@ -9,6 +9,8 @@ use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::window::{at_least_one, four, images, windows};
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{kernel, ops::cuda};
 
 /// The windows of a pooling; pairs are height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,11 @@ impl Kernel for AvgPool {
         dispatch_float!(inputs[0].dtype(), T => cpu::avg_pool2d(outputs[0].slice::<T>(), inputs[0].slice::<T>(), &dims));
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let dims = self.0.dims_of(self.name(), inputs[0].dims())?;
+        dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("avg_pool2d", T) }, _>(inputs[0], &outputs[0], dims))
+    }
 }
 
 impl Op for AvgPool {
@@ -119,6 +126,11 @@ impl Kernel for AvgPoolGrad {
         dispatch_float!(inputs[0].dtype(), T => cpu::avg_pool2d_grad(outputs[0].slice::<T>(), inputs[0].slice::<T>(), &dims));
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let dims = self.options.dims_of(self.name(), &outputs[0].meta.shape)?;
+        dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("avg_pool2d_grad", T) }, _>(inputs[0], &outputs[0], dims))
+    }
 }
 
 impl Op for AvgPoolGrad {
@@ -145,6 +157,11 @@ impl Kernel for MaxPoolIndices {
         dispatch_float!(inputs[0].dtype(), T => cpu::max_pool2d_indices(outputs[0].slice::<i64>(), inputs[0].slice::<T>(), &dims));
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let dims = self.0.dims_of(self.name(), inputs[0].dims())?;
+        dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("max_pool2d", T) }, _>(inputs[0], &outputs[0], dims))
+    }
 }
 
 /// The images' height and width times the scale.
@@ -155,6 +172,14 @@ fn scaled(op: &'static str, x: [usize; 4], scale: [usize; 2], like: &Meta) -> Re
         return Err(Error::BadShape { op, shape: x.into(), expected: "a result that fits the memory" });
     };
     images(op, [x[0], x[1], height, width], like)
+}
+
+/// The blocks of upsampled images as windows.
+#[cfg(feature = "cuda")]
+fn blocks(upsampled: &[usize], scale: [usize; 2]) -> PoolDims {
+    let input = [upsampled[2], upsampled[3]];
+    let output = [input[0] / scale[0], input[1] / scale[1]];
+    PoolDims { planes: upsampled[0] * upsampled[1], input, kernel: scale, output, stride: scale, padding: [0, 0] }
 }
 
 /// Each cell of [N, C, H, W] repeated in a block.
@@ -177,6 +202,11 @@ impl Kernel for Upsample {
             cpu::upsample_nearest2d(outputs[0].slice::<T>(), inputs[0].slice::<T>(), planes, image, self.scale);
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let dims = blocks(&outputs[0].meta.shape, self.scale);
+        dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("upsample_nearest2d", T) }, _>(inputs[0], &outputs[0], dims))
     }
 }
 
@@ -215,6 +245,11 @@ impl Kernel for UpsampleGrad {
             cpu::upsample_nearest2d_grad(outputs[0].slice::<T>(), inputs[0].slice::<T>(), planes, image, self.scale);
         });
         Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let dims = blocks(inputs[0].dims(), self.scale);
+        dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("upsample_nearest2d_grad", T) }, _>(inputs[0], &outputs[0], dims))
     }
 }
 

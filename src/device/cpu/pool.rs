@@ -7,8 +7,9 @@ use std::ops::Range;
 use super::math::Real;
 use super::parallel;
 
-/// The sizes of a pooling; pairs are height, width.
+/// The sizes of a pooling; pairs are height, width. Twin of `Pool` in `kernels/pool.cu`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
 pub struct PoolDims {
     /// Images times channels.
     pub planes: usize,

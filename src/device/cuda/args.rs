@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use super::ptx::Param;
+use crate::device::cpu::pool::PoolDims;
 use crate::shape::{Layout, MAX_RANK, Shape};
 
 /// An address in a device's memory. Kernels see a pointer.
@@ -17,6 +18,11 @@ impl Ptr {
     /// Whether it is a multiple of `bytes`.
     pub fn is_aligned(self, bytes: u64) -> bool {
         self.0.is_multiple_of(bytes)
+    }
+
+    /// Another address if this is none: for tensors without elements, which kernels do not read, but count from.
+    pub fn or(self, other: Ptr) -> Ptr {
+        if self == Ptr::NULL { other } else { self }
     }
 
     /// The address this many bytes further on.
@@ -175,6 +181,10 @@ impl Arg for Pairs {
 
 impl Arg for Radial {
     const PARAM: Param = Param::Bytes(size_of::<Radial>());
+}
+
+impl Arg for PoolDims {
+    const PARAM: Param = Param::Bytes(size_of::<PoolDims>());
 }
 
 impl<const N: usize> Arg for Strided<N> {

@@ -4,6 +4,7 @@
 //! reusable the moment its tensor is dropped, and results the same in every run.
 
 mod args;
+pub mod conv;
 mod convert;
 mod driver;
 #[cfg(feature = "emulator")]

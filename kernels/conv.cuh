@@ -1,0 +1,420 @@
+// Convolutions as matrix products whose right operand, and for transposed ones also the left, is gathered while it is copied to shared
+// memory. With `i = o * stride + k * dilation - padding`, the image's cell i belongs to element k ("tap") of window o.
+#pragma once
+#include "tile.cuh"
+#include "window.cuh"
+
+namespace {
+
+// How many there are from `first` on, as a number that fits.
+__device__ __forceinline__ int limited(uint64_t all, uint64_t first) {
+  return first >= all ? 0 : all - first < 1 << 20 ? int(all - first) : 1 << 20;
+}
+
+// How many of the sum's `k` elements a split has.
+__device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
+  const uint64_t first = split * split_k;
+  return uint32_t(first >= k ? 0 : min(k - first, split_k));
+}
+
+// One direction of a convolution. Twin of `Axis` in src/device/cuda/conv.rs.
+struct Axis {
+  uint32_t image, windows, kernel, stride, padding, dilation;
+  // The taps that a cell of the image can belong to are every `period`-th; their windows are `shift` apart.
+  uint32_t period, shift;
+};
+
+// The three digits of a number that grows by a fixed step.
+struct Counter {
+  uint32_t major, row, col;
+  uint32_t rows, cols, step_major, step_row, step_col;
+
+  __device__ __forceinline__ Counter(uint64_t first, uint32_t step, uint32_t rows_, uint32_t cols_) : rows(max(rows_, 1u)), cols(max(cols_, 1u)) {
+    const uint64_t line = divide(first, cols), high = divide(line, rows);
+    col = uint32_t(first - line * cols);
+    row = uint32_t(line - high * rows);
+    major = uint32_t(high);
+    const uint32_t step_line = step / cols;
+    step_col = step - step_line * cols;
+    step_major = step_line / rows;
+    step_row = step_line - step_major * rows;
+  }
+
+  __device__ __forceinline__ void advance() {
+    col += step_col;
+    const bool next_row = col >= cols;
+    if (next_row) col -= cols;
+    row += step_row + next_row;
+    const bool next = row >= rows;
+    if (next) row -= rows;
+    major += step_major + next;
+  }
+};
+
+// Results to images, of which a column of the product is a pixel and a row a channel.
+template <class T>
+struct ImageStore {
+  T* out;
+  const T* bias;
+  int rows, cols;                    // of the tile that there are, or more
+  uint32_t first, height, width;     // the tile's first column within its image; columns of an image
+  uint64_t image, plane;             // elements from image to image and from channel to channel
+  uint32_t down, right;              // elements from column to column
+  bool whole;                        // whether 16 bytes are written at a time
+
+  // `to` is the first image's first column.
+  __device__ __forceinline__ ImageStore(T* to, const T* bias_, uint64_t row, uint64_t col, uint64_t rows_, uint64_t batch, uint64_t plane_,
+                                        uint32_t height_, uint32_t width_, uint32_t down_, uint32_t right_)
+      : height(height_), width(width_), image(rows_ * plane_), plane(plane_), down(down_), right(right_) {
+    const uint64_t per_image = uint64_t(height) * width, n = divide(col, per_image);
+    rows = limited(rows_, row);
+    cols = limited(batch * per_image, col);
+    first = uint32_t(col - n * per_image);
+    out = to + n * image + row * plane;
+    bias = bias_ ? bias_ + row : nullptr;
+    whole = right == 1 && down == width && aligned16(out) && plane % CHUNK<T> == 0 && per_image % CHUNK<T> == 0;
+  }
+
+  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
+    if (row >= rows || col >= cols) return;
+    const T add = bias ? bias[row] : T(0);
+    uint32_t at = first + col;
+    const uint32_t n = at / (height * width);
+    at -= n * (height * width);
+    T* to = out + n * image + row * plane;
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i) v.v[i] += add;
+    if (whole) {
+      *reinterpret_cast<Pack<T>*>(to + at) = v;
+      return;
+    }
+    uint32_t y = at / width, x = at - y * width;
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i) {
+      if (col + i < cols) to[uint64_t(y) * down + uint64_t(x) * right] = v.v[i];
+      if (++x == width) {
+        x = 0;
+        if (++y == height) {
+          y = 0;
+          to += image;
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void sum(uint32_t, T) const {}
+};
+
+// out[i] = the sum of parts[s * count + i] in their order, with a bias for each channel of `plane` elements. Twin of `PartSum` in
+// src/device/cuda/conv.rs.
+struct PartSum {
+  const void *parts, *bias;
+  void* out;
+  uint64_t count, plane;
+  uint32_t channels, splits;
+};
+
+template <class T>
+__device__ __forceinline__ void sum_parts(const PartSum& p) {
+  const uint64_t i = global_index();
+  if (i >= p.count) return;
+  const T* part = static_cast<const T*>(p.parts) + i;
+  double total = 0;
+#pragma unroll 4
+  for (uint32_t s = 0; s < p.splits; ++s) total += double(part[s * p.count]);
+  if (p.bias) total += double(static_cast<const T*>(p.bias)[divide(i, p.plane) % p.channels]);
+  static_cast<T*>(p.out)[i] = T(total);
+}
+
+// ---------------------------------------------------------------- conv2d and its transpose
+
+// Twin of `Arguments` in src/device/cuda/conv.rs.
+struct Convolution {
+  const void *source, *weight;
+  const void* bias;  // one per channel of the result, or null
+  void* out;
+  Axis axis[2];                       // height, width
+  uint64_t batch;
+  uint64_t weight_row, weight_channel;  // elements of the weight from channel to channel of the result and of the source
+  // Each split sums `split_k` elements and has its own `out`, `plane` elements further on.
+  uint64_t split_k, plane;
+  uint32_t channels, rows;  // of the source and of the result
+  uint32_t tiles_m, tiles_n, phases[2];
+  uint32_t transposed;  // from windows to the image; otherwise from the image to windows
+};
+
+// In one direction: the results of one phase, and where in the source each of their taps lies. A transposed convolution has as many
+// phases as the stride; the cells of each meet the same taps, so that none is multiplied in vain.
+struct Direction {
+  uint32_t first, next, count;              // results: the first, from one to the next, how many
+  uint32_t source;                          // cells of the source
+  int32_t origin, step, tap_step;           // cell of result 0 and tap 0, from result to result, from tap to tap
+  uint32_t taps, first_tap, next_tap;
+
+  __device__ __forceinline__ Direction(const Axis& a, bool transposed, uint32_t phase) {
+    if (!transposed) {
+      first = 0, next = 1, count = a.windows;
+      source = a.image;
+      origin = -int(a.padding), step = int(a.stride), tap_step = int(a.dilation);
+      taps = a.kernel, first_tap = 0, next_tap = 1;
+      return;
+    }
+    first = phase, next = a.stride, count = (a.image - phase + a.stride - 1) / a.stride;
+    source = a.windows;
+    const uint32_t at = phase + a.padding, most = min(a.period, a.kernel);
+    first_tap = 0;
+    while (first_tap < most && first_tap * a.dilation % a.stride != at % a.stride) ++first_tap;
+    taps = first_tap < most ? (a.kernel - first_tap + a.period - 1) / a.period : 0;
+    next_tap = a.period;
+    origin = (int(at) - int(first_tap * a.dilation)) / int(a.stride);
+    step = 1, tap_step = -int(a.shift);
+  }
+};
+
+// A weight's lines: its channels of the result.
+template <class T, int LINES, int THREADS>
+struct WeightLoader {
+  static constexpr bool transposed = false;
+  static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
+  const T* weight;  // of the thread's first line, and the first tap
+  Counter tap;
+  uint64_t row, channel;
+  uint32_t down, right;  // from tap to tap
+  int lines;
+
+  __device__ __forceinline__ WeightLoader(const Convolution& p, const Direction& y, const Direction& x, uint64_t first_row, uint64_t first_k)
+      : tap(first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, y.taps, x.taps), row(p.weight_row), channel(p.weight_channel) {
+    down = y.next_tap * p.axis[1].kernel;
+    right = x.next_tap;
+    lines = limited(p.rows, first_row);
+    weight = static_cast<const T*>(p.weight) + (first_row + threadIdx.x / DEPTH<T>) * row + uint64_t(y.first_tap) * p.axis[1].kernel + x.first_tap;
+  }
+
+  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
+    const int k = threadIdx.x % DEPTH<T>, line = threadIdx.x / DEPTH<T>;
+    const T* from = weight + tap.major * channel + (uint64_t(tap.row) * down + uint64_t(tap.col) * right);
+    const int there = uint32_t(k) < k_left ? lines : 0;
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) {
+      const int l = line + i * STEP;
+      strait::cp_async<sizeof(T)>(stage + by_line<T>(l, k / CHUNK<T>) + k % CHUNK<T>, from + i * STEP * row, l < there ? sizeof(T) : 0);
+    }
+    tap.advance();
+  }
+
+  __device__ __forceinline__ void stash(T*) const {}
+};
+
+// The source's cells under the taps of results, which are the lines.
+template <class T, int LINES, int THREADS>
+struct SourceLoader {
+  static constexpr bool transposed = true;
+  static constexpr int STEP = THREADS / LINES, PER_THREAD = DEPTH<T> / STEP;
+  const T* image;
+  Counter tap;
+  uint64_t plane;
+  uint32_t height, width, top, left, down, right;  // in cells, modulo 2^32: those before the first are beyond the last
+
+  __device__ __forceinline__ SourceLoader(const Convolution& p, const Direction& y, const Direction& x, uint64_t first_col, uint64_t first_k)
+      : tap(first_k + threadIdx.x / LINES, STEP, y.taps, x.taps), plane(uint64_t(y.source) * x.source) {
+    const uint64_t col = first_col + threadIdx.x % LINES;
+    const uint32_t per_image = y.count * x.count;
+    const uint64_t n = divide(col, per_image);
+    const uint32_t pixel = uint32_t(col - n * per_image), row = pixel / x.count;
+    image = static_cast<const T*>(p.source) + n * p.channels * plane;
+    height = n < p.batch ? y.source : 0, width = x.source;
+    top = y.origin + row * y.step, left = x.origin + (pixel - row * x.count) * x.step;
+    down = y.tap_step, right = x.tap_step;
+  }
+
+  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
+    const int line = threadIdx.x % LINES, k = threadIdx.x / LINES;
+    T* to = stage + k * LINES + line;
+#pragma unroll 4
+    for (int i = 0; i < PER_THREAD; ++i) {
+      const uint32_t y = top + tap.row * down, x = left + tap.col * right;
+      const bool there = uint32_t(k + i * STEP) < k_left && y < height && x < width;
+      strait::cp_async<sizeof(T)>(to + i * STEP * LINES, image + tap.major * plane + (y * width + x), there ? sizeof(T) : 0);
+      tap.advance();
+    }
+  }
+
+  __device__ __forceinline__ void stash(T*) const {}
+};
+
+template <class Tile>
+__device__ __forceinline__ void convolve(const Convolution& p) {
+  using T = typename Tile::T;
+  __shared__ __align__(16) T shared[Tile::SHARED];
+  // Blocks with the same columns follow each other: what they gather is in the cache.
+  uint32_t rest = blockIdx.x;
+  const uint64_t row = uint64_t(rest % p.tiles_m) * Tile::M;
+  rest /= p.tiles_m;
+  const Direction x(p.axis[1], p.transposed, rest % p.phases[1]);
+  rest /= p.phases[1];
+  const Direction y(p.axis[0], p.transposed, rest % p.phases[0]);
+  rest /= p.phases[0];
+  const uint64_t col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
+  if (col >= p.batch * (uint64_t(y.count) * x.count)) return;
+
+  const uint64_t first_k = split * p.split_k;
+  const uint32_t k = share(uint64_t(p.channels) * y.taps * x.taps, split, p.split_k);
+  WeightLoader<T, Tile::M, Tile::THREADS> weight(p, y, x, row, first_k);
+  SourceLoader<T, Tile::N, Tile::THREADS> source(p, y, x, col, first_k);
+  multiply<Tile>(shared, weight, source, k, [&] {
+    const uint32_t width = p.transposed ? p.axis[1].image : p.axis[1].windows, height = p.transposed ? p.axis[0].image : p.axis[0].windows;
+    T* out = static_cast<T*>(p.out) + split * p.plane + uint64_t(y.first) * width + x.first;
+    return ImageStore<T>(out, static_cast<const T*>(p.bias), row, col, p.rows, p.batch, uint64_t(height) * width, y.count, x.count,
+                         y.next * width, x.next);
+  }, false);
+}
+
+// ---------------------------------------------------------------- conv2d_weight_grad
+
+// Twin of `GradArguments` in src/device/cuda/conv.rs.
+struct WeightGradient {
+  const void *images, *cotangent;
+  void* out;
+  Axis axis[2];
+  uint64_t batch, split_k, plane;  // of splits, as above
+  uint32_t in_channels, out_channels;
+  uint32_t tiles_m, tiles_n;
+};
+
+// The cotangent's channels, each with all windows of all images.
+template <class T, int LINES, int THREADS>
+struct CotangentLoader {
+  static constexpr bool transposed = false;
+  static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
+  const T* cotangent;    // of the thread's first line
+  const Counter& window;  // which the images' loader, called after this, advances
+  uint64_t plane, image;
+  int lines;
+
+  __device__ __forceinline__ CotangentLoader(const WeightGradient& p, uint64_t first_row, const Counter& window_) : window(window_) {
+    plane = uint64_t(p.axis[0].windows) * p.axis[1].windows;
+    image = plane * p.out_channels;
+    lines = limited(p.out_channels, first_row);
+    cotangent = static_cast<const T*>(p.cotangent) + (first_row + threadIdx.x / DEPTH<T>) * plane;
+  }
+
+  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
+    const int k = threadIdx.x % DEPTH<T>, line = threadIdx.x / DEPTH<T>;
+    const T* from = cotangent + window.major * image + (window.row * window.cols + window.col);
+    const int there = uint32_t(k) < k_left ? lines : 0;
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) {
+      const int l = line + i * STEP;
+      strait::cp_async<sizeof(T)>(stage + by_line<T>(l, k / CHUNK<T>) + k % CHUNK<T>, from + i * STEP * plane, l < there ? sizeof(T) : 0);
+    }
+  }
+
+  __device__ __forceinline__ void stash(T*) const {}
+};
+
+// A channel and a tap: where its cell lies, seen from a window's first.
+struct __align__(16) Patch {
+  int64_t offset;
+  uint32_t row, col;
+};
+
+// The image's cells under one tap of all windows of all images; taps of channels are the lines.
+template <class T, int LINES, int THREADS>
+struct PatchLoader {
+  static constexpr bool transposed = false;
+  static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
+  const T* images;
+  const Patch* patches;  // of the thread's first line
+  Counter& window;
+  uint64_t image;
+  uint32_t height, width, step[2], padding[2];
+
+  // Whole blocks call it; `table` has room for LINES.
+  __device__ __forceinline__ PatchLoader(const WeightGradient& p, Patch* table, uint64_t first_col, Counter& window_) : window(window_) {
+    images = static_cast<const T*>(p.images);
+    height = p.axis[0].image, width = p.axis[1].image;
+    image = uint64_t(p.in_channels) * height * width;
+#pragma unroll
+    for (int d = 0; d < 2; ++d) step[d] = p.axis[d].stride, padding[d] = p.axis[d].padding;
+    if (threadIdx.x < LINES) {
+      const Counter tap(first_col + threadIdx.x, 1, p.axis[0].kernel, p.axis[1].kernel);
+      Patch patch;
+      patch.row = tap.row * p.axis[0].dilation;
+      patch.col = tap.col * p.axis[1].dilation;
+      patch.offset = (int64_t(tap.major) * height + patch.row) * width + patch.col;
+      // Lines beyond the last have no cell inside.
+      if (tap.major >= p.in_channels) patch.row = 1u << 31;
+      table[threadIdx.x] = patch;
+    }
+    __syncthreads();
+    patches = table + threadIdx.x / DEPTH<T>;
+  }
+
+  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
+    const int k = threadIdx.x % DEPTH<T>, line = threadIdx.x / DEPTH<T>;
+    const uint32_t top = window.row * step[0] - padding[0], left = window.col * step[1] - padding[1];
+    const uint32_t rows = uint32_t(k) < k_left ? height : 0;
+    const T* from = images + int64_t(window.major * image) + (int64_t(int32_t(top)) * width + int32_t(left));
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) {
+      const Patch patch = patches[i * STEP];
+      const bool there = top + patch.row < rows && left + patch.col < width;
+      strait::cp_async<sizeof(T)>(stage + by_line<T>(line + i * STEP, k / CHUNK<T>) + k % CHUNK<T>, from + patch.offset, there ? sizeof(T) : 0);
+    }
+    window.advance();
+  }
+
+  __device__ __forceinline__ void stash(T*) const {}
+};
+
+// Results to the weight's gradient, of which a row of the product is an output channel.
+template <class T>
+struct GradientStore {
+  T* out;
+  int rows, cols;  // of the tile that there are, or more
+  uint32_t stride;
+  bool whole;      // whether 16 bytes are written at a time
+
+  __device__ __forceinline__ GradientStore(T* to, uint64_t row, uint64_t col, uint32_t rows_, uint32_t cols_) : stride(cols_) {
+    rows = limited(rows_, row);
+    cols = limited(cols_, col);
+    out = to + row * stride + col;
+    whole = aligned16(out) && stride % CHUNK<T> == 0;
+  }
+
+  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
+    if (row >= rows || col >= cols) return;
+    T* to = out + uint64_t(row) * stride + col;
+    if (whole) {
+      *reinterpret_cast<Pack<T>*>(to) = v;
+    } else {
+#pragma unroll
+      for (int i = 0; i < CHUNK<T>; ++i)
+        if (col + i < cols) to[i] = v.v[i];
+    }
+  }
+
+  __device__ __forceinline__ void sum(uint32_t, T) const {}
+};
+
+template <class Tile>
+__device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
+  using T = typename Tile::T;
+  DYNAMIC_SHARED(T, shared);
+  Patch* table = reinterpret_cast<Patch*>(shared + Tile::SHARED);
+  uint32_t rest = blockIdx.x;
+  const uint64_t row = uint64_t(rest % p.tiles_m) * Tile::M;
+  rest /= p.tiles_m;
+  const uint64_t col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
+  const uint64_t taps = uint64_t(p.axis[0].kernel) * p.axis[1].kernel, first_k = split * p.split_k;
+  const uint32_t columns = uint32_t(p.in_channels * taps);
+  const uint32_t k = share(p.batch * p.axis[0].windows * p.axis[1].windows, split, p.split_k);
+  Counter window(first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, p.axis[0].windows, p.axis[1].windows);
+  CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, row, window);
+  PatchLoader<T, Tile::N, Tile::THREADS> images(p, table, col, window);
+  multiply<Tile>(shared, cotangent, images, k, [&] {
+    return GradientStore<T>(static_cast<T*>(p.out) + split * p.plane, row, col, p.out_channels, columns);
+  }, false);
+}
+
+}  // namespace

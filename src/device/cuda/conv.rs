@@ -1,0 +1,319 @@
+//! Convolutions: how they are cut into blocks, and their launches.
+
+use super::args::{Arg, Ptr};
+use super::gpu::CudaDevice;
+use super::launch::{Grid, launch};
+use super::memory::CudaBuffer;
+use super::ptx::Param;
+use crate::device::cpu::conv::ConvDims;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::{dispatch_float, kernel};
+
+/// x [N, Ci, H, W] and weight [Co, Ci, kh, kw] to [N, Co, Ho, Wo], with a bias [Co] unless that is null.
+///
+/// # Errors
+/// Out of memory; what the driver reports; a plane, or all taps of all channels, of 2^30 elements or more.
+pub fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
+    convolve(device, dtype, dims, [x, weight, bias], out, false)
+}
+
+/// g [N, Co, Ho, Wo] and weight [Co, Ci, kh, kw] to [N, Ci, H, W], with a bias [Ci] unless that is null.
+///
+/// # Errors
+/// As for [`conv2d`].
+pub fn conv2d_input_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [g, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
+    convolve(device, dtype, dims, [g, weight, bias], out, true)
+}
+
+fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3], out: Ptr, transposed: bool) -> Result<()> {
+    let axis = axes(dims)?;
+    let [source, weight, bias] = inputs;
+    let taps = dims.kernel[0] * dims.kernel[1];
+    let weight_strides = [dims.in_channels * taps, taps];
+    let (channels, rows, size, [weight_row, weight_channel]) = if transposed {
+        (dims.out_channels, dims.in_channels, dims.input, [weight_strides[1], weight_strides[0]])
+    } else {
+        (dims.in_channels, dims.out_channels, dims.output, weight_strides)
+    };
+    // The cells of a phase meet the same taps: those of a direction are as many as the stride, or all cells.
+    let phases = if transposed { [0, 1].map(|d| (axis[d].stride as usize).min(size[d]).max(1)) } else { [1, 1] };
+    let cols = dims.batch * size[0].div_ceil(phases[0]) * size[1].div_ceil(phases[1]);
+    let along = |d: usize| if transposed { dims.kernel[d].div_ceil(axis[d].period as usize) } else { dims.kernel[d] };
+    let depth = channels * along(0) * along(1);
+    let results = dims.batch * rows * size[0] * size[1];
+    let cut = Cut::of([rows, cols, depth], phases[0] * phases[1], results, dtype.size());
+    let parts = Parts::new(device, dtype, results, cut.splits, out)?;
+    let args = Arguments {
+        source: source.or(out),
+        weight: weight.or(out),
+        bias: if cut.splits == 1 { bias } else { Ptr::NULL },
+        out: parts.ptr(),
+        axis,
+        batch: dims.batch as u64,
+        weight_row: weight_row as u64,
+        weight_channel: weight_channel as u64,
+        split_k: cut.split_k as u64,
+        plane: results as u64,
+        channels: channels as u32,
+        rows: rows as u32,
+        tiles_m: cut.tiles[0] as u32,
+        tiles_n: cut.tiles[1] as u32,
+        phases: phases.map(|n| n as u32),
+        transposed: transposed.into(),
+    };
+    let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1] * cut.splits, Tile::THREADS);
+    dispatch_float!(dtype, T => match cut.tile {
+        Tile::Small => launch::<{ kernel!("conv2d_small", T) }, _>(device, grid, (args,))?,
+        Tile::Medium => launch::<{ kernel!("conv2d_medium", T) }, _>(device, grid, (args,))?,
+    });
+    parts.sum(bias, size[0] * size[1], rows)
+}
+
+/// x [N, Ci, H, W] and g [N, Co, Ho, Wo] to [Co, Ci, kh, kw].
+///
+/// # Errors
+/// As for [`conv2d`].
+pub fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, g]: [Ptr; 2], out: Ptr) -> Result<()> {
+    let axis = axes(dims)?;
+    let (rows, cols) = (dims.out_channels, dims.in_channels * dims.kernel[0] * dims.kernel[1]);
+    let depth = dims.batch * dims.output[0] * dims.output[1];
+    let cut = Cut::of([rows, cols, depth], 1, rows * cols, dtype.size());
+    let parts = Parts::new(device, dtype, rows * cols, cut.splits, out)?;
+    let args = GradArguments {
+        images: x.or(out),
+        cotangent: g.or(out),
+        out: parts.ptr(),
+        axis,
+        batch: dims.batch as u64,
+        split_k: cut.split_k as u64,
+        plane: (rows * cols) as u64,
+        in_channels: dims.in_channels as u32,
+        out_channels: dims.out_channels as u32,
+        tiles_m: cut.tiles[0] as u32,
+        tiles_n: cut.tiles[1] as u32,
+    };
+    // Besides the stages, where each column's cells lie: `Patch` in kernels/conv.cuh.
+    let shared = cut.tile.shared() + cut.tile.side() * 16;
+    let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * cut.splits, Tile::THREADS).shared(shared);
+    dispatch_float!(dtype, T => match cut.tile {
+        Tile::Small => launch::<{ kernel!("conv2d_weight_grad_small", T) }, _>(device, grid, (args,))?,
+        Tile::Medium => launch::<{ kernel!("conv2d_weight_grad_medium", T) }, _>(device, grid, (args,))?,
+    });
+    parts.sum(Ptr::NULL, 1, 1)
+}
+
+/// One direction of a convolution. Twin of `Axis` in `kernels/conv.cuh`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Axis {
+    image: u32,
+    windows: u32,
+    kernel: u32,
+    stride: u32,
+    padding: u32,
+    dilation: u32,
+    period: u32,
+    shift: u32,
+}
+
+/// What planes, and taps of all channels, must stay below, so that kernels may count in 32 bits.
+const LIMIT: usize = 1 << 30;
+
+fn axes(dims: &ConvDims) -> Result<[Axis; 2]> {
+    let product = |numbers: &[usize]| numbers.iter().fold(1usize, |p, &n| p.saturating_mul(n));
+    let (input, output, [rows, cols]) = (dims.input, dims.output, dims.kernel);
+    let padded = [0, 1].map(|d| input[d].saturating_add(dims.padding[d].saturating_mul(2)));
+    let counts = [padded[0], padded[1], product(&input), product(&output), product(&[dims.in_channels, rows, cols])];
+    let others = [product(&[dims.out_channels, rows, cols]), dims.batch];
+    if counts.iter().chain(&others).any(|&n| n >= LIMIT) {
+        let shape = Shape::from([dims.batch, dims.in_channels, input[0], input[1]]);
+        return Err(Error::BadShape { op: "conv2d", shape, expected: "on a GPU, padded planes and taps of all channels below 2^30" });
+    }
+    Ok([0, 1].map(|d| {
+        // The distance of a single window or tap to the next can be anything.
+        let stride = if output[d] > 1 { dims.stride[d] } else { 1 };
+        let dilation = if dims.kernel[d] > 1 { dims.dilation[d] } else { 1 };
+        let common = gcd(stride, dilation);
+        Axis {
+            image: input[d] as u32,
+            windows: output[d] as u32,
+            kernel: dims.kernel[d] as u32,
+            stride: stride as u32,
+            padding: dims.padding[d] as u32,
+            dilation: dilation as u32,
+            period: (stride / common) as u32,
+            shift: (dilation / common) as u32,
+        }
+    }))
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Twin of `Convolution` in `kernels/conv.cuh`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Arguments {
+    source: Ptr,
+    weight: Ptr,
+    bias: Ptr,
+    out: Ptr,
+    axis: [Axis; 2],
+    batch: u64,
+    weight_row: u64,
+    weight_channel: u64,
+    split_k: u64,
+    plane: u64,
+    channels: u32,
+    rows: u32,
+    tiles_m: u32,
+    tiles_n: u32,
+    phases: [u32; 2],
+    transposed: u32,
+}
+
+impl Arg for Arguments {
+    const PARAM: Param = Param::Bytes(size_of::<Arguments>());
+}
+
+/// Twin of `WeightGradient` in `kernels/conv.cuh`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct GradArguments {
+    images: Ptr,
+    cotangent: Ptr,
+    out: Ptr,
+    axis: [Axis; 2],
+    batch: u64,
+    split_k: u64,
+    plane: u64,
+    in_channels: u32,
+    out_channels: u32,
+    tiles_m: u32,
+    tiles_n: u32,
+}
+
+impl Arg for GradArguments {
+    const PARAM: Param = Param::Bytes(size_of::<GradArguments>());
+}
+
+/// Twin of `PartSum` in `kernels/conv.cuh`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct SumArguments {
+    parts: Ptr,
+    bias: Ptr,
+    out: Ptr,
+    count: u64,
+    plane: u64,
+    channels: u32,
+    splits: u32,
+}
+
+impl Arg for SumArguments {
+    const PARAM: Param = Param::Bytes(size_of::<SumArguments>());
+}
+
+/// Where blocks that each have a part of the sums leave them.
+struct Parts {
+    device: CudaDevice,
+    dtype: DType,
+    results: usize,
+    splits: usize,
+    out: Ptr,
+    buffer: Option<CudaBuffer>,
+}
+
+impl Parts {
+    fn new(device: CudaDevice, dtype: DType, results: usize, splits: usize, out: Ptr) -> Result<Parts> {
+        let buffer = if splits > 1 { Some(CudaBuffer::new(device, splits * results * dtype.size())?) } else { None };
+        Ok(Parts { device, dtype, results, splits, out, buffer })
+    }
+
+    /// The first part, or the result if there is only one.
+    fn ptr(&self) -> Ptr {
+        self.buffer.as_ref().map_or(self.out, CudaBuffer::ptr)
+    }
+
+    /// Adds them up, and a bias unless it is null, for each of the channels of `plane` elements.
+    fn sum(self, bias: Ptr, plane: usize, channels: usize) -> Result<()> {
+        let Some(buffer) = &self.buffer else { return Ok(()) };
+        let (count, plane, channels, splits) = (self.results as u64, plane as u64, channels as u32, self.splits as u32);
+        let args = SumArguments { parts: buffer.ptr(), bias, out: self.out, count, plane, channels, splits };
+        let grid = Grid::over(self.results, 256);
+        dispatch_float!(self.dtype, T => launch::<{ kernel!("conv2d_sum", T) }, _>(self.device, grid, (args,)))
+    }
+}
+
+/// Results of a block: the tiles of `kernels/tile.cuh`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tile {
+    /// 32 x 32.
+    Small,
+    /// 64 x 64.
+    Medium,
+}
+
+impl Tile {
+    const THREADS: u32 = 256;
+
+    fn side(self) -> usize {
+        match self {
+            Tile::Small => 32,
+            Tile::Medium => 64,
+        }
+    }
+
+    /// Bytes of its stages: four or three, each with 128 bytes for every row and column.
+    fn shared(self) -> usize {
+        match self {
+            Tile::Small => 4 * 128 * (32 + 32),
+            Tile::Medium => 3 * 128 * (64 + 64),
+        }
+    }
+}
+
+/// How a product is cut into blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    tile: Tile,
+    tiles: [usize; 2],
+    /// Elements of the sum that a block adds up, and in how many parts that cuts it.
+    split_k: usize,
+    splits: usize,
+}
+
+/// Multiprocessors that a cut is made for: about those of a large GPU, always, so that results do not depend on the device.
+const MULTIPROCESSORS: usize = 128;
+/// Clock cycles of a multiprocessor for a block besides its multiplications, and for a launch.
+const BLOCK: usize = 1000;
+const LAUNCH: usize = 2500;
+/// Multiplications, and bytes from memory, in a clock cycle.
+const RATE: usize = 72;
+const BANDWIDTH: usize = 2400;
+/// The most parts that a sum is cut into, unless it is longer than a block can count.
+const MOST_SPLITS: usize = 128;
+
+impl Cut {
+    /// The cut that takes the fewest clock cycles by a simple model: the work of the busiest multiprocessor, and adding up the parts.
+    fn of([rows, cols, depth]: [usize; 3], phases: usize, results: usize, size: usize) -> Cut {
+        let unit = 128 / size;
+        let cut = |tile: Tile, wanted: usize| {
+            let tiles = [rows.div_ceil(tile.side()), cols.div_ceil(tile.side())];
+            let split_k = depth.div_ceil(wanted).next_multiple_of(unit).clamp(unit, LIMIT);
+            Cut { tile, tiles, split_k, splits: depth.div_ceil(split_k).max(1) }
+        };
+        let cycles = |cut: &Cut| {
+            let blocks = (cut.tiles[0] * cut.tiles[1] * cut.splits).saturating_mul(phases);
+            let block = cut.tile.side() * cut.tile.side() * cut.split_k / RATE + BLOCK;
+            let parts = if cut.splits > 1 { LAUNCH + (cut.splits + 1).saturating_mul(results * size) / BANDWIDTH } else { 0 };
+            blocks.div_ceil(MULTIPROCESSORS).saturating_mul(block).saturating_add(parts)
+        };
+        let splits = (0..).map(|i| 1 << i).take_while(|&n| n <= MOST_SPLITS);
+        let cuts = splits.flat_map(|n| [cut(Tile::Medium, n), cut(Tile::Small, n)]);
+        cuts.min_by_key(cycles).unwrap_or_else(|| cut(Tile::Small, 1))
+    }
+}
