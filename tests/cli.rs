@@ -311,7 +311,7 @@ fn a_finished_run_can_be_made_longer() {
 #[test]
 fn a_generator_shows_itself_over_time() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = ["steps=5", "evaluate_every=2", "batch=16", "shown=4", "generator.ema_decay=0.5", "checkpoint_every=1"];
+    let settings = ["judged=0", "evaluate_every=2", "batch=16", "shown=4", "generator.ema_decay=0.5", "checkpoint_every=1"];
     let command = |out: &str, steps: &str| {
         let mut command = strait(folder.path(), &["train", "vdb", "--config", "vgan-digits", "--out", out]);
         for setting in settings.iter().chain([&steps]) {
