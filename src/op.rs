@@ -323,6 +323,9 @@ pub(crate) fn transfer(x: &Tensor, device: Device) -> Result<Tensor> {
     fn copy<T: Element>(x: &Tensor, device: Device) -> Result<Tensor> {
         Tensor::from_vec(x.to_vec::<T>()?, x.shape(), &device)
     }
+    if device.shares_memory(x.device()) {
+        return convert(x, x.dtype(), device);
+    }
     crate::dispatch!(x.dtype(), T => copy::<T>(x, device))
 }
 
@@ -331,7 +334,7 @@ pub(crate) fn transfer(x: &Tensor, device: Device) -> Result<Tensor> {
 /// # Errors
 /// The device is out of memory.
 pub(crate) fn compact(x: &Tensor) -> Result<Tensor> {
-    convert(x, x.dtype())
+    convert(x, x.dtype(), x.device())
 }
 
 /// A constant, contiguous copy converted to another dtype, rounding to nearest. On the CPU exact detours through f64 keep the number
@@ -342,13 +345,14 @@ pub(crate) fn compact(x: &Tensor) -> Result<Tensor> {
 pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     use DType::{BF16, F16, F32, F64, U8};
     match (x.dtype(), dtype) {
-        (from, to) if from == to || x.device() != Device::Cpu => convert(x, to),
-        (U8 | BF16 | F16, F32) | (F32, BF16 | F16) | (F64, _) | (_, F64) => convert(x, dtype),
-        (_, to) => convert(&convert(x, F64)?, to),
+        (from, to) if from == to || x.device() != Device::Cpu => convert(x, to, x.device()),
+        (U8 | BF16 | F16, F32) | (F32, BF16 | F16) | (F64, _) | (_, F64) => convert(x, dtype, x.device()),
+        (_, to) => convert(&convert(x, F64, x.device())?, to, x.device()),
     }
 }
 
-fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
+/// On the tensor's device, or another that shares its memory.
+fn convert(x: &Tensor, dtype: DType, device: Device) -> Result<Tensor> {
     fn copy<T: Element>(x: &Tensor, out: &mut Buffer) {
         elementwise::unary(x.view::<T>(), out.as_mut_slice::<T>(), |v| v);
     }
@@ -356,7 +360,7 @@ fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
         elementwise::unary(x.view::<T>(), out.as_mut_slice::<U>(), |v| U::from_f64(v.to_f64()));
     }
     use DType::{BF16, F16, F32, F64, U8};
-    let mut storage = Storage::new(x.device(), x.element_count() * dtype.size())?;
+    let mut storage = Storage::new(device, x.element_count() * dtype.size())?;
     match &mut storage {
         Storage::Cpu(out) => match (x.dtype(), dtype) {
             (from, to) if from == to => crate::dispatch!(to, T => copy::<T>(x, out)),

@@ -4,6 +4,9 @@ pub mod capture;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod precision;
+
+pub use precision::Precision;
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,6 +47,39 @@ impl Device {
     #[cfg(not(feature = "cuda"))]
     pub fn cuda(index: usize) -> Result<Device> {
         Err(Error::CudaNotBuilt { index })
+    }
+
+    /// This device, multiplying matrices of f32 in this precision. Another device than in other precisions, though tensors of both lie
+    /// in one memory: operands of both are an error. The CPU multiplies in full, whatever is asked.
+    ///
+    /// ```
+    /// # use strait::{Device, device::Precision};
+    /// # fn example() -> strait::Result<()> {
+    /// let device = Device::cuda(0)?.with_precision(Precision::Tf32);
+    /// assert_eq!(device, "cuda:0/tf32".parse()?);
+    /// # Ok(()) }
+    /// ```
+    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "for GPUs"))]
+    pub fn with_precision(self, precision: Precision) -> Device {
+        match self {
+            Device::Cpu => Device::Cpu,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(gpu) => Device::Cuda(gpu.with_precision(precision)),
+        }
+    }
+
+    /// The precision in which it multiplies matrices of f32.
+    pub fn precision(self) -> Precision {
+        match self {
+            Device::Cpu => Precision::F32,
+            #[cfg(feature = "cuda")]
+            Device::Cuda(gpu) => gpu.precision(),
+        }
+    }
+
+    /// Whether both keep their tensors in one memory.
+    pub(crate) fn shares_memory(self, other: Device) -> bool {
+        self.with_precision(Precision::F32) == other.with_precision(Precision::F32)
     }
 
     /// This device, which from now on (for all of the process) waits for every kernel after its launch: a fault is then reported by
@@ -98,7 +134,10 @@ impl fmt::Display for Device {
         match self {
             Device::Cpu => f.write_str("cpu"),
             #[cfg(feature = "cuda")]
-            Device::Cuda(gpu) => write!(f, "cuda:{}", gpu.index()),
+            Device::Cuda(gpu) => match gpu.precision() {
+                Precision::F32 => write!(f, "cuda:{}", gpu.index()),
+                precision => write!(f, "cuda:{}/{precision}", gpu.index()),
+            },
         }
     }
 }
@@ -106,15 +145,18 @@ impl fmt::Display for Device {
 impl FromStr for Device {
     type Err = Error;
     fn from_str(name: &str) -> Result<Device> {
-        match name.split_once(':') {
-            None if name == "cpu" => Ok(Device::Cpu),
-            None if name == "cuda" => Device::cuda(0),
-            Some(("cuda", index)) => match index.parse() {
-                Ok(index) => Device::cuda(index),
-                Err(_) => Err(Error::UnknownDevice { name: name.into() }),
-            },
-            _ => Err(Error::UnknownDevice { name: name.into() }),
-        }
+        let unknown = || Error::UnknownDevice { name: name.into() };
+        let (device, precision) = match name.split_once('/') {
+            Some((device, precision)) => (device, Precision::named(precision).ok_or_else(unknown)?),
+            None => (name, Precision::default()),
+        };
+        let device = match device.split_once(':') {
+            None if name == "cpu" => Device::Cpu,
+            None if device == "cuda" => Device::cuda(0)?,
+            Some(("cuda", index)) => Device::cuda(index.parse().map_err(|_| unknown())?)?,
+            _ => return Err(unknown()),
+        };
+        Ok(device.with_precision(precision))
     }
 }
 
@@ -126,6 +168,8 @@ mod tests {
     fn names_parse() {
         assert_eq!("cpu".parse::<Device>().unwrap(), Device::cpu());
         assert!("cuda:3000".parse::<Device>().unwrap_err().to_string().starts_with("device: cuda:3000 is not available"));
-        assert!(matches!("gpu".parse::<Device>(), Err(Error::UnknownDevice { .. })));
+        for wrong in ["gpu", "cuda:one", "cuda:0/f16", "cuda:0/", "cpu/tf32"] {
+            assert!(matches!(wrong.parse::<Device>(), Err(Error::UnknownDevice { .. })), "{wrong}");
+        }
     }
 }

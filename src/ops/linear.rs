@@ -5,10 +5,15 @@ use crate::device::cpu::matmul::{MatRef, matmul};
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
 use crate::dispatch_float;
 use crate::error::{Error, Result};
-use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::activation::Activation;
 use crate::ops::spec::{Domain, Spec};
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{
+    device::cuda::Ptr,
+    device::cuda::matmul::{Matrix, Product},
+};
 
 /// `activation(x W^T + b)` with x [.., in], W [out, in], b [out].
 #[derive(Debug)]
@@ -61,6 +66,99 @@ impl Kernel for Linear {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, weight, out) = (inputs[0], inputs[1], &outputs[0]);
+        let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
+        let rows = out.meta.shape.len() / out_features.max(1);
+        let (a, b) = (Matrix::new(x.ptr(), in_features), Matrix::new(weight.ptr(), in_features).t());
+        let bias = inputs.get(2).map_or(Ptr::NULL, |bias| bias.ptr());
+        let product = Product::new(x.gpu(), out.meta.dtype, [rows, out_features, in_features], a, b, out.ptr());
+        product.finish(bias, self.activation.code()).run()
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_takes_half(&self) -> bool {
+        true
+    }
+}
+
+/// The gradient of [`Linear`] in one go: from the cotangent [.., out], the output [.., out], x [.., in] and W [out, in] to those of
+/// x, W and b that are wanted.
+#[derive(Debug)]
+struct LinearGrad {
+    activation: Activation,
+    wanted: [bool; 3],
+}
+
+impl LinearGrad {
+    /// One entry for x, W and b, in order, from those that are wanted.
+    fn spread<T>(&self, outputs: impl IntoIterator<Item = T>) -> [Option<T>; 3] {
+        let mut outputs = outputs.into_iter();
+        self.wanted.map(|wanted| if wanted { outputs.next() } else { None })
+    }
+}
+
+impl Kernel for LinearGrad {
+    fn name(&self) -> &'static str {
+        "linear_grad"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        let (x, weight) = (inputs[2], inputs[3]);
+        let all = [x, weight, Meta::new(weight.shape[0], x.dtype)];
+        Ok(all.into_iter().zip(self.wanted).filter_map(|(meta, wanted)| wanted.then_some(meta)).collect())
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (x, weight) = (inputs[2], inputs[3]);
+        let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
+        let rows: usize = x.dims()[..x.rank() - 1].iter().product();
+        let g = self.activation.pull(inputs[0], inputs[1])?.reshape([rows, out_features])?;
+        let [dx, dw, db] = self.spread(outputs);
+        dispatch_float!(x.dtype(), T => {
+            let cotangent = MatRef::new(g.slice::<T>(), rows, out_features);
+            if let Some(dx) = dx {
+                matmul(dx.slice::<T>(), cotangent, MatRef::new(weight.slice::<T>(), out_features, in_features), false);
+            }
+            if let Some(dw) = dw {
+                matmul(dw.slice::<T>(), cotangent.t(), MatRef::new(x.slice::<T>(), rows, in_features), false);
+            }
+            if let Some(db) = db {
+                db.slice::<T>().copy_from_slice(g.sum(&[0], false)?.slice::<T>());
+            }
+        });
+        Ok(())
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let (y, x, weight) = (inputs[1], inputs[2], inputs[3]);
+        let (dtype, device) = (x.dtype(), x.gpu());
+        let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
+        let rows: usize = x.dims()[..x.rank() - 1].iter().product();
+        let [dx, dw, db] = self.spread(outputs);
+        let pointer = |output: &Option<&mut Output>| output.as_ref().map_or(Ptr::NULL, |output| output.ptr());
+        // The products with a cotangent. Without dw the sums of its rows are computed alone.
+        let products = |g: &Tensor| {
+            let g = Matrix::new(g.ptr(), out_features);
+            let dx = dx.as_ref().map(|dx| {
+                Product::new(device, dtype, [rows, in_features, out_features], g, Matrix::new(weight.ptr(), in_features), dx.ptr())
+            });
+            let columns = if dw.is_some() { in_features } else { 0 };
+            let dw = (dw.is_some() || db.is_some()).then(|| {
+                let product =
+                    Product::new(device, dtype, [out_features, columns, rows], g.t(), Matrix::new(x.ptr(), in_features), pointer(&dw));
+                product.row_sums(pointer(&db))
+            });
+            [dx, dw]
+        };
+        let wanted = products(inputs[0]);
+        let (identity, softplus) = (self.activation == Activation::Identity, self.activation == Activation::Softplus);
+        // Small products apply the activation's derivative while they read the cotangent, others find it done.
+        if !identity && !softplus && wanted.iter().flatten().all(Product::takes_mask) {
+            let code = self.activation.code();
+            return wanted.into_iter().flatten().try_for_each(|product| product.mask(y.ptr(), code).run());
+        }
+        let g = self.activation.pull(inputs[0], y)?;
+        products(&g).into_iter().flatten().try_for_each(|product| product.run())
+    }
 }
 
 /// Adds the bias and applies the activation in one pass over the product.
@@ -97,8 +195,12 @@ fn finish<T: Real>(out: &mut [T], bias: Option<&[T]>, width: usize, activation: 
 impl Op for Linear {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         let (x, weight) = (&v.inputs[0], &v.inputs[1]);
-        let pull = if v.differentiable { Activation::pull_graph } else { Activation::pull };
-        let g = pull(self.activation, v.cotangent(), v.output())?;
+        if !v.differentiable {
+            let grad = LinearGrad { activation: self.activation, wanted: [0, 1, 2].map(|i| v.needs.get(i).copied().unwrap_or(false)) };
+            let grads = launch(&grad, &[v.cotangent(), v.output(), x, weight])?;
+            return Ok(grad.spread(grads).into_iter().take(v.inputs.len()).collect());
+        }
+        let g = self.activation.pull_graph(v.cotangent(), v.output())?;
         let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
         let rows: usize = x.dims()[..x.rank() - 1].iter().product();
         let g = g.reshape([rows, out_features])?;

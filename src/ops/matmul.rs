@@ -7,6 +7,12 @@ use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+#[cfg(feature = "cuda")]
+use crate::{
+    device::cuda::Strided,
+    device::cuda::matmul::{Matrix, Product},
+    shape::Layout,
+};
 
 /// Products of matrices, batched over leading axes, which broadcast.
 #[derive(Debug)]
@@ -67,6 +73,39 @@ impl Kernel for MatMul {
         });
         Ok(())
     }
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let shape = outputs[0].meta.shape;
+        let lead = shape.rank() - 2;
+        let (m, n) = (shape[lead], shape[lead + 1]);
+        let k = inputs[0].dims()[inputs[0].rank() - 1];
+        let layouts = [inputs[0].layout().broadcast_to(shape.with(lead + 1, k)), inputs[1].layout().broadcast_to(shape.with(lead, k))];
+        let (a, b) = (&layouts[0], &layouts[1]);
+        let matrix = |i: usize| {
+            let [row_stride, col_stride] = [layouts[i].strides[lead], layouts[i].strides[lead + 1]];
+            Matrix { ptr: inputs[i].ptr(), row_stride, col_stride }
+        };
+        let product = |rows| Product::new(inputs[0].gpu(), outputs[0].meta.dtype, [rows, n, k], matrix(0), matrix(1), outputs[0].ptr());
+        let count: usize = shape[..lead].iter().product();
+        let batches = |axis: &usize| shape[*axis] > 1;
+        let mut next = a.strides[lead] * m;
+        let evenly_spaced = (0..lead).rev().filter(batches).all(|axis| {
+            let fits = a.strides[axis] == next;
+            next *= shape[axis];
+            fits
+        });
+        if evenly_spaced && (0..lead).filter(batches).all(|axis| b.strides[axis] == 0) {
+            // One tall product: the right operand is the same for all, and all rows of the left are evenly spaced.
+            return product(count * m).run();
+        }
+        let lead = Shape::new(&shape[..lead])?;
+        let at = Strided::new([&Layout { shape: lead, ..*a }, &Layout { shape: lead, ..*b }]);
+        product(m).batch(count, at).run()
+    }
+    #[cfg(feature = "cuda")]
+    fn cuda_takes_half(&self) -> bool {
+        true
+    }
 }
 
 impl Op for MatMul {
@@ -81,7 +120,8 @@ impl Op for MatMul {
 impl Tensor {
     /// The matrix product of the last two axes; leading axes are batches and broadcast.
     ///
-    /// 16-bit floats are multiplied and added up in f32.
+    /// 16-bit floats are multiplied and added up in f32. In which precision GPUs multiply f32 is the device's choice
+    /// ([`crate::Device::with_precision`]).
     ///
     /// # Errors
     /// The shapes do not fit, or dtypes or devices are mixed.

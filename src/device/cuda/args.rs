@@ -53,6 +53,13 @@ impl<const N: usize> Strided<N> {
     }
 }
 
+impl<const N: usize> Default for Strided<N> {
+    /// Single elements.
+    fn default() -> Strided<N> {
+        Strided { rank: 0, contiguous: (1 << N) - 1, shape: [1; MAX_RANK], strides: [[0; MAX_RANK]; N] }
+    }
+}
+
 fn dims(shape: &Shape) -> [u64; MAX_RANK] {
     let mut out = [1; MAX_RANK];
     shape.dims().iter().zip(&mut out).for_each(|(&length, o)| *o = length as u64);

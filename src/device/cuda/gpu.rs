@@ -13,19 +13,19 @@ use super::driver::{attribute, check, describe, load_module, present};
 use super::launch::LastLaunch;
 use super::pool::Pool;
 use super::ptx::{CUDA_VERSION, ENTRIES, MODULES};
-use crate::device::{Device, capture};
+use crate::device::{Device, Precision, capture};
 use crate::error::{Error, Result};
 
 /// The least compute capability that the kernels are compiled for.
 const CAPABILITY: (i32, i32) = (8, 0);
 
-/// A GPU that was opened. There is one for each index in a process, and it stays open.
+/// A GPU that was opened, and how exactly it multiplies. There is one GPU for each index in a process, and it stays open.
 #[derive(Clone, Copy)]
-pub struct CudaDevice(pub(super) &'static Gpu);
+pub struct CudaDevice(pub(super) &'static Gpu, Precision);
 
 impl PartialEq for CudaDevice {
     fn eq(&self, other: &CudaDevice) -> bool {
-        self.0.index == other.0.index
+        (self.0.index, self.1) == (other.0.index, other.1)
     }
 }
 
@@ -33,13 +33,13 @@ impl Eq for CudaDevice {}
 
 impl Hash for CudaDevice {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.index.hash(state);
+        (self.0.index, self.1).hash(state);
     }
 }
 
 impl fmt::Debug for CudaDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CudaDevice({})", self.0.index)
+        write!(f, "CudaDevice({}, {})", self.0.index, self.1)
     }
 }
 
@@ -248,7 +248,7 @@ impl CudaDevice {
     pub(crate) fn open(index: usize) -> Result<CudaDevice> {
         let mut open = OPEN.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(Some(gpu)) = open.get(index) {
-            return Ok(CudaDevice(gpu));
+            return Ok(CudaDevice(gpu, Precision::F32));
         }
         // Tensors may live until the process ends, and so does this.
         let gpu: &'static Gpu = Box::leak(Box::new(Gpu::open(index)?));
@@ -256,12 +256,22 @@ impl CudaDevice {
             open.resize(index + 1, None);
         }
         open[index] = Some(gpu);
-        Ok(CudaDevice(gpu))
+        Ok(CudaDevice(gpu, Precision::F32))
     }
 
     /// Its number, from 0.
     pub fn index(&self) -> usize {
         self.0.index
+    }
+
+    /// How exactly it multiplies matrices of f32.
+    pub fn precision(&self) -> Precision {
+        self.1
+    }
+
+    /// The same GPU, multiplying as exactly as this.
+    pub fn with_precision(self, precision: Precision) -> CudaDevice {
+        CudaDevice(self.0, precision)
     }
 
     /// The number of its multiprocessors.

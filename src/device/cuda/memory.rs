@@ -6,7 +6,7 @@ use cudarc::driver::sys;
 
 use super::args::Ptr;
 use super::driver::check;
-use super::gpu::{CudaDevice, Gpu};
+use super::gpu::CudaDevice;
 use super::launch::{Grid, launch};
 use super::pool::block_size;
 use super::ptx::entry;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 /// Memory of a device, given back to its pool when it is dropped.
 pub struct CudaBuffer {
-    gpu: &'static Gpu,
+    device: CudaDevice,
     address: u64,
     bytes: usize,
 }
@@ -28,13 +28,13 @@ impl CudaBuffer {
     pub fn new(device: CudaDevice, bytes: usize) -> Result<CudaBuffer> {
         let gpu = device.0;
         if bytes == 0 {
-            return Ok(CudaBuffer { gpu, address: 0, bytes });
+            return Ok(CudaBuffer { device, address: 0, bytes });
         }
         let size = block_size(bytes);
         let open = gpu.enter()?;
         let mut pool = gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(address) = pool.take(size) {
-            return Ok(CudaBuffer { gpu, address, bytes });
+            return Ok(CudaBuffer { device, address, bytes });
         }
         if pool.is_capturing() {
             // Its address would be another in every replay. What a step needs is there once the step has run.
@@ -57,7 +57,7 @@ impl CudaBuffer {
         for _ in 0..2 {
             // SAFETY: the context is current; `address` outlives the call.
             match unsafe { sys::cuMemAlloc_v2(&mut address, size) } {
-                sys::CUresult::CUDA_SUCCESS => return Ok(CudaBuffer { gpu, address, bytes }),
+                sys::CUresult::CUDA_SUCCESS => return Ok(CudaBuffer { device, address, bytes }),
                 sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => pool.trim(),
                 code => return Err(gpu.fault(code)),
             }
@@ -68,7 +68,7 @@ impl CudaBuffer {
 
     /// Where it is.
     pub fn device(&self) -> CudaDevice {
-        CudaDevice(self.gpu)
+        self.device
     }
 
     /// Its length in bytes.
@@ -78,8 +78,8 @@ impl CudaBuffer {
 
     /// Its first byte's address. A graph that is being captured keeps the memory from then on.
     pub fn ptr(&self) -> Ptr {
-        if self.address != 0 && self.gpu.capturing.load(Ordering::Relaxed) {
-            self.gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).hold(self.address, block_size(self.bytes));
+        if self.address != 0 && self.device.0.capturing.load(Ordering::Relaxed) {
+            self.device.0.pool.lock().unwrap_or_else(|e| e.into_inner()).hold(self.address, block_size(self.bytes));
         }
         Ptr(self.address)
     }
@@ -96,10 +96,10 @@ impl CudaBuffer {
         if capture::is_capturing() {
             return Err(Error::Capture { op: "copy", what: "a copy from the host's memory".into() });
         }
-        let _open = self.gpu.enter()?;
+        let _open = self.device.0.enter()?;
         // SAFETY: the range lies within the allocation; from pageable memory the driver has copied `data` when it returns.
-        let code = unsafe { sys::cuMemcpyHtoDAsync_v2(self.address + at as u64, data.as_ptr().cast(), data.len(), self.gpu.stream()) };
-        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.gpu.fault(code)) }
+        let code = unsafe { sys::cuMemcpyHtoDAsync_v2(self.address + at as u64, data.as_ptr().cast(), data.len(), self.device.0.stream()) };
+        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.device.0.fault(code)) }
     }
 
     /// Copies bytes from `at` on to the host, after all that was launched.
@@ -114,14 +114,15 @@ impl CudaBuffer {
         if capture::is_capturing() {
             return Err(Error::Capture { op: "copy", what: "a look at a tensor's elements".into() });
         }
-        let open = self.gpu.enter()?;
+        let open = self.device.0.enter()?;
         // SAFETY: the range lies within the allocation; `out` is not looked at before the stream is synchronised.
-        let code = unsafe { sys::cuMemcpyDtoHAsync_v2(out.as_mut_ptr().cast(), self.address + at as u64, out.len(), self.gpu.stream()) };
+        let code =
+            unsafe { sys::cuMemcpyDtoHAsync_v2(out.as_mut_ptr().cast(), self.address + at as u64, out.len(), self.device.0.stream()) };
         if code != sys::CUresult::CUDA_SUCCESS {
-            return Err(self.gpu.fault(code));
+            return Err(self.device.0.fault(code));
         }
         drop(open);
-        self.gpu.synchronize()
+        self.device.0.synchronize()
     }
 
     /// Repeats this element (of 1, 2, 4 or 8 bytes) all over it.
@@ -133,12 +134,12 @@ impl CudaBuffer {
         if count == 0 {
             return Ok(());
         }
-        let stream = self.gpu.stream();
+        let stream = self.device.0.stream();
         if let Ok(bits) = element.try_into() {
             let grid = Grid::over(count, 256);
-            return launch::<{ entry("fill_u64") }, _>(self.device(), grid, (self.ptr(), u64::from_ne_bytes(bits), count as u64));
+            return launch::<{ entry("fill_u64") }, _>(self.device, grid, (self.ptr(), u64::from_ne_bytes(bits), count as u64));
         }
-        let _open = self.gpu.enter()?;
+        let _open = self.device.0.enter()?;
         // SAFETY: the whole of the allocation is set, element by element.
         let code = unsafe {
             match *element {
@@ -148,7 +149,7 @@ impl CudaBuffer {
                 _ => unreachable!("elements have 1, 2, 4 or 8 bytes"),
             }
         };
-        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.gpu.fault(code)) }
+        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.device.0.fault(code)) }
     }
 
     /// A copy of its bytes from `at` on.
@@ -157,11 +158,11 @@ impl CudaBuffer {
     /// Out of memory; what the driver reports.
     pub fn copy(&self, at: usize, bytes: usize) -> Result<CudaBuffer> {
         assert!(at + bytes <= self.bytes, "the copy must fit");
-        let copy = CudaBuffer::new(self.device(), bytes)?;
+        let copy = CudaBuffer::new(self.device, bytes)?;
         if bytes > 0 {
-            let _open = self.gpu.enter()?;
+            let _open = self.device.0.enter()?;
             // SAFETY: both ranges lie within their allocations.
-            let code = unsafe { sys::cuMemcpyDtoDAsync_v2(copy.ptr().0, self.ptr().0 + at as u64, bytes, self.gpu.stream()) };
+            let code = unsafe { sys::cuMemcpyDtoDAsync_v2(copy.ptr().0, self.ptr().0 + at as u64, bytes, self.device.0.stream()) };
             check(code, "copy on the device")?;
         }
         Ok(copy)
@@ -172,7 +173,7 @@ impl Drop for CudaBuffer {
     fn drop(&mut self) {
         if self.address != 0 {
             // Kernels that use it come before those that reuse it: there is one stream.
-            self.gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).give_back(self.address, block_size(self.bytes));
+            self.device.0.pool.lock().unwrap_or_else(|e| e.into_inner()).give_back(self.address, block_size(self.bytes));
         }
     }
 }

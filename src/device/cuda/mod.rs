@@ -12,6 +12,7 @@ pub mod emulator;
 mod gpu;
 mod graph;
 mod launch;
+pub mod matmul;
 mod memory;
 mod pool;
 pub mod ptx;

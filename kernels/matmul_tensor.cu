@@ -1,0 +1,31 @@
+// Matrix products on the tensor cores: what becomes of the operands is in the names.
+#include "tensor.cuh"
+
+namespace {
+template <class Mode>
+using MediumTensorTile = TensorTile<Mode, 2, 2, 2, 4>;
+template <class Mode>
+using LargeTensorTile = TensorTile<Mode, 2, 4, 4, 4>;
+}  // namespace
+
+#define MATMUL_TENSOR(name, Mode)                                                                   \
+  KERNEL_BOUNDS(matmul_##name##_medium, (MediumTensorTile<Mode>::THREADS, 3), const __grid_constant__ Product p, \
+                const __grid_constant__ Strided<2> batches) {                                      \
+    tensor_product<MediumTensorTile<Mode>>(p, batches);                                            \
+  }                                                                                                \
+  KERNEL_BOUNDS(matmul_##name##_large, (LargeTensorTile<Mode>::THREADS, 1), const __grid_constant__ Product p, \
+                const __grid_constant__ Strided<2> batches) {                                      \
+    tensor_product<LargeTensorTile<Mode>>(p, batches);                                             \
+  }
+
+// f32 operands.
+MATMUL_TENSOR(tf32, RoundTf32)
+MATMUL_TENSOR(f32x3, SplitBf16)
+MATMUL_TENSOR(rounded, RoundBf16)
+// 16-bit operands and results.
+MATMUL_TENSOR(bf16, Half<__nv_bfloat16>)
+MATMUL_TENSOR(f16, Half<__half>)
+
+// As `split_sum_f32`, with a 16-bit bias and results.
+KERNEL(split_sum_bf16, 256, const __grid_constant__ SplitSum p) { split_sum<float, __nv_bfloat16>(p); }
+KERNEL(split_sum_f16, 256, const __grid_constant__ SplitSum p) { split_sum<float, __half>(p); }

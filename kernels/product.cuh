@@ -1,0 +1,159 @@
+// Matrix products: arguments, and where results go.
+#pragma once
+#include <type_traits>
+#include "tile.cuh"
+
+namespace {
+
+// out [m, n] = activation(a b + bias), for each of a batch. Twin of `Arguments` in src/device/cuda/matmul.rs. Strides are in elements.
+struct Product {
+  const void *a, *b;
+  // The output of the activation that `a` is a cotangent after, laid out as `a` is; for the masked kernels.
+  const void* mask;
+  const void* bias;  // of n elements, or null
+  void* out;
+  void* sums;  // sums of a's rows, or null
+  uint64_t m, n, k;
+  uint64_t a_row, a_col, b_row, b_col;
+  // Each split sums `split_k` elements, a multiple of DEPTH below 2^31, and has its own `out` (`plane` elements further on) and `sums`.
+  uint64_t split_k, plane;
+  uint32_t splits, activation;
+  double slope;
+};
+
+// Which part of a product a block computes.
+struct Part {
+  uint64_t row, col, batch, split;
+  __device__ __forceinline__ Part(const Product& p, uint32_t tile_m, uint32_t tile_n) {
+    const uint32_t down = uint32_t((p.m + tile_m - 1) / tile_m);
+    const uint32_t across = p.n == 0 ? 1 : uint32_t((p.n + tile_n - 1) / tile_n);
+    const uint32_t tile = blockIdx.x % (down * across), rest = blockIdx.x / (down * across);
+    row = uint64_t(tile % down) * tile_m;
+    col = uint64_t(tile / down) * tile_n;
+    split = rest % p.splits;
+    batch = rest / p.splits;
+  }
+};
+
+// How many there are from `first` on, as a number that fits.
+__device__ __forceinline__ int limited(uint64_t all, uint64_t first) {
+  return first >= all ? 0 : all - first < 1 << 20 ? int(all - first) : 1 << 20;
+}
+
+// Results to a row-major matrix: finished, then of type `Out`, or as a part of a sum.
+template <class T, class Out = T>
+struct MatrixStore {
+  static constexpr bool SAME = std::is_same<T, Out>::value;
+  void* out;
+  T* sums;
+  const Out* bias;
+  int rows, cols;  // of the tile that there are, or more
+  uint64_t stride;
+  bool finished, whole;
+  uint32_t activation;
+  T slope;
+
+  __device__ __forceinline__ MatrixStore(const Product& p, const Part& part) {
+    stride = p.n;
+    rows = limited(p.m, part.row);
+    cols = limited(p.n, part.col);
+    finished = p.splits == 1;
+    const uint64_t at = part.split * p.plane + (part.batch * p.m + part.row) * p.n + part.col;
+    out = static_cast<char*>(p.out) + at * (SAME || !finished ? sizeof(T) : sizeof(Out));
+    sums = static_cast<T*>(p.sums) + part.split * p.plane + part.row;
+    bias = finished && p.bias ? static_cast<const Out*>(p.bias) + part.col : nullptr;
+    activation = finished ? p.activation : IDENTITY;
+    slope = T(p.slope);
+    whole = (SAME || !finished) && aligned16(static_cast<char*>(out)) && stride % CHUNK<T> == 0;
+  }
+
+  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
+    if (row >= rows || col >= cols) return;
+    const int n = min(cols - col, CHUNK<T>);
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i) {
+      if (bias && i < n) v.v[i] += T(bias[col + i]);
+      v.v[i] = activate(activation, slope, v.v[i]);
+    }
+    const uint64_t at = row * stride + col;
+    if (whole && n == CHUNK<T>) {
+      *reinterpret_cast<Pack<T>*>(static_cast<T*>(out) + at) = v;
+    } else if (SAME || !finished) {
+#pragma unroll
+      for (int i = 0; i < CHUNK<T>; ++i)
+        if (i < n) static_cast<T*>(out)[at + i] = v.v[i];
+    } else {
+#pragma unroll
+      for (int i = 0; i < CHUNK<T>; ++i)
+        if (i < n) static_cast<Out*>(out)[at + i] = Out(v.v[i]);
+    }
+  }
+
+  __device__ __forceinline__ void sum(uint32_t row, T value) const {
+    if (int(row) < rows) sums[row] = value;
+  }
+};
+
+// How many of the sum's `k` elements a split has.
+__device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
+  const uint64_t first = split * split_k;
+  return uint32_t(first >= k ? 0 : k - first < split_k ? k - first : split_k);
+}
+
+template <class Tile, bool MASKED>
+__device__ __forceinline__ void product(const Product& p, const Strided<2>& batches) {
+  using T = typename Tile::T;
+  __shared__ __align__(16) T shared[Tile::SHARED];
+  const Part part(p, Tile::M, Tile::N);
+  uint64_t at[2];
+  batches.offsets(part.batch, at);
+  const uint64_t first_k = part.split * p.split_k;
+  const uint32_t k = share(p.k, part.split, p.split_k);
+  const uint64_t a_at = at[0] + part.row * p.a_row + first_k * p.a_col;
+  const T* a = static_cast<const T*>(p.a) + a_at;
+  const T* b = static_cast<const T*>(p.b) + at[1] + first_k * p.b_row + part.col * p.b_col;
+  const int rows = limited(p.m, part.row), cols = limited(p.n, part.col);
+  StridedLoader<T, Tile::N, Tile::THREADS> right(b, p.b_col, p.b_row, cols);
+  const bool sums = p.sums && part.col == 0;
+  auto store = [&] {
+    MatrixStore<T> store(p, Part(p, Tile::M, Tile::N));
+    // With a mask the activation belongs to the operand, not to the result.
+    if (MASKED) store.activation = IDENTITY;
+    return store;
+  };
+  if constexpr (MASKED) {
+    MaskedLoader<T, Tile::M, Tile::THREADS> left(a, static_cast<const T*>(p.mask) + a_at, p.a_row, p.a_col, rows, p.activation, T(p.slope));
+    multiply<Tile>(shared, left, right, k, store, sums);
+  } else {
+    StridedLoader<T, Tile::M, Tile::THREADS> left(a, p.a_row, p.a_col, rows);
+    multiply<Tile>(shared, left, right, k, store, sums);
+  }
+}
+
+// out[i] = activation(sum of parts[s * plane + i] + bias[i / inner % channels]), and the sums that follow the `n` elements of each
+// part without either. Twin of `SplitSum` in src/device/cuda/matmul.rs.
+struct SplitSum {
+  const void *parts, *bias;
+  void *out, *sums;
+  uint64_t n, sum_count, plane, inner, channels;
+  uint32_t splits, activation;
+  double slope;
+};
+
+template <class T, class Out = T>
+__device__ __forceinline__ void split_sum(const SplitSum& p) {
+  const uint64_t i = global_index();
+  if (i >= p.n + p.sum_count) return;
+  const T* part = static_cast<const T*>(p.parts) + i;
+  T total = 0;
+#pragma unroll 4
+  for (uint32_t s = 0; s < p.splits; ++s) total += part[s * p.plane];
+  if (i >= p.n) {
+    static_cast<T*>(p.sums)[i - p.n] = total;
+    return;
+  }
+  if (p.bias) total += T(static_cast<const Out*>(p.bias)[i / p.inner % p.channels]);
+  static_cast<Out*>(p.out)[i] = Out(activate(p.activation, T(p.slope), total));
+}
+
+}  // namespace

@@ -1,0 +1,274 @@
+//! Matrix products: which kernel computes one and in how many parts, and its launch.
+
+mod plan;
+
+use plan::{Cores, Plan, Tile};
+
+use super::args::{Arg, Ptr, Strided};
+use super::gpu::CudaDevice;
+use super::launch::{Grid, launch};
+use super::memory::CudaBuffer;
+use super::ptx::Param;
+use crate::device::Precision;
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::{dispatch_float, kernel};
+
+/// A matrix in a device's memory, or the first of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix {
+    /// Its first element.
+    pub ptr: Ptr,
+    /// Elements from row to row.
+    pub row_stride: usize,
+    /// Elements from column to column.
+    pub col_stride: usize,
+}
+
+impl Matrix {
+    /// Row-major without gaps.
+    pub fn new(ptr: Ptr, cols: usize) -> Matrix {
+        Matrix { ptr, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transpose.
+    pub fn t(self) -> Matrix {
+        Matrix { row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+}
+
+/// An activation as kernels take it: its number and its slope.
+pub type ActivationCode = (u32, f64);
+
+/// `out = activation(a b + bias)`, row-major, of floats; for each of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Product {
+    device: CudaDevice,
+    dtype: DType,
+    rows: usize,
+    cols: usize,
+    depth: usize,
+    a: Matrix,
+    b: Matrix,
+    out: Ptr,
+    batch: Option<(usize, Strided<2>)>,
+    bias: Ptr,
+    activation: ActivationCode,
+    mask: Ptr,
+    row_sums: Ptr,
+}
+
+impl Product {
+    /// The product of a [rows, depth] and b [depth, cols].
+    pub fn new(device: CudaDevice, dtype: DType, [rows, cols, depth]: [usize; 3], a: Matrix, b: Matrix, out: Ptr) -> Product {
+        let (bias, mask, row_sums) = (Ptr::NULL, Ptr::NULL, Ptr::NULL);
+        Product { device, dtype, rows, cols, depth, a, b, out, batch: None, bias, activation: (0, 0.0), mask, row_sums }
+    }
+
+    /// `count` products, with the operands of each where `at` says; results follow each other.
+    pub fn batch(self, count: usize, at: Strided<2>) -> Product {
+        Product { batch: Some((count, at)), ..self }
+    }
+
+    /// Adds a bias of `cols` elements (unless it is null) to each row, and applies an activation.
+    pub fn finish(self, bias: Ptr, activation: ActivationCode) -> Product {
+        Product { bias, activation, ..self }
+    }
+
+    /// Takes `a` as the cotangent after an activation whose output is `mask`, laid out as `a` is, and multiplies the one before it.
+    /// If [`Product::takes_mask`] allows it, not for softplus, and not with [`Product::finish`] or [`Product::batch`].
+    pub fn mask(self, mask: Ptr, activation: ActivationCode) -> Product {
+        Product { mask, activation, ..self }
+    }
+
+    /// Also writes the sums of a's rows, in full precision. Not of 16-bit floats.
+    pub fn row_sums(self, sums: Ptr) -> Product {
+        Product { row_sums: sums, ..self }
+    }
+
+    /// Whether the kernel for this can take a mask.
+    pub fn takes_mask(&self) -> bool {
+        let plan = self.plan();
+        plan.cores == Cores::Ordinary && plan.tile != Tile::Large
+    }
+
+    /// How to compute this fast.
+    fn plan(&self) -> Plan {
+        let cores = match (self.dtype, self.device.precision()) {
+            (DType::BF16, _) => Cores::Bf16,
+            (DType::F16, _) => Cores::F16,
+            (DType::F32, Precision::F32x3) => Cores::F32x3,
+            (DType::F32, Precision::Tf32) => Cores::Tf32,
+            (DType::F32, Precision::Bf16) => Cores::Rounded,
+            _ => Cores::Ordinary,
+        };
+        let count = self.batch.map_or(1, |(count, _)| count);
+        Plan::of([self.rows, self.cols, self.depth], count, self.dtype.size(), cores, self.mask != Ptr::NULL)
+    }
+
+    /// Computes it.
+    ///
+    /// # Errors
+    /// Out of memory; what the driver reports.
+    pub fn run(&self) -> Result<()> {
+        let plan = self.plan();
+        if plan.cores == Cores::Ordinary || self.row_sums == Ptr::NULL {
+            return self.run_as(plan);
+        }
+        // On tensor cores the operands are not there in full: the sums are computed alone.
+        let device = self.device.with_precision(Precision::F32);
+        Product { device, cols: 0, ..*self }.run()?;
+        Product { row_sums: Ptr::NULL, ..*self }.run_as(plan)
+    }
+
+    fn run_as(&self, plan: Plan) -> Result<()> {
+        let (device, size) = (self.device, self.dtype.size());
+        let (count, batches) = self.batch.unwrap_or((1, Strided::default()));
+        let results = count * self.rows * self.cols;
+        let sums = if self.row_sums == Ptr::NULL { 0 } else { self.rows };
+        if results + sums == 0 {
+            return Ok(());
+        }
+        let splits = self.depth.div_ceil(plan.split_k).max(1);
+        // Parts of sums of 16-bit floats are f32.
+        let parts = if splits > 1 { Some(CudaBuffer::new(device, splits * (results + sums) * size.max(4))?) } else { None };
+        let (out, row_sums) = match &parts {
+            Some(parts) => (parts.ptr(), if sums > 0 { parts.ptr().offset(results * size) } else { Ptr::NULL }),
+            None => (self.out, self.row_sums),
+        };
+        let args = Arguments {
+            a: self.a.ptr,
+            b: self.b.ptr,
+            mask: self.mask,
+            bias: self.bias,
+            out,
+            sums: row_sums,
+            rows: self.rows as u64,
+            cols: self.cols as u64,
+            depth: self.depth as u64,
+            a_row: self.a.row_stride as u64,
+            a_col: self.a.col_stride as u64,
+            b_row: self.b.row_stride as u64,
+            b_col: self.b.col_stride as u64,
+            split_k: plan.split_k as u64,
+            plane: (results + sums) as u64,
+            splits: splits as u32,
+            activation: self.activation.0,
+            slope: self.activation.1,
+        };
+        let side = plan.tile.side();
+        // The sums of rows are made by the first column of blocks, which is there for them even without results.
+        let blocks = self.rows.div_ceil(side) * self.cols.div_ceil(side).max(1) * splits * count;
+        let masked = self.mask != Ptr::NULL;
+        if plan.cores == Cores::Ordinary {
+            let grid = Grid::blocks(blocks, 256);
+            dispatch_float!(self.dtype, T => match (plan.tile, masked) {
+                (Tile::Small, false) => launch::<{ kernel!("matmul_small", T) }, _>(device, grid, (args, batches))?,
+                (Tile::Small, true) => launch::<{ kernel!("matmul_masked_small", T) }, _>(device, grid, (args, batches))?,
+                (Tile::Medium, false) => launch::<{ kernel!("matmul_medium", T) }, _>(device, grid, (args, batches))?,
+                (Tile::Medium, true) => launch::<{ kernel!("matmul_masked_medium", T) }, _>(device, grid, (args, batches))?,
+                (Tile::Large, _) => launch::<{ kernel!("matmul_large_f32") }, _>(device, grid, (args, batches))?,
+            });
+        } else {
+            plan.on_tensor_cores(device, blocks, (args, batches))?;
+        }
+        let Some(parts) = parts else { return Ok(()) };
+        let finish = if masked { (0, 0.0) } else { self.activation };
+        let sum = SplitSum {
+            bias: self.bias,
+            sums: self.row_sums,
+            sum_count: sums as u64,
+            channels: self.cols.max(1) as u64,
+            activation: finish.0,
+            slope: finish.1,
+            ..SplitSum::new(parts.ptr(), self.out, results, splits)
+        };
+        sum.run(device, self.dtype)
+    }
+}
+
+/// The arguments of the kernels. Twin of `Product` in `kernels/product.cuh`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Arguments {
+    a: Ptr,
+    b: Ptr,
+    mask: Ptr,
+    bias: Ptr,
+    out: Ptr,
+    sums: Ptr,
+    rows: u64,
+    cols: u64,
+    depth: u64,
+    a_row: u64,
+    a_col: u64,
+    b_row: u64,
+    b_col: u64,
+    split_k: u64,
+    plane: u64,
+    splits: u32,
+    activation: u32,
+    slope: f64,
+}
+
+impl Arg for Arguments {
+    const PARAM: Param = Param::Bytes(size_of::<Arguments>());
+}
+
+/// Adding up what blocks with parts of the sums left. Twin of `SplitSum` in `kernels/product.cuh`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct SplitSum {
+    parts: Ptr,
+    pub(super) bias: Ptr,
+    out: Ptr,
+    sums: Ptr,
+    results: u64,
+    sum_count: u64,
+    plane: u64,
+    /// Neighbouring results with the same bias.
+    pub(super) inner: u64,
+    /// Elements of the bias.
+    pub(super) channels: u64,
+    splits: u32,
+    activation: u32,
+    slope: f64,
+}
+
+impl Arg for SplitSum {
+    const PARAM: Param = Param::Bytes(size_of::<SplitSum>());
+}
+
+impl SplitSum {
+    /// Without bias, activation and sums.
+    pub(super) fn new(parts: Ptr, out: Ptr, results: usize, splits: usize) -> SplitSum {
+        SplitSum {
+            parts,
+            bias: Ptr::NULL,
+            out,
+            sums: Ptr::NULL,
+            results: results as u64,
+            sum_count: 0,
+            plane: 0,
+            inner: 1,
+            channels: 1,
+            splits: splits as u32,
+            activation: 0,
+            slope: 0.0,
+        }
+    }
+
+    /// Adds them up, to results of this dtype.
+    pub(super) fn run(mut self, device: CudaDevice, dtype: DType) -> Result<()> {
+        self.plane = self.results + self.sum_count;
+        let grid = Grid::over(self.plane as usize, 256);
+        match dtype {
+            DType::BF16 => launch::<{ kernel!("split_sum_bf16") }, _>(device, grid, (self,)),
+            DType::F16 => launch::<{ kernel!("split_sum_f16") }, _>(device, grid, (self,)),
+            _ => dispatch_float!(dtype, T => launch::<{ kernel!("split_sum", T) }, _>(device, grid, (self,))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

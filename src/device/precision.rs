@@ -1,0 +1,59 @@
+//! How exactly GPUs multiply matrices of f32.
+
+use std::fmt;
+
+/// How exactly a GPU multiplies matrices of f32. Sums are in f32 always.
+///
+/// It is part of the device's value, [`crate::Device::with_precision`], so what a tensor is multiplied in can be seen from where it is,
+/// and tensors of two precisions are not mixed by accident. The CPU multiplies in full; so do GPUs in f64. Products of 16-bit floats
+/// are exact in f32, and use the tensor cores in every precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Precision {
+    /// In full, on the ordinary cores.
+    #[default]
+    F32,
+    /// On the tensor cores, with each operand as the sum of two bf16, of which the product of the two small parts is left out.
+    /// Infinite operands give NaN.
+    F32x3,
+    /// On the tensor cores, with operands rounded to TF32: 11 significant bits, and the range of f32.
+    Tf32,
+    /// On the tensor cores, with operands rounded to bf16: 8 significant bits, and the range of f32.
+    Bf16,
+}
+
+impl Precision {
+    /// All of them, from the most exact on.
+    pub const ALL: [Precision; 4] = [Precision::F32, Precision::F32x3, Precision::Tf32, Precision::Bf16];
+
+    /// The most that the product of two numbers is off, before it is added to others, as a part of the product (to first order).
+    pub fn error(self) -> f64 {
+        match self {
+            Precision::F32 => 2f64.powi(-24),
+            // 2^-16 for the small parts' product, and as much for what two bf16 do not hold
+            Precision::F32x3 => 2f64.powi(-15),
+            Precision::Tf32 => 2f64.powi(-10),
+            Precision::Bf16 => 2f64.powi(-7),
+        }
+    }
+
+    /// The one of this name.
+    pub(super) fn named(name: &str) -> Option<Precision> {
+        Precision::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F32x3 => "f32x3",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
