@@ -1,0 +1,244 @@
+//! Training on a GPU: step by step as on the CPU, replayed steps to the bit as eager ones, checkpoints that move between devices.
+#![cfg(feature = "cuda")]
+
+mod cuda_support;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cuda_support::gpu;
+use strait::device::cuda::{Grid, launch};
+use strait::models::{GanLoss, input_gradient};
+use strait::nn::init::Init;
+use strait::nn::{Mlp, Mode, Module, Params};
+use strait::optim::{Algorithm, Optimizer};
+use strait::train::{Checkpoint, Observer, Run, StepStats};
+use strait::{Activation, DType, Device, Error, Result, Rng, Tensor, grad};
+
+/// Batches of 100 of 3,823 digits: 38 full ones and one of 23.
+const SETTINGS: &str = "hidden = [24]\nlatent = 6\nbatch = 100\nepochs = 2\nevaluate_every = 2\ntest_samples = 2\nlearning_rate = 1e-3\n";
+
+/// Counts steps, and stops after some.
+struct Watch {
+    stop_at: u64,
+    stop: AtomicBool,
+    losses: Vec<f64>,
+}
+
+impl Observer for Watch {
+    fn stepped(&mut self, done: u64, stats: &StepStats) -> Result<()> {
+        self.stop.store(done >= self.stop_at, Ordering::Relaxed);
+        self.losses.push(stats.get("loss").unwrap());
+        Ok(())
+    }
+    fn evaluated(&mut self, _: u64, _: &[(String, f64)], _: &str) -> Result<()> {
+        Ok(())
+    }
+    fn before_checkpoint(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn stop(&self) -> &AtomicBool {
+        &self.stop
+    }
+}
+
+fn watch(stop_at: u64) -> Watch {
+    Watch { stop_at, stop: AtomicBool::new(false), losses: Vec::new() }
+}
+
+fn run(more: &str, device: &Device) -> Run {
+    Run::new("vib", &format!("{SETTINGS}{more}"), device).unwrap()
+}
+
+fn bits(checkpoint: &Checkpoint) -> Vec<(String, Vec<u64>)> {
+    let bits = |x: &Tensor| x.to_f64_vec().unwrap().into_iter().map(f64::to_bits).collect();
+    checkpoint.tensors.iter().map(|(name, tensor)| (name.clone(), bits(tensor))).collect()
+}
+
+fn close(found: f64, expected: f64, tolerance: f64, what: &str) {
+    assert!((found - expected).abs() <= tolerance * expected.abs().max(1.0), "{what}: {found} for {expected}");
+}
+
+#[test]
+fn a_classifier_trains_as_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    for more in ["", "beta = { kind = \"dual\", initial = 0.1, target = 5.0, step = 0.01 }\nlabel_smoothing = 0.1\n", "covariance = \"full\"\nlatent = 2\n"] {
+        let settings = if more.contains("latent") { SETTINGS.replace("latent = 6\n", "") } else { SETTINGS.into() };
+        let start = |device: &Device| Run::new("vib", &format!("{settings}{more}"), device).unwrap();
+        let (mut cpu, mut cuda) = (start(&Device::cpu()), start(&gpu));
+        for step in 0..12 {
+            let (expected, found) = (cpu.step().unwrap(), cuda.step().unwrap());
+            for (name, value) in &expected.0 {
+                close(found.get(name).unwrap(), *value, 2e-4, &format!("{name} after {step} steps, {more}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn replayed_steps_are_eager_steps_to_the_bit() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    for more in [
+        "",
+        "beta = { kind = \"dual\", initial = 0.1, target = 5.0, step = 0.01 }\n",
+        "beta = { kind = \"annealed\", value = 0.01, epochs = 1.5 }\ndropout = 0.1\n",
+    ] {
+        let mut replayed = run(more, &gpu);
+        let mut observer = watch(60);
+        // the end of an epoch lies between, with its smaller batch
+        assert!(matches!(replayed.train(&path, &mut observer), Err(Error::Interrupted { .. })));
+        let mut eager = run(more, &gpu);
+        let losses: Vec<f64> = (0..replayed.done()).map(|_| eager.step().unwrap().get("loss").unwrap()).collect();
+        assert_eq!(observer.losses, losses, "{more}");
+        assert!(bits(&replayed.checkpoint().unwrap()) == bits(&eager.checkpoint().unwrap()), "{more}");
+        // From the checkpoint, to the same end.
+        let mut resumed = run(more, &gpu);
+        resumed.restore(&Checkpoint::read(&path, &Device::cpu()).unwrap()).unwrap();
+        (resumed.done()..resumed.plan().steps).for_each(|_| drop(resumed.step().unwrap()));
+        replayed.train(&path, &mut watch(u64::MAX)).unwrap();
+        assert!(bits(&replayed.checkpoint().unwrap()) == bits(&resumed.checkpoint().unwrap()), "{more}");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn checkpoints_move_between_devices() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let losses = |devices: [&Device; 2]| -> Vec<f64> {
+        let mut first = run("", devices[0]);
+        let mut losses: Vec<f64> = (0..5).map(|_| first.step().unwrap().get("loss").unwrap()).collect();
+        let path = folder.path().join("moved.safetensors");
+        first.checkpoint().unwrap().write(&path).unwrap();
+        let mut second = run("", devices[1]);
+        second.restore(&Checkpoint::read(&path, devices[1]).unwrap()).unwrap();
+        losses.extend((0..5).map(|_| second.step().unwrap().get("loss").unwrap()));
+        losses
+    };
+    let cpu = Device::cpu();
+    let expected = losses([&cpu, &cpu]);
+    for devices in [[&cpu, &gpu], [&gpu, &cpu], [&gpu, &gpu]] {
+        losses(devices).iter().zip(&expected).for_each(|(found, expected)| close(*found, *expected, 2e-4, "loss"));
+    }
+}
+
+#[test]
+fn divergence_in_replayed_steps_names_the_op_and_keeps_the_checkpoint() {
+    let Some(gpu) = gpu() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let mut wild = Run::new("vib", &SETTINGS.replace("1e-3", "1e18"), &gpu).unwrap();
+    let error = wild.train(&path, &mut watch(u64::MAX)).unwrap_err();
+    let mut eager = Run::new("vib", &SETTINGS.replace("1e-3", "1e18"), &gpu).unwrap();
+    let expected = (0..100).find_map(|_| eager.step().err()).expect("it diverges");
+    assert_eq!(error.to_string(), expected.to_string());
+    assert!(matches!(error, Error::Diverged { .. }), "{error}");
+}
+
+/// Two networks and a penalty on the gradient of the inputs, whose own gradient is of second order.
+struct Gan {
+    nets: [Mlp; 2],
+    optimizers: [Optimizer; 2],
+    params: [Params; 2],
+    real: Tensor,
+}
+
+impl Gan {
+    fn new(device: &Device) -> Gan {
+        let mut rng = Rng::new(3);
+        let mut net = |sizes: &[usize], activation| Mlp::new(sizes, activation, Init::XavierUniform, &mut rng, DType::F32, device).unwrap();
+        let nets = [net(&[2, 16, 16, 1], Activation::Softplus), net(&[4, 16, 2], Activation::Tanh)];
+        let params = [0, 1].map(|i| {
+            let mut params = Params::default();
+            nets[i].collect("net", &mut params);
+            params
+        });
+        let optimizers = [0, 1].map(|i| Optimizer::new(Algorithm::adam(), &params[i]).unwrap());
+        let real = Rng::new(4).normal([32, 2], DType::F32, &Device::cpu()).unwrap().to_device(device).unwrap();
+        Gan { nets, optimizers, params, real }
+    }
+
+    fn descend(&mut self, which: usize, loss: &Tensor) -> Result<()> {
+        let tensors = self.params[which].tensors();
+        let gradients = grad(loss, &tensors.iter().collect::<Vec<_>>())?;
+        drop(tensors);
+        self.optimizers[which].step(&gradients, 1e-2)
+    }
+
+    fn step(&mut self, rng: &mut Rng) -> Result<()> {
+        let device = self.real.device();
+        let noise = rng.normal([32, 4], DType::F32, &device)?;
+        let fake = self.nets[1].forward(&noise, &mut Mode::Train(rng))?;
+        let real = self.real.requires_grad();
+        let score = self.nets[0].forward(&real, &mut Mode::Train(rng))?;
+        let penalty = input_gradient(&score, &real)?.square()?.sum(&[1], false)?.mean_all()?;
+        let fake_score = self.nets[0].forward(&fake.detach(), &mut Mode::Train(rng))?;
+        let loss = GanLoss::NonSaturating.discriminator(&score, &fake_score)?.add(&penalty.affine(5.0, 0.0)?)?;
+        drop((score, penalty, fake_score, real));
+        self.descend(0, &loss)?;
+        drop(loss);
+        let loss = GanLoss::NonSaturating.generator(&self.nets[0].forward(&fake, &mut Mode::Train(rng))?, None)?;
+        drop(fake);
+        self.descend(1, &loss)
+    }
+
+    fn state(&self) -> Vec<u64> {
+        let tensors = self.params.iter().flat_map(|p| p.tensors()).collect::<Vec<_>>();
+        tensors.iter().flat_map(|t| t.to_f64_vec().unwrap()).map(f64::to_bits).collect()
+    }
+}
+
+#[test]
+fn a_gan_with_a_gradient_penalty_is_replayed_to_the_bit() {
+    let Some(gpu) = gpu() else { return };
+    let mut eager = Gan::new(&gpu);
+    let mut rng = Rng::new(9);
+    (0..21).for_each(|_| eager.step(&mut rng).unwrap());
+    for _ in 0..2 {
+        let mut gan = Gan::new(&gpu);
+        let mut rng = Rng::new(9);
+        gan.step(&mut rng).unwrap();
+        let mut captured = gpu.capture(&mut rng, 2, |rng| gan.step(rng)).unwrap();
+        captured.replay(&mut rng, 10).unwrap();
+        assert!(gan.state() == eager.state());
+    }
+}
+
+#[test]
+fn out_of_memory_says_what_was_asked_for_and_what_there_is() {
+    let Some(gpu) = gpu() else { return };
+    let error = Tensor::zeros([1 << 20, 1 << 20], DType::F64, &gpu).unwrap_err();
+    let Error::CudaOutOfMemory { asked, free, total, .. } = error else { panic!("{error}") };
+    assert!(asked >= 1 << 43 && free <= total && total < asked, "{error:?}");
+    assert_eq!(Tensor::ones([3], DType::F32, &gpu).unwrap().sum_all().unwrap().item().unwrap(), 3.0);
+}
+
+/// In a process of its own: a fault is for the rest of it.
+#[test]
+fn a_fault_names_the_kernel_and_stays() {
+    const CHILD: &str = "STRAIT_TEST_FAULT";
+    let Some(gpu) = gpu() else { return };
+    if std::env::var_os(CHILD).is_none() {
+        let out = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_fault_names_the_kernel_and_stays", "--nocapture"])
+            .env(CHILD, "1")
+            // the fast flavour of the emulated driver does not look
+            .env("STRAIT_EMU", "check")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && text.contains("fault is named"), "{text}");
+        return;
+    }
+    let Device::Cuda(cuda) = gpu.checked() else { unreachable!() };
+    let x = Tensor::ones([8], DType::F32, &gpu).unwrap();
+    let wild = x.ptr().offset(1 << 46);
+    let error = launch::<{ strait::kernel!("fill_u64") }, _>(cuda, Grid::blocks(1, 1), (wild, 1u64, 1u64)).unwrap_err();
+    assert!(error.to_string().contains("fill_u64"), "{error}");
+    let later = x.exp().and_then(|y| y.to_vec::<f32>()).unwrap_err();
+    assert!(matches!(later, Error::CudaFault { .. }), "{later}");
+    assert!(matches!(Tensor::from_slice(&[1.0f32], [1], &gpu), Err(Error::CudaFault { .. })));
+    println!("fault is named: {error}");
+}
