@@ -1,6 +1,9 @@
 // The performance lint (race, with STRAIT_EMU_LINT=1): the lanes of a warp make one source access together the k-th time each of them
 // reaches it; what that request costs is counted, in 32-byte sectors of global memory or passes over the banks of shared memory.
-// It sees accesses of the source: nvcc may merge neighbouring ones.
+// It sees accesses of the source: nvcc may merge neighbouring ones. At the end of the process the report goes to the file that
+// STRAIT_EMU_LINT_REPORT names.
+#include <cstdio>
+#include <cstdlib>
 #include <map>
 #include <set>
 
@@ -46,7 +49,10 @@ static void count(const void* where, const Stream& s, const Request& r) {
     cost.ideal += worst > 0;
   }
 }
+static void write_report();
 void lint_access(uintptr_t address, unsigned bytes, bool write, bool shared, const void* site) {
+  static const int registered = atexit(write_report);
+  (void)registered;
   const ThreadView* v = self;
   Stream& s = streams[{v->warp, site}];
   s.bytes = bytes, s.shared = shared, s.write = write;
@@ -81,3 +87,12 @@ EMU_EXPORT const char* emu_lint_report() {
 #endif
   return table.c_str();
 }
+#ifdef EMU_RACE
+static void emu::write_report() {
+  const char* path = getenv("STRAIT_EMU_LINT_REPORT");
+  FILE* file = path ? fopen(path, "a") : nullptr;
+  if (!file) return;
+  fputs(emu_lint_report(), file);
+  fclose(file);
+}
+#endif
