@@ -1,22 +1,13 @@
 //! A GPU against the CPU: the same results within rounding, the same random numbers to the bit, and errors instead of crashes.
 #![cfg(feature = "cuda")]
 
+mod cuda_support;
+
+use cuda_support::gpu;
 use strait::nn::{Param, Params};
 use strait::ops::{self, Spec};
 use strait::optim::{Algorithm, Ema, Optimizer, clip_grad_norm};
 use strait::{DType, Device, Error, Gradient, Result, Rng, Shape, Tensor, grad};
-
-/// The first GPU. Where there is none the tests have nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
-fn gpu() -> Option<Device> {
-    match Device::cuda(0) {
-        Ok(device) => Some(device),
-        Err(error) if std::env::var_os("STRAIT_REQUIRE_GPU").is_some_and(|v| v == "1") => panic!("{error}"),
-        Err(error) => {
-            eprintln!("not tested: {error}");
-            None
-        }
-    }
-}
 
 fn bits(x: &Tensor) -> Vec<u64> {
     // which NaN it is does not matter
