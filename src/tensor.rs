@@ -194,9 +194,13 @@ impl Tensor {
     /// This tensor in memory that nothing else holds: its own if nothing does, else a copy.
     ///
     /// # Errors
-    /// The device is out of memory.
+    /// The device is out of memory; a copy is needed in a capture, whose replays would not find it.
     #[cfg(feature = "cuda")]
     pub(crate) fn unshared(self) -> Result<Tensor> {
+        if self.is_shared() && crate::device::capture::is_capturing() {
+            let what = "a change of weights that something else holds, such as a loss that should be dropped before,";
+            return Err(Error::Capture { op: "optimizer", what: what.into() });
+        }
         let (shape, dtype) = (self.shape(), self.dtype());
         Ok(Tensor::from_storage(self.into_storage()?, shape, dtype))
     }

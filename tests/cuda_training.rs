@@ -62,7 +62,11 @@ fn close(found: f64, expected: f64, tolerance: f64, what: &str) {
 #[test]
 fn a_classifier_trains_as_on_the_cpu() {
     let Some(gpu) = gpu() else { return };
-    for more in ["", "beta = { kind = \"dual\", initial = 0.1, target = 5.0, step = 0.01 }\nlabel_smoothing = 0.1\n", "covariance = \"full\"\nlatent = 2\n"] {
+    for more in [
+        "",
+        "beta = { kind = \"dual\", initial = 0.1, target = 5.0, step = 0.01 }\nlabel_smoothing = 0.1\n",
+        "covariance = \"full\"\nlatent = 2\n",
+    ] {
         let settings = if more.contains("latent") { SETTINGS.replace("latent = 6\n", "") } else { SETTINGS.into() };
         let start = |device: &Device| Run::new("vib", &format!("{settings}{more}"), device).unwrap();
         let (mut cpu, mut cuda) = (start(&Device::cpu()), start(&gpu));
@@ -160,10 +164,10 @@ impl Gan {
         Gan { nets, optimizers, params, real }
     }
 
-    fn descend(&mut self, which: usize, loss: &Tensor) -> Result<()> {
+    fn descend(&mut self, which: usize, loss: Tensor) -> Result<()> {
         let tensors = self.params[which].tensors();
-        let gradients = grad(loss, &tensors.iter().collect::<Vec<_>>())?;
-        drop(tensors);
+        let gradients = grad(&loss, &tensors.iter().collect::<Vec<_>>())?;
+        drop((tensors, loss));
         self.optimizers[which].step(&gradients, 1e-2)
     }
 
@@ -177,11 +181,10 @@ impl Gan {
         let fake_score = self.nets[0].forward(&fake.detach(), &mut Mode::Train(rng))?;
         let loss = GanLoss::NonSaturating.discriminator(&score, &fake_score)?.add(&penalty.affine(5.0, 0.0)?)?;
         drop((score, penalty, fake_score, real));
-        self.descend(0, &loss)?;
-        drop(loss);
+        self.descend(0, loss)?;
         let loss = GanLoss::NonSaturating.generator(&self.nets[0].forward(&fake, &mut Mode::Train(rng))?, None)?;
         drop(fake);
-        self.descend(1, &loss)
+        self.descend(1, loss)
     }
 
     fn state(&self) -> Vec<u64> {
@@ -204,6 +207,22 @@ fn a_gan_with_a_gradient_penalty_is_replayed_to_the_bit() {
         captured.replay(&mut rng, 10).unwrap();
         assert!(gan.state() == eager.state());
     }
+}
+
+#[test]
+fn weights_that_would_move_in_a_capture_are_an_error() {
+    let Some(gpu) = gpu() else { return };
+    let mut gan = Gan::new(&gpu);
+    let mut rng = Rng::new(9);
+    let mut held = None;
+    let mut step = |rng: &mut Rng| {
+        held = Some(gan.params[0].tensors());
+        gan.step(rng)
+    };
+    step(&mut rng).unwrap();
+    let error = gpu.capture(&mut rng, 1, step).unwrap_err();
+    assert!(error.to_string().contains("something else holds"), "{error}");
+    assert_eq!(gan.optimizers[0].steps(), 1);
 }
 
 #[test]

@@ -33,7 +33,8 @@ fn work(gpu: &Device) -> Result<()> {
     grad(&x.softmax_cross_entropy(&labels, 0.0)?.mean_all()?, &[&x])?;
     let (x, y) = (normal(2, &[128, 64], gpu)?.requires_grad(), normal(3, &[128, 64], gpu)?);
     grad(&x.mmd2(&y, &MmdKernel::Rbf(vec![8.0]), Estimator::Unbiased)?, &[&x])?;
-    let (x, w, bias) = (normal(4, &[128, 256], gpu)?.requires_grad(), normal(5, &[128, 256], gpu)?.requires_grad(), normal(6, &[128], gpu)?);
+    let (x, w, bias) =
+        (normal(4, &[128, 256], gpu)?.requires_grad(), normal(5, &[128, 256], gpu)?.requires_grad(), normal(6, &[128], gpu)?);
     grad(&x.linear(&w, Some(&bias), Activation::Relu)?.sum_all()?, &[&x, &w])?;
     let (x, w) = (normal(7, &[4, 16, 16, 16], gpu)?.requires_grad(), normal(8, &[32, 16, 3, 3], gpu)?.requires_grad());
     grad(&x.conv2d(&w, None, ConvOptions { padding: [1, 1], ..ConvOptions::default() })?.sum_all()?, &[&x, &w])?;
