@@ -52,41 +52,50 @@ struct __align__(16) Pack {
   T v[COUNT];
 };
 
-// y[i] = f(x[i]), `Pack<T>::COUNT` elements per thread.
+// y[i] = f(x[i]), `Pack<T>::COUNT` elements per thread: neighbours where they are 16 aligned bytes, else a block apart, so that the lanes
+// of a warp have neighbours.
 template <class T, class F>
 __device__ __forceinline__ void map1(const T* x, T* y, const Strided<1>& in, uint64_t n, F f) {
   constexpr int COUNT = Pack<T>::COUNT;
-  const uint64_t first = global_index() * COUNT;
-  if (first >= n) return;
-  if ((in.contiguous & 1) && first + COUNT <= n && aligned16(x) && aligned16(y)) {
-    Pack<T> p = *reinterpret_cast<const Pack<T>*>(x + first);
+  if ((in.contiguous & 1) && aligned16(x) && aligned16(y)) {
+    const uint64_t first = global_index() * COUNT;
+    if (first + COUNT <= n) {
+      Pack<T> p = *reinterpret_cast<const Pack<T>*>(x + first);
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) p.v[i] = f(p.v[i]);
-    *reinterpret_cast<Pack<T>*>(y + first) = p;
+      for (int i = 0; i < COUNT; ++i) p.v[i] = f(p.v[i]);
+      *reinterpret_cast<Pack<T>*>(y + first) = p;
+      return;
+    }
+    for (uint64_t i = first; i < n; ++i) y[i] = f(x[i]);
     return;
   }
-  for (uint64_t i = first; i < n && i < first + COUNT; ++i) {
+  uint64_t i = uint64_t(blockIdx.x) * blockDim.x * COUNT + threadIdx.x;
+  for (int turn = 0; turn < COUNT && i < n; ++turn, i += blockDim.x) {
     uint64_t at[1];
     in.offsets(i, at);
     y[i] = f(x[at[0]]);
   }
 }
 
-// y[i] = f(a[i], b[i])
+// y[i] = f(a[i], b[i]), as map1.
 template <class T, class F>
 __device__ __forceinline__ void map2(const T* a, const T* b, T* y, const Strided<2>& in, uint64_t n, F f) {
   constexpr int COUNT = Pack<T>::COUNT;
-  const uint64_t first = global_index() * COUNT;
-  if (first >= n) return;
-  if (in.contiguous == 3 && first + COUNT <= n && aligned16(a) && aligned16(b) && aligned16(y)) {
-    Pack<T> p = *reinterpret_cast<const Pack<T>*>(a + first);
-    const Pack<T> q = *reinterpret_cast<const Pack<T>*>(b + first);
+  if (in.contiguous == 3 && aligned16(a) && aligned16(b) && aligned16(y)) {
+    const uint64_t first = global_index() * COUNT;
+    if (first + COUNT <= n) {
+      Pack<T> p = *reinterpret_cast<const Pack<T>*>(a + first);
+      const Pack<T> q = *reinterpret_cast<const Pack<T>*>(b + first);
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) p.v[i] = f(p.v[i], q.v[i]);
-    *reinterpret_cast<Pack<T>*>(y + first) = p;
+      for (int i = 0; i < COUNT; ++i) p.v[i] = f(p.v[i], q.v[i]);
+      *reinterpret_cast<Pack<T>*>(y + first) = p;
+      return;
+    }
+    for (uint64_t i = first; i < n; ++i) y[i] = f(a[i], b[i]);
     return;
   }
-  for (uint64_t i = first; i < n && i < first + COUNT; ++i) {
+  uint64_t i = uint64_t(blockIdx.x) * blockDim.x * COUNT + threadIdx.x;
+  for (int turn = 0; turn < COUNT && i < n; ++turn, i += blockDim.x) {
     uint64_t at[2];
     in.offsets(i, at);
     y[i] = f(a[at[0]], b[at[1]]);

@@ -13,11 +13,21 @@ use strait::{Activation, DType, Device, Draw, Result, Rng, Tensor, grad};
 
 const CHILD: &str = "STRAIT_TEST_LINT";
 
-/// Lines that may cost more, with the reason.
-const ALLOWED: &[(&str, &str)] = &[];
-
-/// What the lines cost at most, relative to the ideal.
+/// What a line costs at most, relative to the ideal.
 const MOST: f64 = 1.25;
+
+/// Files whose lines may cost more, how much, and why.
+const ALLOWED: &[(&str, f64, &str)] = &[
+    ("bottleneck.cu", 4.0, "one access of 16 bytes in PTX, of which the emulation sees the four parts"),
+    ("random.cu", 4.0, "one access of 16 bytes in PTX, of which the emulation sees the four parts"),
+    ("reduce.cu", 4.0, "one access of 16 bytes in PTX, of which the emulation sees the four parts"),
+    (
+        "pairwise.cu",
+        4.0,
+        "the transposing store of a tile: its lines are aligned to 16 bytes for the reads, which are sixteen times as many",
+    ),
+    ("conv.cuh", 3.0, "pixels next to a border leave sectors half used; the transposing store of a tile"),
+];
 
 fn normal(seed: u64, shape: &[usize], gpu: &Device) -> Result<Tensor> {
     Rng::new(seed).normal(strait::Shape::new(shape)?, DType::F32, gpu)
@@ -67,7 +77,8 @@ fn hot_kernels_waste_no_memory_traffic() {
         let cost = units / ideal.max(1.0);
         println!("{place:34} {space:6} {access:5} {requests:9} requests, {:6.2} each, {cost:5.2} times the ideal", units / requests);
         let file = place.rsplit('/').next().unwrap_or(place);
-        if cost > MOST && !ALLOWED.iter().any(|(allowed, _)| file.starts_with(allowed)) {
+        let most = ALLOWED.iter().find(|(allowed, ..)| file.starts_with(allowed)).map_or(MOST, |(_, most, _)| *most);
+        if cost > most + 1e-9 {
             wrong.push(format!("{place} {space} {access}: {cost:.2} times the ideal"));
         }
     }

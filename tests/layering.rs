@@ -22,13 +22,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("nn", &["device", "dtype", "error", "grad", "ops", "rng", "shape", "tensor"]),
     ("optim", &["device", "dtype", "error", "grad", "nn", "op", "ops", "rng", "shape", "storage", "tensor"]),
     ("io", &["device", "dtype", "error", "shape", "tensor"]),
-    ("data", &["device", "dtype", "error", "io", "rng", "shape", "tensor"]),
+    ("data", &["device", "dtype", "error", "io", "rng", "shape", "storage", "tensor"]),
     ("models", &["device", "dtype", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
     ("metrics", &["data", "device", "dtype", "error", "grad", "io", "nn", "ops", "optim", "rng", "shape", "tensor"]),
     ("report", &["error", "io", "shape"]),
     (
         "train",
-        &["data", "device", "dtype", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "report", "rng", "shape", "tensor"],
+        &[
+            "capture", "data", "device", "dtype", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "report", "rng",
+            "shape", "tensor",
+        ],
     ),
     (
         "cli",
