@@ -2,8 +2,6 @@
 //! of NaNs, and twice with the same bits.
 #![cfg(feature = "cuda")]
 
-// Of the comparisons there, none fits: these ops have their own.
-#[allow(dead_code)]
 mod cuda_support;
 
 use cuda_support::gpu;

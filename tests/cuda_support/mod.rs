@@ -1,5 +1,8 @@
 //! What the tests of GPU kernels share: the GPU, and comparisons with the CPU's f64.
 
+// Each test uses a part.
+#![allow(dead_code)]
+
 use strait::{DType, Device, Gradient, Result, Rng, Shape, Tensor};
 
 /// The first GPU. Where there is none the tests have nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
