@@ -28,6 +28,9 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 # name: what must be reached: {contestant: times as fast as it}
 TARGETS = {
     "vib_b100": {"torch": 1.3, "jax": 1.0}, "vib_b1000": {"torch": 1.0},
+    "vdb_gauss2d": {"torch": 1.2, "torch+": 1.2, "jax": 1.2}, "ebgan_energy2d": {"torch": 1, "torch+": 1, "jax": 1},
+    "infovae_mlp": {"torch": 1, "torch+": 1, "jax": 1}, "vgan_mlp": {"torch": 1, "torch+": 1, "jax": 1},
+    "infovae_conv": {"torch": 0.8, "torch+": 0.8, "jax": 0.8}, "vgan_dcgan32": {"torch": 0.8, "torch+": 0.8, "jax": 0.8},
     "exp_10M": {"torch": 2}, "tanh_10M": {"torch": 2}, "softplus_10M": {"torch": 2}, "normals_10M": {"torch": 2},
     "matmul_128": {"torch": 0.95}, "matmul_512": {"torch": 0.95}, "matmul_1024": {"torch": 0.95}, "matmul_2048": {"torch": 0.95},
     "layer_forward": {"torch": 0.95}, "layer_dx": {"torch": 0.95}, "layer_dw": {"torch": 0.95},

@@ -4,33 +4,23 @@
 """
 import json, math, os, re, sys, time
 
+from operands import POOL, labels, values
+from steps import STEPS, jax_step, torch_step
+
 CONTESTANTS = ["strait", "torch", "torch+", "torch.compile", "jax"]
-WORK = ["vib_b100", "vib_b1000", "adam_2.4M", "matmul_128", "matmul_512", "matmul_1024", "matmul_2048", "layer_forward", "layer_dx",
+WORK = ["vib_b100", "vib_b1000", *STEPS, "adam_2.4M", "matmul_128", "matmul_512", "matmul_1024", "matmul_2048", "layer_forward", "layer_dx",
         "layer_dw", "exp_10M", "tanh_10M", "softplus_10M", "sum_10M", "logsumexp_10000x1000", "normals_10M",
         "linear_relu_forward_backward", "cross_entropy_forward_backward", "mmd2_n1024_d64", "mmd2_n4096_d64", "conv2d_forward",
         "conv2d_forward_backward"]
-TUNED = {"vib_b100", "vib_b1000", "adam_2.4M", "exp_10M", "tanh_10M", "normals_10M", "conv2d_forward", "conv2d_forward_backward"}
+TRAINING = {"vib_b100", "vib_b1000", *STEPS}
+TUNED = TRAINING | {"adam_2.4M", "exp_10M", "tanh_10M", "normals_10M", "conv2d_forward", "conv2d_forward_backward"}
 TUNED |= {w for w in WORK if w.startswith(("matmul", "layer"))}  # those for which torch+ differs from torch
 COMPILED = {"vib_b100", "vib_b1000", "exp_10M", "tanh_10M", "softplus_10M", "sum_10M", "logsumexp_10000x1000", "mmd2_n1024_d64",
             "mmd2_n4096_d64", "cross_entropy_forward_backward"}
-UNCHECKED = {"normals_10M", "vib_b100", "vib_b1000"}  # other random numbers; the steps are checked with fixed noise
-FIXED = {"vib_b100_fixed_noise", "vib_b1000_fixed_noise"}
+UNCHECKED = {"normals_10M"} | TRAINING  # other random numbers; the steps are checked with fixed noise
+FIXED = {f"{name}_fixed_noise" for name in TRAINING}
 
-# ------------------------------------------------------------------ operands: as benches/tasks/data.rs makes them
-
-
-def values(shape, salt, scale=1.0):
-    import numpy as np
-
-    h = (np.arange(math.prod(shape), dtype=np.uint64) + np.uint64(salt << 32)) * np.uint64(0x9E3779B97F4A7C15)
-    h = (h ^ (h >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return ((h >> np.uint64(40)).astype(np.float32) / np.float32(2**23) - np.float32(1)).reshape(shape) * np.float32(scale)
-
-
-def labels(count, classes, salt):
-    import numpy as np
-
-    return ((values((count,), salt) + np.float32(1)) * np.float32(0.5) * np.float32(classes)).astype(np.int64)
+# ------------------------------------------------------------------ operands
 
 
 def layers(sizes, salt):
@@ -39,11 +29,11 @@ def layers(sizes, salt):
             for i, (a, b) in enumerate(zip(sizes, sizes[1:]))]
 
 
-ENCODER, DECODER, POOL = (784, 1024, 1024, 512), (256, 10), 8
+ENCODER, DECODER = (784, 1024, 1024, 512), (256, 10)
 
 
 def vib_layers():
-    return layers(ENCODER, 100) + layers(DECODER, 200)
+    return layers(ENCODER, 100) + layers(DECODER, 106)
 
 
 def vib_pool(batch):
@@ -100,6 +90,8 @@ def torch_call(name, tuned, compiled):
     jit = t.compile if compiled else lambda f: f
     t._dynamo.reset() if compiled else None
 
+    if name.removesuffix("_fixed_noise") in STEPS:
+        return Call(torch_step(name, tuned, name in FIXED), figures=lambda losses: losses)
     if name.startswith("vib"):
         batch = batch_of(name)
         params = [[leaf(w), leaf(b)] for w, b in vib_layers()]
@@ -189,6 +181,8 @@ def jax_call(name):
     import jax.numpy as jnp
 
     put, sync = jnp.asarray, jax.block_until_ready
+    if name.removesuffix("_fixed_noise") in STEPS:
+        return Call(jax_step(name, name in FIXED), figures=lambda losses: losses)
 
     def adam(state, grads):
         params, ms, vs, step = state

@@ -8,7 +8,7 @@ use crate::device::cpu::elementwise;
 use crate::device::cpu::math::Real;
 use crate::dispatch_float;
 use crate::error::Result;
-use crate::op::{Few, Kernel, Meta, Output, launch};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::unary::same;
 use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
@@ -104,13 +104,16 @@ impl Activation {
         }
     }
 
-    /// `cotangent * f'(x)` where `y = f(x)`, in ops that can be differentiated again.
+    /// `cotangent * f'(x)` where `y = f(x)`, for a derivative rule.
+    pub(crate) fn pull_in(self, v: &Vjp, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
+        if v.differentiable { self.pull_graph(cotangent, y) } else { self.pull(cotangent, y) }
+    }
+
+    /// In ops that can be differentiated again.
     pub(crate) fn pull_graph(self, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
-        let positive = || y.positive();
         match self {
             Activation::Identity => Ok(cotangent.clone()),
-            Activation::Relu => cotangent.mul(&positive()?),
-            Activation::LeakyRelu(slope) => cotangent.mul(&positive()?.affine(1.0 - slope, slope)?),
+            Activation::Relu | Activation::LeakyRelu(_) => apply(ActivationGrad(self), &[cotangent, &y.detach()]),
             Activation::Tanh => cotangent.mul(&y.square()?.affine(-1.0, 1.0)?),
             Activation::Sigmoid => cotangent.mul(&y.mul(&y.affine(-1.0, 1.0)?)?),
             // sigmoid(x) = 1 - e^-y = 2 t / (1 + t) with t = tanh(y / 2), which does not cancel for small y
@@ -121,7 +124,7 @@ impl Activation {
         }
     }
 
-    /// The same in one pass, without history.
+    /// In one pass, without history.
     pub(crate) fn pull(self, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
         if self == Activation::Identity {
             return Ok(cotangent.clone());
@@ -170,5 +173,13 @@ impl Kernel for ActivationGrad {
             let args = (g.ptr(), y.ptr(), out.ptr(), strided, count as u64, activation, slope as T);
             launch_kernel::<{ kernel!("activation_grad", T) }, _>(g.gpu(), threads_for::<T>(count), args)
         })
+    }
+}
+
+impl Op for ActivationGrad {
+    /// Of activations whose slope depends on the sign of y alone: constant in y, and linear in the cotangent.
+    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
+        let of_cotangent = v.when(0, || self.0.pull_in(v, v.cotangent(), &v.inputs[1]))?;
+        Ok([of_cotangent, None].into_iter().collect())
     }
 }

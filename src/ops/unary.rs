@@ -8,6 +8,7 @@ use crate::device::cpu::math::Real;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::activation::Activation;
 use crate::ops::spec::{Domain, Spec};
 use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
@@ -100,11 +101,8 @@ unary! {
     Reciprocal = "reciprocal", |x: T| T::ONE / x, |v| Some(v.cotangent().mul(&v.output().square()?)?.neg()?);
     Sin = "sin", |x: T| Real::sin(x), slices sin_slice, |v| Some(v.cotangent().mul(&v.inputs[0].cos()?)?);
     Cos = "cos", |x: T| Real::cos(x), slices cos_slice, |v| Some(v.cotangent().mul(&v.inputs[0].sin()?)?.neg()?);
-    Tanh = "tanh", |x: T| Real::tanh(x), |v| Some(v.cotangent().mul(&v.output().square()?.affine(-1.0, 1.0)?)?);
-    Sigmoid = "sigmoid", |x: T| Real::sigmoid(x), |v| {
-        let y = v.output();
-        Some(v.cotangent().mul(&y.mul(&y.affine(-1.0, 1.0)?)?)?)
-    };
+    Tanh = "tanh", |x: T| Real::tanh(x), |v| Some(Activation::Tanh.pull_in(v, v.cotangent(), v.output())?);
+    Sigmoid = "sigmoid", |x: T| Real::sigmoid(x), |v| Some(Activation::Sigmoid.pull_in(v, v.cotangent(), v.output())?);
     Softplus = "softplus", |x: T| Real::softplus(x), |v| Some(v.cotangent().mul(&v.inputs[0].sigmoid()?)?);
     LogSoftplus = "log_softplus", |x: T| Real::log_softplus(x), |v| {
         // sigmoid(x) / softplus(x), as exp of a difference of logarithms: neither underflows
@@ -112,12 +110,9 @@ unary! {
         Some(v.cotangent().mul(&ratio)?)
     };
     LogSigmoid = "log_sigmoid", |x: T| Real::log_sigmoid(x), |v| Some(v.cotangent().mul(&v.inputs[0].neg()?.sigmoid()?)?);
-    Relu = "relu", |x: T| if x <= T::ZERO { T::ZERO } else { x }, |v| {
-        Some(v.cotangent().mul(&v.inputs[0].positive()?)?)
-    };
+    Relu = "relu", |x: T| if x <= T::ZERO { T::ZERO } else { x }, |v| Some(Activation::Relu.pull_in(v, v.cotangent(), &v.inputs[0])?);
     LeakyRelu { slope } = "leaky_relu", |x: T| if x > T::ZERO { x } else { x * slope }, |v| {
-        let positive = v.inputs[0].positive()?;
-        Some(v.cotangent().mul(&positive.affine(1.0 - slope, slope)?)?)
+        Some(Activation::LeakyRelu(slope).pull_in(v, v.cotangent(), &v.inputs[0])?)
     };
     Elu { alpha } = "elu", |x: T| if x > T::ZERO { x } else { alpha * Real::exp_m1(x) }, |v| {
         // 1 where positive, alpha exp(x) elsewhere; the exponential sees no large argument

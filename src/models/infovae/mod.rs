@@ -155,6 +155,12 @@ impl InfoVae {
         Ok(InfoVae { config, encoder, decoder, raw_sigma })
     }
 
+    /// The same model with networks of your own: from images as rows [rows, pixels] to [rows, 2 k], means before raw scales, and from
+    /// codes [rows, k] to the numbers of the decoder's distribution, as rows.
+    pub fn with_networks(self, encoder: Box<dyn Module>, decoder: Box<dyn Module>) -> InfoVae {
+        InfoVae { encoder, decoder, ..self }
+    }
+
     /// The architecture.
     pub fn config(&self) -> &InfoVaeConfig {
         &self.config
