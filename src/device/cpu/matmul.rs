@@ -3,7 +3,8 @@
 //! The output is cut into cells whose borders depend on the three sizes alone, and each cell is computed by one thread, so the
 //! bits of a result do not depend on the number of threads. Columns are cut first: `gemm` packs the right operand once per cell,
 //! and a cell that owns all rows packs nothing twice. A right operand that is a transposed view (`x Wᵀ`, the product of a linear
-//! layer) is transposed here, panel by panel, which is faster than `gemm`'s strided packing.
+//! layer) is not left to `gemm`'s strided packing. For few rows `W xᵀ` is computed, and the small operands `x` and the result are
+//! transposed; for many rows `W` is, panel by panel.
 //!
 //! On another processor `gemm` may use other vector instructions, and the last bits may differ.
 
@@ -132,6 +133,15 @@ fn grid<T: Real>(out: &mut [T], out_stride: usize, batch: Batch, a: MatRef<T>, b
         let a = a.shifted(matrix * batch.a).cut(row..row + m, 0..depth);
         let b = b.shifted(matrix * batch.b).cut(0..depth, col..col + n);
         let offset = matrix * batch.out + row * out_stride + col;
+        if !accumulate && worth_turning(a, b) {
+            return turned(a, b, |row, line| {
+                assert!(row < m && line.len() == n, "matmul: a line lies inside its cell");
+                // SAFETY: the line's n elements start at `offset + row * out_stride`, inside the cell, which this thread alone writes
+                // to; the cells are disjoint and inside `out`, as for the parts below.
+                let to = unsafe { std::slice::from_raw_parts_mut(start.load(Ordering::Relaxed).add(offset + row * out_stride), n) };
+                to.copy_from_slice(line);
+            });
+        }
         // The parts of a cell come from this thread alone, one after the other.
         in_parts(a, b, |rows, cols, a, b, first| {
             assert!(rows + a.rows <= m && cols + b.cols <= n && a.cols == b.rows, "matmul: a part lies inside its cell");
@@ -173,6 +183,29 @@ fn grid<T: Real>(out: &mut [T], out_stride: usize, batch: Batch, a: MatRef<T>, b
     } else {
         (0..cells).into_par_iter().with_min_len(per_task).for_each(cell);
     }
+}
+
+/// Lanes of the widest vectors, along which a turned product has its rows.
+const LANES: usize = 16;
+
+/// Whether to compute `(bᵀ aᵀ)ᵀ`: when the columns of `b` and the rows of `a` lie along memory, the rows fill vectors, and transposing
+/// `a` and the result is little work beside transposing `b`.
+fn worth_turning<T: Real>(a: MatRef<T>, b: MatRef<T>) -> bool {
+    let (m, n, depth) = (a.rows, b.cols, a.cols);
+    let fits = m.min(n).min(depth) >= LANES && m.next_multiple_of(LANES) - m <= m / LANES;
+    b.row_stride == 1 && b.col_stride > 1 && a.col_stride == 1 && fits && 2 * m * (n + depth) <= 3 * n * depth
+}
+
+/// Calls `write(row, line)` for the lines of `a b`, computed as `(bᵀ aᵀ)ᵀ`.
+fn turned<T: Real>(a: MatRef<T>, b: MatRef<T>, write: impl Fn(usize, &[T])) {
+    let (m, n, depth) = (a.rows, b.cols, a.cols);
+    scratch::with(m * (n + depth.max(n)), |buffer: &mut [T]| {
+        let (result, copy) = buffer.split_at_mut(m * n);
+        transpose(copy, m, a.data, a.row_stride, m, depth);
+        matmul_serial(result, m, b.t(), MatRef::new(copy, depth, m), false);
+        transpose(copy, n, result, m, n, m);
+        copy.chunks_exact(n).take(m).enumerate().for_each(|(row, line)| write(row, line));
+    });
 }
 
 /// Depth of a part: a panel of 64 columns then takes 128 KiB of the L2 cache in f32.
@@ -236,7 +269,7 @@ mod tests {
         }
     }
 
-    const SIZES: [(usize, usize, usize); 14] = [
+    const SIZES: [(usize, usize, usize); 15] = [
         (1, 1, 1),
         (1, 300, 70),
         (70, 300, 1),
@@ -244,6 +277,7 @@ mod tests {
         (3, 2, 5),
         (17, 31, 29),
         (100, 129, 67),
+        (64, 300, 130), // few rows
         (130, 1100, 150),
         (200, 530, 137),
         (1, 5000, 3),

@@ -6,18 +6,19 @@ use rayon::prelude::*;
 /// Elements of a chunk of an elementwise loop: large enough to hide the cost of a task, small enough for the L1 cache.
 pub const CHUNK: usize = 16 * 1024;
 
+/// Fewer chunks than this are left to the calling thread: to wake another one takes about as long as they do.
+const WORTH_WAKING: usize = 4;
+
 /// Runs `f` compiled for the widest vector instructions of this machine. Mark closures and callees `#[inline(always)]`.
 #[inline(always)]
 pub fn simd<R>(f: impl FnOnce() -> R) -> R {
     Arch::new().dispatch(f)
 }
 
-/// Calls `f(chunk index, chunk)` for consecutive chunks of `out`; in parallel when there is more than one.
+/// Calls `f(chunk index, chunk)` for consecutive chunks of `out`; in parallel when there are more than a few.
 pub fn chunks_mut<T: Send>(out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
-    if out.len() <= chunk {
-        if !out.is_empty() {
-            f(0, out);
-        }
+    if out.len().div_ceil(chunk) < WORTH_WAKING {
+        out.chunks_mut(chunk).enumerate().for_each(|(i, c)| f(i, c));
     } else {
         out.par_chunks_mut(chunk).enumerate().for_each(|(i, c)| f(i, c));
     }
