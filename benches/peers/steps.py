@@ -37,12 +37,11 @@ def to_jax_layout(layer, arrays):
         return arrays
     w = arrays[0]
     if kind == "linear":
-        rows = w.T
+        w = w.T
         if where and where[0] == "of map":
-            rows = rows.reshape(*where[1], b).transpose(1, 2, 0, 3).reshape(-1, b)
+            w = w.reshape(*where[1], b).transpose(1, 2, 0, 3).reshape(-1, b)
         if where and where[0] == "to map":
-            rows = rows.reshape(-1, *where[1]).transpose(0, 2, 3, 1).reshape(-1, b)
-        w = rows
+            w = w.reshape(-1, *where[1]).transpose(0, 2, 3, 1).reshape(-1, b)
     elif kind == "conv":
         w = w.transpose(2, 3, 1, 0)
     else:
@@ -63,13 +62,11 @@ class Torch:
         import torch.nn.functional as F
 
         self.t, self.F, self.tuned, self.fixed = torch, F, tuned, fixed
-        self.relu, self.tanh, self.softplus, self.exp, self.cat = F.relu, torch.tanh, F.softplus, torch.exp, torch.cat
+        self.relu, self.tanh, self.softplus, self.exp, self.cat, self.images = F.relu, torch.tanh, F.softplus, torch.exp, torch.cat, self.array
 
     def array(self, a):
         t = self.t.from_numpy(a.copy())
         return t.contiguous(memory_format=self.t.channels_last) if self.tuned and t.dim() == 4 else t
-
-    images = array
 
     def params(self, layers, arrays):
         return [[self.array(a).requires_grad_() for a in layer] for layer in arrays]
