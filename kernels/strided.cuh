@@ -70,6 +70,7 @@ __device__ __forceinline__ void map1(const T* x, T* y, const Strided<1>& in, uin
     return;
   }
   uint64_t i = uint64_t(blockIdx.x) * blockDim.x * COUNT + threadIdx.x;
+#pragma unroll 1
   for (int turn = 0; turn < COUNT && i < n; ++turn, i += blockDim.x) {
     uint64_t at[1];
     in.offsets(i, at);
@@ -95,6 +96,7 @@ __device__ __forceinline__ void map2(const T* a, const T* b, T* y, const Strided
     return;
   }
   uint64_t i = uint64_t(blockIdx.x) * blockDim.x * COUNT + threadIdx.x;
+#pragma unroll 1
   for (int turn = 0; turn < COUNT && i < n; ++turn, i += blockDim.x) {
     uint64_t at[2];
     in.offsets(i, at);

@@ -3,7 +3,7 @@
 
 mod cuda_support;
 
-use cuda_support::{check, gpu, normal};
+use cuda_support::{check, distance, gpu, normal};
 use strait::ops::{Estimator, MmdKernel, Noise};
 use strait::{DType, Device, Error, Result, Rng, Tensor};
 
@@ -341,6 +341,77 @@ fn discrepancies_keep_their_digits() -> Result<()> {
     let x = Tensor::from_slice(&[0.0, f64::NAN, 1.0], [3, 1], &gpu)?;
     assert!(x.ksd(1.0)?.item()?.is_nan() && x.pulling_away()?.item()?.is_nan());
     assert!(x.mmd2(&one.narrow(1, 0, 1)?, &MmdKernel::Imq(vec![1.0]), Estimator::Biased)?.item()?.is_nan());
+    Ok(())
+}
+
+/// Rows that do not begin at sixteen bytes.
+#[test]
+fn rows_of_views() {
+    let Some(gpu) = gpu() else { return };
+    let draw = Rng::new(3).draw();
+    let f = |x: &[Tensor]| {
+        let x = x[0].narrow(0, 1, 40)?.reshape([5, 8])?;
+        let b = x.bottleneck(5.0, 2, Noise::Draw(draw))?;
+        let labels = index([7, 0, 3, 3, 1].into_iter(), &[5]).to_device(&x.device())?;
+        let losses = [x.softmax_cross_entropy(&labels, 0.1)?, x.gaussian_kl(&x.softplus()?)?, x.logsumexp(1, false)?];
+        let norms = [x.layer_norm(None, None, 1e-2)?, x.softmax(1)?, x.argmax(1, false)?];
+        Ok([b.z, b.kl, x.ksd(2.0)?, x.pulling_away()?].into_iter().chain(losses).chain(norms).collect())
+    };
+    check("views", &gpu, &[normal(7, &[41])], &f, [1e-11, 1e-5]);
+}
+
+#[test]
+fn sixteen_bit_floats_are_computed_in_f32() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    for (dtype, tolerance) in [(DType::BF16, 8e-3), (DType::F16, 1e-3)] {
+        let draw = Rng::new(3).draw();
+        let run = |device: &Device| -> Result<Vec<Tensor>> {
+            let x = normal(7, &[9, 6]).to_dtype(dtype)?.to_device(device)?.requires_grad();
+            let b = x.bottleneck(5.0, 1, Noise::Draw(draw))?;
+            let apart = x.mmd2(&x.detach().tanh()?, &MmdKernel::Imq(vec![3.0]), Estimator::Unbiased)?.affine(9.0, 0.0)?;
+            let total = b.kl.sum_all()?.add(&apart)?.add(&x.softmax(1)?.max(1, false)?.sum_all()?)?;
+            let slope = strait::grad(&total, &[&x])?.swap_remove(0);
+            Ok(vec![b.z, b.kl, apart, slope, x.sum(&[0], false)?])
+        };
+        for (found, expected) in run(&gpu)?.iter().zip(run(&Device::cpu())?) {
+            assert_eq!(found.dtype(), dtype);
+            assert!(distance(found, &expected) < tolerance, "{dtype} {:?}: {}", found.dims(), distance(found, &expected));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn captured_losses_draw_on_and_equal_eager_ones() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let stats = normal(1, &[6, 6]).to_dtype(DType::F32)?.to_device(&gpu)?.requires_grad();
+    let labels = Tensor::from_slice(&[0i64, 2, 1, 1, 0, 2], [6], &gpu)?;
+    let step = |rng: &mut Rng| -> Result<[Tensor; 3]> {
+        let b = stats.bottleneck(1.0, 1, Noise::Draw(rng.draw()))?;
+        let z = b.z.reshape([6, 3])?;
+        let prior = rng.normal([7, 3], DType::F32, &gpu)?;
+        let distance = z.mmd2(&prior, &MmdKernel::Rbf(vec![1.0, 2.0]), Estimator::Unbiased)?;
+        let entropy = z.layer_norm(None, None, 1e-5)?.softmax_cross_entropy(&labels, 0.1)?.mean_all()?;
+        let rest = b.kl.mean_all()?.add(&z.ksd(1.0)?)?.add(&z.pulling_away()?)?;
+        let loss = distance.add(&entropy)?.add(&rest)?;
+        let slope = strait::grad(&loss, &[&stats])?.swap_remove(0);
+        Ok([z.detach(), loss.detach(), slope])
+    };
+    let bits = |all: &[Tensor; 3]| all.iter().flat_map(|t| t.to_f64_vec().unwrap()).map(f64::to_bits).collect::<Vec<_>>();
+    let mut rng = Rng::new(5);
+    let eager = (0..4).map(|_| Ok(bits(&step(&mut rng)?))).collect::<Result<Vec<_>>>()?;
+    assert!(eager[0] != eager[1]);
+    let mut rng = Rng::new(5);
+    assert_eq!(bits(&step(&mut rng)?), eager[0]);
+    let mut kept = None;
+    let mut captured = gpu.capture(&mut rng, 1, |rng| {
+        kept = Some(step(rng)?);
+        Ok(())
+    })?;
+    for (times, last) in [(1, 1), (2, 3)] {
+        captured.replay(&mut rng, times)?;
+        assert_eq!(bits(kept.as_ref().expect("captured above")), eager[last]);
+    }
     Ok(())
 }
 

@@ -123,7 +123,7 @@ fn checkpoints_move_between_devices() {
     };
     let cpu = Device::cpu();
     let expected = losses([&cpu, &cpu]);
-    for devices in [[&cpu, &gpu], [&gpu, &cpu], [&gpu, &gpu]] {
+    for devices in [[&cpu, &*gpu], [&*gpu, &cpu], [&*gpu, &*gpu]] {
         losses(devices).iter().zip(&expected).for_each(|(found, expected)| close(*found, *expected, 2e-4, "loss"));
     }
 }

@@ -3,12 +3,30 @@
 // Each test uses a part.
 #![allow(dead_code)]
 
+use std::ops::Deref;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use strait::{DType, Device, Gradient, Result, Rng, Shape, Tensor};
 
+/// The first GPU, for one test at a time: captures need the memory that the run before them left behind.
+pub struct Gpu {
+    device: Device,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Deref for Gpu {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        &self.device
+    }
+}
+
 /// The first GPU. Where there is none the tests have nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
-pub fn gpu() -> Option<Device> {
+pub fn gpu() -> Option<Gpu> {
+    static ALONE: Mutex<()> = Mutex::new(());
     match Device::cuda(0) {
-        Ok(device) => Some(device),
+        Ok(device) => Some(Gpu { device, _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner) }),
         Err(error) if std::env::var_os("STRAIT_REQUIRE_GPU").is_some_and(|v| v == "1") => panic!("{error}"),
         Err(error) => {
             eprintln!("not tested: {error}");

@@ -5,7 +5,7 @@ use crate::emulator_support::{Arg, Driver, Held, Launch, Reported, device};
 const THREAD_LOCAL: usize = 1;
 const RELAXED: usize = 2;
 
-/// A driver with a stream, the function `fill_f32`, and a buffer of 64 zeros.
+/// A driver with a stream, the function `fill_u64`, and a buffer of 64 zeros.
 struct Setup {
     driver: Held,
     stream: usize,
@@ -18,16 +18,21 @@ fn setup() -> Setup {
 }
 
 fn setup_on(driver: Held) -> Setup {
-    let ptx = strait::device::cuda::ptx::MODULES.iter().find(|module| module.name == "fill").unwrap().ptx;
-    let fill = driver.function(driver.load_ptx(ptx).unwrap(), "fill_f32").unwrap();
+    let ptx = strait::device::cuda::ptx::MODULES.iter().find(|module| module.name == "copy").unwrap().ptx;
+    let fill = driver.function(driver.load_ptx(ptx).unwrap(), "fill_u64").unwrap();
     let stream = driver.made("cuStreamCreate", &[1]).unwrap();
     let y = driver.upload(&[0.0; 64]);
     Setup { driver, stream, fill, y }
 }
 
+/// Two floats in one word.
+fn two(value: f32) -> u64 {
+    u64::from(value.to_bits()) << 32 | u64::from(value.to_bits())
+}
+
 impl Setup {
     fn fill(&self, value: f32) -> Result<(), Reported> {
-        let arguments = [Arg::Address(self.y), Arg::F32(value), Arg::Words(&[64])];
+        let arguments = [Arg::Address(self.y), Arg::Words(&[two(value)]), Arg::Words(&[32])];
         self.driver.launch(self.fill, [1, 1], [64, 1], 0, self.stream, &arguments)
     }
 
@@ -247,7 +252,8 @@ fn devices_and_versions_can_be_missing() {
 #[test]
 fn launches_outside_the_limits_are_refused() {
     let s = setup();
-    let arguments = || [Arg::Address(s.y), Arg::F32(1.0), Arg::Words(&[64])];
+    let value = [two(1.0)];
+    let arguments = || [Arg::Address(s.y), Arg::Words(&value), Arg::Words(&[32])];
     let code = |grid, block, shared| s.driver.launch(s.fill, grid, block, shared, s.stream, &arguments()).map_err(|e| e.code);
     assert_eq!(code([0, 1], [32, 1], 0), Err(1), "an empty grid");
     assert_eq!(code([1, 65536], [32, 1], 0), Err(1));
@@ -341,5 +347,5 @@ fn kernels_that_ran_are_traced() {
         .env("STRAIT_EMU_TRACE", file.path())
         .status();
     assert!(status.unwrap().success());
-    assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "fill_f32\nprobe_copies\n");
+    assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "fill_u64\nprobe_copies\n");
 }
