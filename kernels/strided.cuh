@@ -52,26 +52,22 @@ struct __align__(16) Pack {
   T v[COUNT];
 };
 
-// y[i] = f(x[i]), `Pack<T>::COUNT` elements per thread: neighbours where they are 16 aligned bytes, else a block apart, so that the lanes
-// of a warp have neighbours.
+// y[i] = f(x[i]), `Pack<T>::COUNT` elements per thread: neighbours where a whole block has aligned ones, else a block apart, so that the
+// lanes of a warp have neighbours.
 template <class T, class F>
 __device__ __forceinline__ void map1(const T* x, T* y, const Strided<1>& in, uint64_t n, F f) {
   constexpr int COUNT = Pack<T>::COUNT;
-  if ((in.contiguous & 1) && aligned16(x) && aligned16(y)) {
-    const uint64_t first = global_index() * COUNT;
-    if (first + COUNT <= n) {
-      Pack<T> p = *reinterpret_cast<const Pack<T>*>(x + first);
+  const uint64_t begin = uint64_t(blockIdx.x) * blockDim.x * COUNT;
+  if ((in.contiguous & 1) && begin + blockDim.x * COUNT <= n && aligned16(x) && aligned16(y)) {
+    const uint64_t first = begin + threadIdx.x * COUNT;
+    Pack<T> p = *reinterpret_cast<const Pack<T>*>(x + first);
 #pragma unroll
-      for (int i = 0; i < COUNT; ++i) p.v[i] = f(p.v[i]);
-      *reinterpret_cast<Pack<T>*>(y + first) = p;
-      return;
-    }
-    for (uint64_t i = first; i < n; ++i) y[i] = f(x[i]);
+    for (int i = 0; i < COUNT; ++i) p.v[i] = f(p.v[i]);
+    *reinterpret_cast<Pack<T>*>(y + first) = p;
     return;
   }
-  uint64_t i = uint64_t(blockIdx.x) * blockDim.x * COUNT + threadIdx.x;
 #pragma unroll 1
-  for (int turn = 0; turn < COUNT && i < n; ++turn, i += blockDim.x) {
+  for (uint64_t i = begin + threadIdx.x; i < n && i < begin + blockDim.x * COUNT; i += blockDim.x) {
     uint64_t at[1];
     in.offsets(i, at);
     y[i] = f(x[at[0]]);
@@ -82,22 +78,18 @@ __device__ __forceinline__ void map1(const T* x, T* y, const Strided<1>& in, uin
 template <class T, class F>
 __device__ __forceinline__ void map2(const T* a, const T* b, T* y, const Strided<2>& in, uint64_t n, F f) {
   constexpr int COUNT = Pack<T>::COUNT;
-  if (in.contiguous == 3 && aligned16(a) && aligned16(b) && aligned16(y)) {
-    const uint64_t first = global_index() * COUNT;
-    if (first + COUNT <= n) {
-      Pack<T> p = *reinterpret_cast<const Pack<T>*>(a + first);
-      const Pack<T> q = *reinterpret_cast<const Pack<T>*>(b + first);
+  const uint64_t begin = uint64_t(blockIdx.x) * blockDim.x * COUNT;
+  if (in.contiguous == 3 && begin + blockDim.x * COUNT <= n && aligned16(a) && aligned16(b) && aligned16(y)) {
+    const uint64_t first = begin + threadIdx.x * COUNT;
+    Pack<T> p = *reinterpret_cast<const Pack<T>*>(a + first);
+    const Pack<T> q = *reinterpret_cast<const Pack<T>*>(b + first);
 #pragma unroll
-      for (int i = 0; i < COUNT; ++i) p.v[i] = f(p.v[i], q.v[i]);
-      *reinterpret_cast<Pack<T>*>(y + first) = p;
-      return;
-    }
-    for (uint64_t i = first; i < n; ++i) y[i] = f(a[i], b[i]);
+    for (int i = 0; i < COUNT; ++i) p.v[i] = f(p.v[i], q.v[i]);
+    *reinterpret_cast<Pack<T>*>(y + first) = p;
     return;
   }
-  uint64_t i = uint64_t(blockIdx.x) * blockDim.x * COUNT + threadIdx.x;
 #pragma unroll 1
-  for (int turn = 0; turn < COUNT && i < n; ++turn, i += blockDim.x) {
+  for (uint64_t i = begin + threadIdx.x; i < n && i < begin + blockDim.x * COUNT; i += blockDim.x) {
     uint64_t at[2];
     in.offsets(i, at);
     y[i] = f(a[at[0]], b[at[1]]);

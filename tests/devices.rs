@@ -60,7 +60,7 @@ fn every_op_agrees_with_the_cpu_to_second_order() {
                 }
             };
             for (k, (e, f)) in expected.iter().zip(&found).enumerate() {
-                assert_eq!((e.shape(), e.dtype(), f.device()), (f.shape(), f.dtype(), gpu), "{}", spec.name);
+                assert_eq!((e.shape(), e.dtype(), f.device()), (f.shape(), f.dtype(), *gpu), "{}", spec.name);
                 let (e, f) = (e.to_f64_vec().unwrap(), f.to_f64_vec().unwrap());
                 let scale = e.iter().fold(1.0f64, |m, v| m.max(v.abs()));
                 let worst =
