@@ -48,8 +48,8 @@ pub struct Driver {
     pub flavour: &'static str,
 }
 
-/// One user at a time: faults are shared by all.
-pub struct Held(MutexGuard<'static, Driver>);
+/// One user at a time: faults are shared by all, and every flavour has its own handler of signals.
+pub struct Held(MutexGuard<'static, Driver>, #[allow(dead_code)] MutexGuard<'static, ()>);
 
 impl std::ops::Deref for Held {
     type Target = Driver;
@@ -62,7 +62,9 @@ impl std::ops::Deref for Held {
 pub fn device(flavour: &str) -> Held {
     static DRIVERS: LazyLock<BTreeMap<&str, Mutex<Driver>>> =
         LazyLock::new(|| emulator::FLAVOURS.map(|flavour| (flavour, Mutex::new(Driver::load(flavour)))).into());
-    let held = Held(DRIVERS[flavour].lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let held = Held(DRIVERS[flavour].lock().unwrap_or_else(|poisoned| poisoned.into_inner()), alone);
     assert_eq!(held.call("cuInit", &[0]), 0);
     held.reset();
     held
