@@ -3,10 +3,12 @@
 
 mod cuda_support;
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cuda_support::gpu;
+use strait::data::{Pixels, Range, Resident, Split};
 use strait::device::cuda::{Grid, launch};
 use strait::models::{GanLoss, input_gradient};
 use strait::nn::init::Init;
@@ -223,6 +225,31 @@ fn weights_that_would_move_in_a_capture_are_an_error() {
     let error = gpu.capture(&mut rng, 1, step).unwrap_err();
     assert!(error.to_string().contains("something else holds"), "{error}");
     assert_eq!(gan.optimizers[0].steps(), 3);
+}
+
+#[test]
+fn resident_examples_are_those_of_the_host() {
+    let Some(gpu) = gpu() else { return };
+    let Device::Cuda(cuda) = *gpu else { unreachable!() };
+    let bytes: Vec<u8> = (0..40).map(|i| (i * 37 % 17) as u8).collect();
+    let floats = bytes.iter().map(|&v| f32::from(v) / 16.0).collect();
+    for images in [Pixels::U8(bytes.clone()), Pixels::F32(floats)] {
+        let split = Split::new(Path::new("made up"), images, (0..8).map(|i| i % 3).collect(), 5, 3, 16).unwrap();
+        for range in [Range::Unit, Range::Symmetric] {
+            let resident = Resident::new(&split, range, cuda).unwrap();
+            let order = [3, 1, 7, 0, 2, 6, 5, 4];
+            resident.set_order(&order).unwrap();
+            resident.set_position(2).unwrap();
+            // the position goes on by itself
+            for (rows, indices) in [(3, &order[2..5]), (2, &order[5..7])] {
+                let (x, labels) = resident.next(rows).unwrap();
+                let (mut images, mut expected) = (Vec::new(), Vec::new());
+                split.batch(indices, range, &mut images, &mut expected).unwrap();
+                assert_eq!((x.to_vec::<f32>().unwrap(), labels.to_vec::<i64>().unwrap()), (images, expected));
+            }
+            assert!(resident.set_order(&[0; 7]).is_err() && resident.set_order(&[8; 8]).is_err());
+        }
+    }
 }
 
 #[test]

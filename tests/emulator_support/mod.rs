@@ -37,7 +37,6 @@ pub struct Reported {
 pub enum Arg<'a> {
     Address(u64),
     I32(i32),
-    F32(f32),
     U8(u8),
     F64(f64),
     Words(&'a [u64]),
@@ -173,7 +172,6 @@ impl Driver {
             .map(|argument| match argument {
                 Arg::Address(v) => (&raw const *v).cast(),
                 Arg::I32(v) => (&raw const *v).cast(),
-                Arg::F32(v) => (&raw const *v).cast(),
                 Arg::U8(v) => (&raw const *v).cast(),
                 Arg::F64(v) => (&raw const *v).cast(),
                 Arg::Words(v) => v.as_ptr().cast(),
