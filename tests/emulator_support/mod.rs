@@ -43,7 +43,7 @@ pub enum Arg<'a> {
 }
 
 pub struct Driver {
-    library: Library,
+    opened: Library,
     pub flavour: &'static str,
 }
 
@@ -73,7 +73,7 @@ impl Driver {
     fn load(flavour: &'static str) -> Driver {
         // SAFETY: its initialisers only fill a list of kernels.
         let library = unsafe { Library::open(Some(emulator::path(flavour)), RTLD_NOW | RTLD_LOCAL) };
-        Driver { library: library.unwrap(), flavour }
+        Driver { opened: library.unwrap(), flavour }
     }
 
     /// A function of the driver. Integers and pointers all travel in registers of one size.
@@ -82,7 +82,7 @@ impl Driver {
         type Function = unsafe extern "C" fn(usize, usize, usize, usize, usize, usize) -> i32;
         // SAFETY: the callers pass what the function takes; what it does not take it does not look at.
         unsafe {
-            let function = self.library.get::<Function>(name.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let function = self.opened.get::<Function>(name.as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
             function(get(0), get(1), get(2), get(3), get(4), get(5))
         }
     }
