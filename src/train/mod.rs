@@ -39,6 +39,7 @@ mod replay;
 mod run;
 mod samples;
 pub mod settings;
+mod shown;
 mod trainer;
 mod vdb;
 mod vib;
@@ -58,5 +59,7 @@ pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values};
 pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
 pub use vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibSettings, VibTrainer};
 
+#[cfg(test)]
+mod stopping;
 #[cfg(test)]
 mod tests;

@@ -6,9 +6,9 @@ use crate::nn::Mode;
 use crate::report::Drawing;
 use crate::report::svg::Axis;
 use crate::tensor::Tensor;
-use crate::train::Figure;
 use crate::train::examples::name_and_note as of_samples;
 use crate::train::landscape::landscape;
+use crate::train::{Figure, shown};
 
 /// Seed of the samples that are judged.
 pub(super) const SEED: u64 = 0x7e57;
@@ -29,23 +29,15 @@ fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
 /// The results as a person reads them.
 pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
     let judged = values.iter().any(|(name, _)| name == "test_energy");
-    let shown = |name: &str| !(name.ends_with("_norm") || name.ends_with("_loss") || judged && name.starts_with("energy_"));
-    let figure = |(name, value): &(String, f64)| {
-        let figure = Figure::of_metric(name, *value);
-        match name_and_note(name) {
-            Some((title, note)) => Figure { name: title.into(), note: note.into(), ..figure },
-            None => figure,
-        }
-    };
-    values.iter().filter(|(name, _)| shown(name)).map(figure).collect()
+    let kept = |name: &str| !(name.ends_with("_norm") || name.ends_with("_loss") || judged && name.starts_with("energy_"));
+    shown::figures(values, kept, name_and_note)
 }
 
 /// One line about an evaluation.
 pub(super) fn headline(values: &[(String, f64)]) -> String {
     let names =
         ["test_energy", "generated_energy", "pushed_up", "pulling_away", "frechet", "precision", "recall", "modes", "classes_found"];
-    let shown: Vec<(String, f64)> = values.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
-    figures(&shown).iter().map(Figure::in_line).collect::<Vec<_>>().join("  ")
+    shown::line(values, &names, figures)
 }
 
 /// Curves of training, then what the networks do.
@@ -60,17 +52,7 @@ pub(super) fn draw(trainer: &EbganTrainer, drawing: &mut Drawing) -> Result<()> 
     drawing.curve("pulling_away.svg", "Pulling-away term", Axis::linear("").from_zero(), &[("", "pulling_away")], caption);
     let norms = [("discriminator's weights", "discriminator_gradient_norm"), ("generator's weights", "generator_gradient_norm")];
     drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
-    let of_samples = [
-        ("frechet", "Frechet distance", "Of features of a classifier trained on the same data.", Axis::log("")),
-        ("modes", "Modes found", "", Axis::linear("").from_zero()),
-        ("reverse_kl_nats", "Reverse KL of modes", "KL(samples' modes || uniform).", Axis::linear("nats").from_zero()),
-        ("class_reverse_kl_nats", "Reverse KL of classes", "KL(samples' classes || uniform).", Axis::linear("nats").from_zero()),
-    ];
-    for (name, title, caption, axis) in of_samples {
-        drawing.curve(&format!("{name}.svg"), title, axis, &[("", name)], caption);
-    }
-    let near = [("precision", "precision"), ("recall", "recall")];
-    drawing.curve("precision.svg", "Precision and recall", Axis::linear("").from_zero(), &near, "By balls out to the third neighbour.");
+    shown::curves_of_samples(drawing);
 
     drawing.page.heading("What was learned");
     let examples = &trainer.examples;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::error::Error;
-use crate::train::{Checkpoint, Run, family};
+use crate::train::stopping::{bits, stopping_changes_nothing};
+use crate::train::{Run, family};
 
 const SMALL: &str = "steps = 6\nbatch = 16\nevaluate_every = 2\nshown = 8\njudged = 0\n\
                      [discriminator]\nencoder = { kind = \"mlp\", hidden = [16] }\ncodes = { kind = \"vector\", size = 8 }\n\
@@ -11,15 +12,10 @@ fn run(changes: &[&str]) -> Run {
     Run::new("ebgan", &family("ebgan").unwrap().resolve("small", SMALL, &changes).unwrap(), &Device::cpu()).unwrap()
 }
 
-fn state(run: &mut Run) -> Vec<(String, Vec<f64>)> {
-    let Checkpoint { tensors, .. } = run.checkpoint().unwrap();
-    tensors.iter().map(|(name, tensor)| (name.clone(), tensor.to_f64_vec().unwrap())).collect()
-}
-
 const POINTS: &[&str] = &["data=25gaussians", "judged=40", "margin.value=1"];
 
 #[test]
-fn runs_go_on_with_the_same_bits() {
+fn stopping_changes_nothing_of_a_run() {
     let convolutions = [
         "discriminator.encoder={ kind = \"dcgan\", width = 4 }",
         "discriminator.codes={ kind = \"features\" }",
@@ -28,16 +24,7 @@ fn runs_go_on_with_the_same_bits() {
         "margin={ kind = \"decaying\", initial = 5.0, steps = 3 }",
     ];
     for changes in [&[][..], POINTS, &convolutions, &["pulling_away=0", "energy=mean", "margin.value=1"]] {
-        let mut whole = run(changes);
-        (0..2).for_each(|_| drop(whole.step().unwrap()));
-        let checkpoint = whole.checkpoint().unwrap();
-        let mut rest = run(changes);
-        rest.restore(&checkpoint).unwrap();
-        assert_eq!(whole.evaluate().unwrap(), rest.evaluate().unwrap(), "{changes:?}");
-        for _ in 0..2 {
-            assert_eq!(whole.step().unwrap(), rest.step().unwrap(), "{changes:?}");
-        }
-        assert_eq!(state(&mut whole), state(&mut rest), "{changes:?}");
+        stopping_changes_nothing(|| run(changes), 4, [2], |_, _| {});
     }
 }
 
@@ -51,10 +38,10 @@ fn a_nan_names_its_step() {
 #[test]
 fn the_term_that_pulls_away_moves_the_generator_alone() {
     // the first update of the discriminator is before any of the generator
-    let weights = |weight: &str, part: &str| -> Vec<Vec<f64>> {
+    let weights = |weight: &str, part: &str| -> Vec<Vec<u64>> {
         let mut run = run(&[&format!("pulling_away={weight}")]);
         run.step().unwrap();
-        state(&mut run).into_iter().filter(|(name, _)| name.starts_with(part)).map(|(_, values)| values).collect()
+        bits(&mut run).into_iter().filter(|(name, _)| name.starts_with(part)).map(|(_, values)| values).collect()
     };
     assert_eq!(weights("0", "discriminator."), weights("5", "discriminator."));
     assert_ne!(weights("0", "generator."), weights("5", "generator."));

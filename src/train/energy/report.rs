@@ -8,7 +8,7 @@ use crate::report::svg::Axis;
 use crate::tensor::Tensor;
 use crate::train::examples::name_and_note as of_samples;
 use crate::train::landscape::landscape;
-use crate::train::{Figure, Trainer};
+use crate::train::{Figure, Trainer, shown};
 
 /// Seed of the samples that are judged.
 pub(super) const SEED: u64 = 0x7e57;
@@ -35,23 +35,14 @@ fn name_and_note(name: &str) -> Option<(String, &'static str)> {
 
 /// The results as a person reads them.
 pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
-    let shown = values.iter().filter(|(name, _)| !name.ends_with("_norm") && !name.ends_with("_loss"));
-    let figure = |(name, value): &(String, f64)| {
-        let figure = Figure::of_metric(name, *value);
-        match name_and_note(name) {
-            Some((title, note)) => Figure { name: title, note: note.into(), ..figure },
-            None => figure,
-        }
-    };
-    shown.map(figure).collect()
+    shown::figures(values, |name| !name.ends_with("_norm") && !name.ends_with("_loss"), name_and_note)
 }
 
 /// One line about an evaluation.
 pub(super) fn headline(values: &[(String, f64)]) -> String {
     let names =
         ["energy_real", "energy_fake", "penalty", "information_nats", "modes", "reverse_kl_nats", "high_quality", "frechet", "recall"];
-    let shown: Vec<(String, f64)> = values.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
-    figures(&shown).iter().map(Figure::in_line).collect::<Vec<_>>().join("  ")
+    shown::line(values, &names, figures)
 }
 
 /// Curves of training, then what was learned.
@@ -67,17 +58,7 @@ pub(super) fn draw(trainer: &EnergyTrainer, drawing: &mut Drawing) -> Result<()>
     drawing.curve("information.svg", "Information", Axis::linear("nats"), &[("", "information_nats")], caption);
     let norms = [("energy's weights", "energy_gradient_norm"), ("generator's weights", "generator_gradient_norm")];
     drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
-    let of_samples = [
-        ("modes", "Modes found", "", Axis::linear("").from_zero()),
-        ("reverse_kl_nats", "Reverse KL of modes", "KL(samples' modes || uniform).", Axis::linear("nats").from_zero()),
-        ("high_quality", "High quality", "Share of samples within three standard deviations of a mode.", Axis::linear("").from_zero()),
-        ("frechet", "Frechet distance", "Of features of a classifier trained on the same data.", Axis::log("")),
-    ];
-    for (name, title, caption, axis) in of_samples {
-        drawing.curve(&format!("{name}.svg"), title, axis, &[("", name)], caption);
-    }
-    let near = [("precision", "precision"), ("recall", "recall")];
-    drawing.curve("precision.svg", "Precision and recall", Axis::linear("").from_zero(), &near, "By balls out to the third neighbour.");
+    shown::curves_of_samples(drawing);
 
     drawing.page.heading("What was learned");
     let examples = &trainer.examples;

@@ -4,7 +4,8 @@ use super::*;
 use crate::error::Error;
 use crate::report::html::Report;
 use crate::report::metrics::Record;
-use crate::train::{Checkpoint, Run};
+use crate::train::Run;
+use crate::train::stopping::{bits, stopping_changes_nothing};
 
 /// A run small enough for tests.
 const SMALL: &str = r#"
@@ -42,33 +43,11 @@ fn run(changes: &[&str]) -> Run {
     Run::new("infovae", &crate::train::Settings::to_toml(&settings(changes)), &Device::cpu()).unwrap()
 }
 
-fn bits(run: &mut Run) -> Vec<(String, Vec<u64>)> {
-    let tensors = run.checkpoint().unwrap().tensors;
-    tensors.iter().map(|(name, t)| (name.clone(), t.to_f64_vec().unwrap().iter().map(|v| v.to_bits()).collect())).collect()
-}
-
 #[test]
 fn stopping_anywhere_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("c");
     let sampled = "binarization=sampled";
     for changes in [[DIVERGENCES[1], sampled], [DIVERGENCES[5], "data=2points"], [DIVERGENCES[0], "data=2moons"]] {
-        let mut whole = run(&changes);
-        let stats: Vec<_> = (0..6).map(|_| whole.step().unwrap()).collect();
-        for stop in [1, 4, 5] {
-            let mut first = run(&changes);
-            (0..stop).for_each(|_| drop(first.step().unwrap()));
-            // judging a run must not change it
-            first.evaluate().unwrap();
-            first.trainer().sample(3, 1).unwrap();
-            first.checkpoint().unwrap().write(&path).unwrap();
-            let mut second = run(&changes);
-            second.restore(&Checkpoint::read(&path, &Device::cpu()).unwrap()).unwrap();
-            let rest: Vec<_> = (stop..6).map(|_| second.step().unwrap()).collect();
-            assert_eq!(rest, stats[stop..], "{changes:?} stopped at {stop}");
-            assert_eq!(bits(&mut second), bits(&mut whole), "{changes:?} stopped at {stop}");
-            assert_eq!(second.evaluate().unwrap(), whole.evaluate().unwrap());
-        }
+        stopping_changes_nothing(|| run(&changes), 6, [1, 4, 5], |_, _| {});
     }
 }
 

@@ -13,7 +13,7 @@ use crate::report::svg::{Axis, LineChart, Series};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
 use crate::train::examples::{name_and_note as of_samples, of_points};
-use crate::train::{Figure, SweepRow, Values};
+use crate::train::{Figure, SweepRow, Values, shown};
 
 /// Points of either kind that a discriminator is judged on.
 const JUDGED: usize = 5000;
@@ -113,18 +113,11 @@ fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
 
 /// The results as a person reads them.
 pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
-    let figure = |(name, value): &(String, f64)| {
-        let figure = Figure::of_metric(name, *value);
-        match name_and_note(name) {
-            Some((title, note)) => Figure { name: title.into(), note: note.into(), ..figure },
-            None => figure,
-        }
-    };
     let judged = values.iter().any(|(name, _)| name == "test_accuracy");
     // a discriminator alone is judged on new examples: what it did in training would say the same twice
-    let shown =
+    let kept =
         |name: &str| !judged || name.starts_with("test") || name_and_note(name).is_some_and(|_| name != "rate_nats") || name == "beta";
-    values.iter().filter(|(name, _)| shown(name)).map(figure).collect()
+    shown::figures(values, kept, name_and_note)
 }
 
 /// A line about an evaluation.
@@ -142,8 +135,7 @@ pub(super) fn headline(values: &[(String, f64)]) -> String {
         "recall",
         "modes",
     ];
-    let shown: Vec<(String, f64)> = values.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
-    figures(&shown).iter().map(Figure::in_line).collect::<Vec<_>>().join("  ")
+    shown::line(values, &names, figures)
 }
 
 /// Curves of training, and what a discriminator in the plane thinks of it.
@@ -168,10 +160,7 @@ pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
         ("discriminator's input", "input_gradient_norm"),
     ];
     drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
-    let caption = "Of features of a classifier trained on the same data; it falls with the number of images.";
-    drawing.curve("frechet.svg", "Frechet distance", Axis::log(""), &[("", "frechet")], caption);
-    let near = [("precision", "precision"), ("recall", "recall")];
-    drawing.curve("precision.svg", "Precision and recall", Axis::linear("").from_zero(), &near, "By balls out to the third neighbour.");
+    shown::curves_of_samples(drawing);
     if let Some(set) = trainer.examples.points() {
         let side = 3 * SIDE;
         let colours = colours(&probabilities(trainer, set, side)?, side);
