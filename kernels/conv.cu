@@ -13,7 +13,3 @@ CONV(float, f32, 2, small, SmallTile)
 CONV(float, f32, 2, medium, MediumTile)
 CONV(double, f64, 1, small, SmallTile)
 CONV(double, f64, 1, medium, MediumTile)
-
-// The sums of what the blocks with parts of the sums left.
-KERNEL(conv2d_sum_f32, 256, const __grid_constant__ PartSum p) { sum_parts<float>(p); }
-KERNEL(conv2d_sum_f64, 256, const __grid_constant__ PartSum p) { sum_parts<double>(p); }

@@ -105,27 +105,6 @@ struct ImageStore {
   __device__ __forceinline__ void sum(uint32_t, T) const {}
 };
 
-// out[i] = the sum of parts[s * count + i] in their order, with a bias for each channel of `plane` elements. Twin of `PartSum` in
-// src/device/cuda/conv.rs.
-struct PartSum {
-  const void *parts, *bias;
-  void* out;
-  uint64_t count, plane;
-  uint32_t channels, splits;
-};
-
-template <class T>
-__device__ __forceinline__ void sum_parts(const PartSum& p) {
-  const uint64_t i = global_index();
-  if (i >= p.count) return;
-  const T* part = static_cast<const T*>(p.parts) + i;
-  double total = 0;
-#pragma unroll 4
-  for (uint32_t s = 0; s < p.splits; ++s) total += double(part[s * p.count]);
-  if (p.bias) total += double(static_cast<const T*>(p.bias)[divide(i, p.plane) % p.channels]);
-  static_cast<T*>(p.out)[i] = T(total);
-}
-
 // ---------------------------------------------------------------- conv2d and its transpose
 
 // Twin of `Arguments` in src/device/cuda/conv.rs.

@@ -145,9 +145,10 @@ __device__ __forceinline__ void split_sum(const SplitSum& p) {
   const uint64_t i = global_index();
   if (i >= p.n + p.sum_count) return;
   const T* part = static_cast<const T*>(p.parts) + i;
-  T total = 0;
+  double sum = 0;
 #pragma unroll 4
-  for (uint32_t s = 0; s < p.splits; ++s) total += part[s * p.plane];
+  for (uint32_t s = 0; s < p.splits; ++s) sum += double(part[s * p.plane]);
+  T total = T(sum);
   if (i >= p.n) {
     static_cast<T*>(p.sums)[i - p.n] = total;
     return;

@@ -1,8 +1,10 @@
 //! Convolutions: how they are cut into blocks, and their launches.
 
 use super::args::{Arg, Ptr};
+use super::cut::{LONGEST, Tile, cheapest};
 use super::gpu::CudaDevice;
 use super::launch::{Grid, launch};
+use super::matmul::SplitSum;
 use super::memory::CudaBuffer;
 use super::ptx::Param;
 use crate::device::cpu::conv::ConvDims;
@@ -43,7 +45,7 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
     let along = |d: usize| if transposed { dims.kernel[d].div_ceil(axis[d].period as usize) } else { dims.kernel[d] };
     let depth = channels * along(0) * along(1);
     let results = dims.batch * rows * size[0] * size[1];
-    let cut = Cut::of([rows, cols, depth], phases[0] * phases[1], results, dtype.size());
+    let cut = Cut::of([rows, cols, depth], phases[0] * phases[1], dtype.size());
     let parts = Parts::new(device, dtype, results, cut.splits, out)?;
     let args = Arguments {
         source: source.or(out),
@@ -63,10 +65,10 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
         phases: phases.map(|n| n as u32),
         transposed: transposed.into(),
     };
-    let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1] * cut.splits, Tile::THREADS);
+    let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1] * cut.splits, THREADS);
     dispatch_float!(dtype, T => match cut.tile {
         Tile::Small => launch::<{ kernel!("conv2d_small", T) }, _>(device, grid, (args,))?,
-        Tile::Medium => launch::<{ kernel!("conv2d_medium", T) }, _>(device, grid, (args,))?,
+        _ => launch::<{ kernel!("conv2d_medium", T) }, _>(device, grid, (args,))?,
     });
     parts.sum(bias, size[0] * size[1], rows)
 }
@@ -79,7 +81,7 @@ pub fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [x,
     let axis = axes(dims)?;
     let (rows, cols) = (dims.out_channels, dims.in_channels * dims.kernel[0] * dims.kernel[1]);
     let depth = dims.batch * dims.output[0] * dims.output[1];
-    let cut = Cut::of([rows, cols, depth], 1, rows * cols, dtype.size());
+    let cut = Cut::of([rows, cols, depth], 1, dtype.size());
     let parts = Parts::new(device, dtype, rows * cols, cut.splits, out)?;
     let args = GradArguments {
         images: x.or(out),
@@ -95,11 +97,11 @@ pub fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [x,
         tiles_n: cut.tiles[1] as u32,
     };
     // Besides the stages, where each column's cells lie: `Patch` in kernels/conv.cuh.
-    let shared = cut.tile.shared() + cut.tile.side() * 16;
-    let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * cut.splits, Tile::THREADS).shared(shared);
+    let shared = stages(cut.tile) + cut.tile.side() * 16;
+    let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * cut.splits, THREADS).shared(shared);
     dispatch_float!(dtype, T => match cut.tile {
         Tile::Small => launch::<{ kernel!("conv2d_weight_grad_small", T) }, _>(device, grid, (args,))?,
-        Tile::Medium => launch::<{ kernel!("conv2d_weight_grad_medium", T) }, _>(device, grid, (args,))?,
+        _ => launch::<{ kernel!("conv2d_weight_grad_medium", T) }, _>(device, grid, (args,))?,
     });
     parts.sum(Ptr::NULL, 1, 1)
 }
@@ -118,16 +120,13 @@ struct Axis {
     shift: u32,
 }
 
-/// What planes, and taps of all channels, must stay below, so that kernels may count in 32 bits.
-const LIMIT: usize = 1 << 30;
-
 fn axes(dims: &ConvDims) -> Result<[Axis; 2]> {
     let product = |numbers: &[usize]| numbers.iter().fold(1usize, |p, &n| p.saturating_mul(n));
     let (input, output, [rows, cols]) = (dims.input, dims.output, dims.kernel);
     let padded = [0, 1].map(|d| input[d].saturating_add(dims.padding[d].saturating_mul(2)));
     let counts = [padded[0], padded[1], product(&input), product(&output), product(&[dims.in_channels, rows, cols])];
     let others = [product(&[dims.out_channels, rows, cols]), dims.batch];
-    if counts.iter().chain(&others).any(|&n| n >= LIMIT) {
+    if counts.iter().chain(&others).any(|&n| n >= LONGEST) {
         let shape = Shape::from([dims.batch, dims.in_channels, input[0], input[1]]);
         return Err(Error::BadShape { op: "conv2d", shape, expected: "on a GPU, padded planes and taps of all channels below 2^30" });
     }
@@ -200,23 +199,6 @@ impl Arg for GradArguments {
     const PARAM: Param = Param::Bytes(size_of::<GradArguments>());
 }
 
-/// Twin of `PartSum` in `kernels/conv.cuh`.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-struct SumArguments {
-    parts: Ptr,
-    bias: Ptr,
-    out: Ptr,
-    count: u64,
-    plane: u64,
-    channels: u32,
-    splits: u32,
-}
-
-impl Arg for SumArguments {
-    const PARAM: Param = Param::Bytes(size_of::<SumArguments>());
-}
-
 /// Where blocks that each have a part of the sums leave them.
 struct Parts {
     device: CudaDevice,
@@ -241,39 +223,19 @@ impl Parts {
     /// Adds them up, and a bias unless it is null, for each of the channels of `plane` elements.
     fn sum(self, bias: Ptr, plane: usize, channels: usize) -> Result<()> {
         let Some(buffer) = &self.buffer else { return Ok(()) };
-        let (count, plane, channels, splits) = (self.results as u64, plane as u64, channels as u32, self.splits as u32);
-        let args = SumArguments { parts: buffer.ptr(), bias, out: self.out, count, plane, channels, splits };
-        let grid = Grid::over(self.results, 256);
-        dispatch_float!(self.dtype, T => launch::<{ kernel!("conv2d_sum", T) }, _>(self.device, grid, (args,)))
+        SplitSum::new(buffer.ptr(), self.out, self.results, self.splits).with_bias(bias, plane, channels).run(self.device, self.dtype)
     }
 }
 
-/// Results of a block: the tiles of `kernels/tile.cuh`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tile {
-    /// 32 x 32.
-    Small,
-    /// 64 x 64.
-    Medium,
-}
+/// Threads of a block.
+const THREADS: u32 = 256;
+/// Multiplications in a clock cycle of a multiprocessor, by estimate.
+const RATE: usize = 72;
 
-impl Tile {
-    const THREADS: u32 = 256;
-
-    fn side(self) -> usize {
-        match self {
-            Tile::Small => 32,
-            Tile::Medium => 64,
-        }
-    }
-
-    /// Bytes of its stages: four or three, each with 128 bytes for every row and column.
-    fn shared(self) -> usize {
-        match self {
-            Tile::Small => 4 * 128 * (32 + 32),
-            Tile::Medium => 3 * 128 * (64 + 64),
-        }
-    }
+/// Bytes of a tile's stages: four or three, each with 128 bytes for every row and column.
+fn stages(tile: Tile) -> usize {
+    let stages = if tile == Tile::Small { 4 } else { 3 };
+    stages * 128 * 2 * tile.side()
 }
 
 /// How a product is cut into blocks.
@@ -286,34 +248,11 @@ struct Cut {
     splits: usize,
 }
 
-/// Multiprocessors that a cut is made for: about those of a large GPU, always, so that results do not depend on the device.
-const MULTIPROCESSORS: usize = 128;
-/// Clock cycles of a multiprocessor for a block besides its multiplications, and for a launch.
-const BLOCK: usize = 1000;
-const LAUNCH: usize = 2500;
-/// Multiplications, and bytes from memory, in a clock cycle.
-const RATE: usize = 72;
-const BANDWIDTH: usize = 2400;
-/// The most parts that a sum is cut into, unless it is longer than a block can count.
-const MOST_SPLITS: usize = 128;
-
 impl Cut {
-    /// The cut that takes the fewest clock cycles by a simple model: the work of the busiest multiprocessor, and adding up the parts.
-    fn of([rows, cols, depth]: [usize; 3], phases: usize, results: usize, size: usize) -> Cut {
-        let unit = 128 / size;
-        let cut = |tile: Tile, wanted: usize| {
-            let tiles = [rows.div_ceil(tile.side()), cols.div_ceil(tile.side())];
-            let split_k = depth.div_ceil(wanted).next_multiple_of(unit).clamp(unit, LIMIT);
-            Cut { tile, tiles, split_k, splits: depth.div_ceil(split_k).max(1) }
-        };
-        let cycles = |cut: &Cut| {
-            let blocks = (cut.tiles[0] * cut.tiles[1] * cut.splits).saturating_mul(phases);
-            let block = cut.tile.side() * cut.tile.side() * cut.split_k / RATE + BLOCK;
-            let parts = if cut.splits > 1 { LAUNCH + (cut.splits + 1).saturating_mul(results * size) / BANDWIDTH } else { 0 };
-            blocks.div_ceil(MULTIPROCESSORS).saturating_mul(block).saturating_add(parts)
-        };
-        let splits = (0..).map(|i| 1 << i).take_while(|&n| n <= MOST_SPLITS);
-        let cuts = splits.flat_map(|n| [cut(Tile::Medium, n), cut(Tile::Small, n)]);
-        cuts.min_by_key(cycles).unwrap_or_else(|| cut(Tile::Small, 1))
+    /// The cut of `phases` products that is estimated to take the least time.
+    fn of([rows, cols, depth]: [usize; 3], phases: usize, size: usize) -> Cut {
+        let (tile, split_k) = cheapest(&[(Tile::Medium, RATE), (Tile::Small, RATE)], [rows, cols, depth], phases, size);
+        let tiles = [rows.div_ceil(tile.side()), cols.div_ceil(tile.side())];
+        Cut { tile, tiles, split_k, splits: depth.div_ceil(split_k).max(1) }
     }
 }

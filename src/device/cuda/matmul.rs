@@ -2,9 +2,10 @@
 
 mod plan;
 
-use plan::{Cores, Plan, Tile};
+use plan::{Cores, Plan};
 
 use super::args::{Arg, Ptr, Strided};
+use super::cut::Tile;
 use super::gpu::CudaDevice;
 use super::launch::{Grid, launch};
 use super::memory::CudaBuffer;
@@ -175,13 +176,11 @@ impl Product {
         let Some(parts) = parts else { return Ok(()) };
         let finish = if masked { (0, 0.0) } else { self.activation };
         let sum = SplitSum {
-            bias: self.bias,
             sums: self.row_sums,
             sum_count: sums as u64,
-            channels: self.cols.max(1) as u64,
             activation: finish.0,
             slope: finish.1,
-            ..SplitSum::new(parts.ptr(), self.out, results, splits)
+            ..SplitSum::new(parts.ptr(), self.out, results, splits).with_bias(self.bias, 1, self.cols.max(1))
         };
         sum.run(device, self.dtype)
     }
@@ -220,16 +219,16 @@ impl Arg for Arguments {
 #[repr(C)]
 pub(super) struct SplitSum {
     parts: Ptr,
-    pub(super) bias: Ptr,
+    bias: Ptr,
     out: Ptr,
     sums: Ptr,
     results: u64,
     sum_count: u64,
     plane: u64,
     /// Neighbouring results with the same bias.
-    pub(super) inner: u64,
+    inner: u64,
     /// Elements of the bias.
-    pub(super) channels: u64,
+    channels: u64,
     splits: u32,
     activation: u32,
     slope: f64,
@@ -256,6 +255,11 @@ impl SplitSum {
             activation: 0,
             slope: 0.0,
         }
+    }
+
+    /// A bias of `channels` elements, unless it is null, each for `inner` neighbouring results.
+    pub(super) fn with_bias(self, bias: Ptr, inner: usize, channels: usize) -> SplitSum {
+        SplitSum { bias, inner: inner as u64, channels: channels as u64, ..self }
     }
 
     /// Adds them up, to results of this dtype.

@@ -6,6 +6,7 @@
 mod args;
 pub mod conv;
 mod convert;
+mod cut;
 mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;

@@ -2,6 +2,7 @@
 
 use super::Arguments;
 use crate::device::cuda::args::Strided;
+use crate::device::cuda::cut::{Tile, cheapest};
 use crate::device::cuda::gpu::CudaDevice;
 use crate::device::cuda::launch::{Grid, launch};
 use crate::error::Result;
@@ -24,40 +25,19 @@ pub(super) enum Cores {
     F16,
 }
 
-/// Results of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tile {
-    /// 32 x 32; for ordinary cores.
-    Small,
-    /// 64 x 64.
-    Medium,
-    /// 128 x 128; not in f64.
-    Large,
-}
-
-impl Tile {
-    pub(super) fn side(self) -> usize {
-        match self {
-            Tile::Small => 32,
-            Tile::Medium => 64,
-            Tile::Large => 128,
-        }
-    }
-
-    /// Multiplications in a clock cycle of a multiprocessor, by estimate.
-    fn rate(self, cores: Cores) -> usize {
-        let halves = match self {
-            Tile::Small | Tile::Medium => 400,
-            Tile::Large => 800,
-        };
-        match (cores, self) {
-            (Cores::Ordinary, Tile::Small) => 64,
-            (Cores::Ordinary, Tile::Medium) => 80,
-            (Cores::Ordinary, Tile::Large) => 110,
-            (Cores::F32x3, _) => halves / 3,
-            (Cores::Tf32, _) => halves / 2,
-            (Cores::Rounded | Cores::Bf16 | Cores::F16, _) => halves,
-        }
+/// Multiplications in a clock cycle of a multiprocessor, by estimate.
+fn rate(cores: Cores, tile: Tile) -> usize {
+    let halves = match tile {
+        Tile::Small | Tile::Medium => 400,
+        Tile::Large => 800,
+    };
+    match (cores, tile) {
+        (Cores::Ordinary, Tile::Small) => 64,
+        (Cores::Ordinary, Tile::Medium) => 80,
+        (Cores::Ordinary, Tile::Large) => 110,
+        (Cores::F32x3, _) => halves / 3,
+        (Cores::Tf32, _) => halves / 2,
+        (Cores::Rounded | Cores::Bf16 | Cores::F16, _) => halves,
     }
 }
 
@@ -69,46 +49,17 @@ pub(super) struct Plan {
     pub(super) split_k: usize,
 }
 
-/// Multiprocessors that a plan is made for: about those of a large GPU, always, so that results do not depend on the device.
-const MULTIPROCESSORS: usize = 128;
-/// Clock cycles before and after the multiplications of a block.
-const BLOCK: usize = 1200;
-/// Clock cycles of one more launch, and the bytes that memory gives in one cycle.
-const LAUNCH: usize = 2500;
-const BANDWIDTH: usize = 2400;
-/// The most parts that a sum is cut into, unless it is longer than a block can count.
-const MOST_SPLITS: usize = 128;
-pub(super) const LONGEST: usize = 1 << 30;
-
 impl Plan {
-    /// The plan that takes the fewest clock cycles by a simple model: the work of the busiest multiprocessor, and adding up the parts.
-    /// Its constants are estimates.
-    pub(super) fn of([rows, cols, depth]: [usize; 3], count: usize, size: usize, cores: Cores, masked: bool) -> Plan {
-        let unit = unit(size);
+    /// The plan that is estimated to take the least time.
+    pub(super) fn of(sizes: [usize; 3], count: usize, size: usize, cores: Cores, masked: bool) -> Plan {
         let tiles: &[Tile] = match (cores, size) {
             (Cores::Ordinary, 4) if !masked => &[Tile::Small, Tile::Medium, Tile::Large],
             (Cores::Ordinary, _) => &[Tile::Small, Tile::Medium],
             _ => &[Tile::Medium, Tile::Large],
         };
-        let mut best = (usize::MAX, Plan { cores, tile: tiles[0], split_k: unit });
-        for &tile in tiles {
-            let side = tile.side();
-            let blocks = (rows.div_ceil(side) * cols.div_ceil(side).max(1)).saturating_mul(count);
-            for wanted in (0..).map(|i| if i % 2 == 0 { 1 << (i / 2) } else { 3 << (i / 2) }).take_while(|&n| n <= MOST_SPLITS) {
-                let split_k = depth.div_ceil(wanted).next_multiple_of(unit).clamp(unit, LONGEST);
-                let splits = depth.div_ceil(split_k).max(1);
-                let waves = blocks.saturating_mul(splits).div_ceil(MULTIPROCESSORS);
-                let mut cycles = (side * side * split_k / tile.rate(cores)).saturating_mul(waves).saturating_add(BLOCK);
-                if splits > 1 {
-                    let bytes = (splits + 1).saturating_mul(rows * cols).saturating_mul(count * size);
-                    cycles = cycles.saturating_add(LAUNCH + bytes / BANDWIDTH);
-                }
-                if cycles < best.0 {
-                    best = (cycles, Plan { cores, tile, split_k });
-                }
-            }
-        }
-        best.1
+        let tiles: Vec<(Tile, usize)> = tiles.iter().map(|&tile| (tile, rate(cores, tile))).collect();
+        let (tile, split_k) = cheapest(&tiles, sizes, count, size);
+        Plan { cores, tile, split_k }
     }
 
     /// Launches the kernel of a plan for tensor cores.
@@ -134,9 +85,4 @@ impl Plan {
             (Cores::F16, true) => launch::<{ kernel!("matmul_f16_large") }, _>(device, grid, args),
         }
     }
-}
-
-/// Parts of a sum have a multiple of this many elements: whole stages of shared memory in every kernel.
-pub(super) fn unit(size: usize) -> usize {
-    if size == 8 { 16 } else { 32 }
 }

@@ -1,4 +1,4 @@
-use super::plan::LONGEST;
+use super::super::cut::{LONGEST, unit};
 use super::*;
 use crate::device::Device;
 use crate::dtype::Element;
@@ -105,7 +105,7 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, case: &Case) {
     if case.sums {
         product = product.row_sums(sums.ptr());
     }
-    let unit = plan::unit(size);
+    let unit = unit(size);
     product.run_as(Plan { cores, tile, split_k: k.div_ceil(case.splits).next_multiple_of(unit).max(unit) }).unwrap();
     let (out, sums) = (out.to_f64_vec().unwrap(), sums.to_f64_vec().unwrap());
     let leaky = |at: f64, v: f64| if at > 0.0 { v } else { 0.25 * v };
