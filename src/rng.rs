@@ -89,7 +89,7 @@ impl Rng {
     /// # Errors
     /// The dtype is not a float.
     pub fn uniform(&mut self, low: f64, high: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        let unit = self.draw().tensor(Distribution::Uniform, shape.into(), dtype, device)?;
+        let unit = self.draw().uniform(shape, dtype, device)?;
         if (low, high) == (0.0, 1.0) { Ok(unit) } else { unit.affine(high - low, low) }
     }
 }
@@ -153,6 +153,14 @@ impl Draw {
     /// The dtype is not a float.
     pub fn normal(self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         self.tensor(Distribution::Normal, shape.into(), dtype, device)
+    }
+
+    /// A tensor of this draw's uniforms in (0, 1), whose borders can be reached by rounding.
+    ///
+    /// # Errors
+    /// The dtype is not a float.
+    pub fn uniform(self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.tensor(Distribution::Uniform, shape.into(), dtype, device)
     }
 }
 

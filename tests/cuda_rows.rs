@@ -51,6 +51,25 @@ fn sums_keep_their_digits() {
 }
 
 #[test]
+fn orders_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let shapes: &[(&[usize], usize)] = &[(&[1], 0), (&[300], 0), (&[3, 70], 1), (&[257, 3], 0), (&[4, 50, 6], 1), (&[0, 3], 0)];
+    for (i, (shape, axis)) in shapes.iter().enumerate() {
+        // Ties, NaNs and both infinities.
+        let mut values: Vec<f64> = normal(i as u64, shape).to_f64_vec().unwrap().iter().map(|v| (4.0 * v).round()).collect();
+        values.iter_mut().step_by(11).for_each(|v| *v = f64::NAN);
+        values.iter_mut().skip(3).step_by(13).for_each(|v| *v = v.signum() / 0.0);
+        let x = Tensor::from_slice(&values, strait::Shape::new(shape).unwrap(), &Device::cpu()).unwrap();
+        for dtype in [DType::F32, DType::F64] {
+            let x = x.to_dtype(dtype).unwrap();
+            let found = x.to_device(&gpu).unwrap().argsort(*axis).unwrap();
+            assert_eq!(found.to_vec::<i64>().unwrap(), x.argsort(*axis).unwrap().to_vec::<i64>().unwrap(), "{shape:?}");
+        }
+    }
+    assert_eq!(Tensor::arange(1000, &gpu).unwrap().to_vec::<i64>().unwrap(), (0..1000).collect::<Vec<i64>>());
+}
+
+#[test]
 fn positions_of_maxima() {
     let Some(gpu) = gpu() else { return };
     let shapes: &[(&[usize], usize)] =

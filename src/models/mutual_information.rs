@@ -32,21 +32,10 @@ impl Shuffle {
             return Err(Error::BadShape { op: "shuffle", shape: z.shape(), expected: "latent vectors [rows, k]" });
         };
         match self {
-            Shuffle::Dimensions => {
-                let columns: Vec<Vec<i64>> = (0..k).map(|column| permutation(rows, column, draw)).collect();
-                let index: Vec<i64> = (0..rows).flat_map(|row| columns.iter().map(move |column| column[row])).collect();
-                z.gather(0, &Tensor::from_vec(index, [rows, k], &z.device())?)
-            }
-            Shuffle::Rows => z.index_select(0, &Tensor::from_vec(permutation(rows, 0, draw), [rows], &z.device())?),
+            Shuffle::Dimensions => z.gather(0, &draw.uniform([rows, k], DType::F64, &z.device())?.argsort(0)?),
+            Shuffle::Rows => z.index_select(0, &draw.uniform([rows], DType::F64, &z.device())?.argsort(0)?),
         }
     }
-}
-
-/// The `which`-th permutation of a draw: the order of its random words.
-fn permutation(rows: usize, which: usize, draw: Draw) -> Vec<i64> {
-    let mut keyed: Vec<(u32, i64)> = (0..rows).map(|row| (draw.word((which * rows + row) as u64), row as i64)).collect();
-    keyed.sort_unstable();
-    keyed.into_iter().map(|(_, row)| row).collect()
 }
 
 /// The standard deviation of the Gaussian q(z|x) = N(E(x), sigma^2).
@@ -225,7 +214,7 @@ impl Information {
             }
             Information::InfoNce { data, latent } => {
                 let scores = data.forward(x, mode)?.matmul(&latent.forward(z, mode)?.t()?)?;
-                let own = Tensor::from_vec((0..rows as i64).collect(), [rows], &z.device())?;
+                let own = Tensor::arange(rows, &z.device())?;
                 let loss = scores.softmax_cross_entropy(&own, 0.0)?.mean_all()?;
                 let nats = loss.detach().affine(-1.0, (rows as f64).ln())?;
                 Ok(InformationEstimate { loss, nats })

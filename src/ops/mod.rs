@@ -14,6 +14,7 @@ mod join;
 mod linear;
 mod matmul;
 mod normalize;
+mod order;
 mod pool;
 mod reduce;
 mod shape;

@@ -276,19 +276,9 @@ fn sliced_wasserstein(z: &Tensor, prior: &PriorSample, projections: usize) -> Re
     }
     let directions = prior.directions.normal([z.dims()[1], projections], z.dtype(), &z.device())?;
     let directions = directions.div(&directions.square()?.sum(&[0], true)?.sqrt()?)?;
-    let sorted = |x: &Tensor| sorted_columns(&x.matmul(&directions)?);
+    let sorted = |x: &Tensor| {
+        let columns = x.matmul(&directions)?;
+        columns.gather(0, &columns.argsort(0)?)
+    };
     sorted(z)?.squared_error(&sorted(&prior.z)?)?.mean_all()
-}
-
-/// Each column in ascending order. The order is found on the host, whatever the device.
-fn sorted_columns(x: &Tensor) -> Result<Tensor> {
-    let (rows, columns) = (x.dims()[0], x.dims()[1]);
-    let values = x.to_f64_vec()?;
-    let mut index = vec![0i64; rows * columns];
-    for column in 0..columns {
-        let mut order: Vec<usize> = (0..rows).collect();
-        order.sort_by(|&a, &b| values[a * columns + column].total_cmp(&values[b * columns + column]));
-        order.iter().enumerate().for_each(|(row, &from)| index[row * columns + column] = from as i64);
-    }
-    x.gather(0, &Tensor::from_vec(index, [rows, columns], &x.device())?)
 }
