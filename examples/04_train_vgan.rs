@@ -2,14 +2,14 @@
 
 use strait::data::{Range, digits};
 use strait::models::{
-    Architecture, Discriminator, DiscriminatorConfig, DualBeta, DualForm, Generator, GeneratorConfig, Head, Latent, Penalty, Scale,
+    Architecture, Beta, Discriminator, DiscriminatorConfig, DualForm, Generator, GeneratorConfig, Head, Latent, Penalty, Scale,
     VdbObjective,
 };
 use strait::nn::Mode;
 use strait::ops::{Activation, Noise};
 use strait::optim::Algorithm;
 use strait::train::{Batches, Network};
-use strait::{DType, Device, Rng};
+use strait::{DType, Device, Rng, Tensor};
 
 const BATCH: usize = 64;
 const LATENT: usize = 32;
@@ -32,21 +32,23 @@ fn main() -> strait::Result<()> {
     let adam = Algorithm::Adam { beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
     let mut critic = Network::new(discriminator.params(), adam, 0.0)?;
     let mut player = Network::new(generator.params(), adam, 0.999)?;
-    let mut dual = DualBeta { beta: 0.1, target: 0.1, step: 1e-2, form: DualForm::Additive };
+    const TARGET: f64 = 0.1;
+    let dual = Beta::Dual { initial: 0.1, target: TARGET, step: 1e-2, form: DualForm::Additive };
+    let mut beta = Tensor::full(dual.initial(), (), DType::F64, &device)?;
     let mut batches = Batches::new(data.train.len(), BATCH, 0).whole();
     for step in 1..=4000 {
-        let objective = VdbObjective { beta: dual.beta, target: dual.target, penalty: Some(Penalty::r1(1.0)), ..Default::default() };
-        let (real, _) = batches.load(&data.train, step, Range::Symmetric, |_| {}, &device)?;
+        let objective = VdbObjective { beta: beta.item()?, target: TARGET, penalty: Some(Penalty::r1(1.0)), ..Default::default() };
+        let (real, _) = batches.load(&data.train, step, Range::Symmetric, &device)?;
         let [channels, height, width] = data.image;
         let real = real.reshape([BATCH, channels, height, width])?;
         let z = rng.normal([BATCH, LATENT], DType::F32, &device)?;
         let fake = generator.forward(&z, &mut Mode::Train(&mut rng))?.detach();
         let noise = Noise::Draw(rng.draw());
         let loss = discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Train(&mut rng))?;
-        let rate = loss.rates.as_ref().map_or(Ok(0.0), |rates| rates.constrained.item())?;
+        let rate = loss.rates.as_ref().expect("a bottleneck").constrained.detach();
         let gradients = critic.gradients(&loss.loss)?;
         critic.apply(&gradients, 1e-3)?;
-        dual.update(rate);
+        beta = dual.next(&beta, &rate)?;
 
         let z = rng.normal([BATCH, LATENT], DType::F32, &device)?;
         let fake = generator.forward(&z, &mut Mode::Train(&mut rng))?;
@@ -55,8 +57,8 @@ fn main() -> strait::Result<()> {
         let gradients = player.gradients(&against)?;
         player.apply(&gradients, 1e-3)?;
         if step % 500 == 0 {
-            let losses = (loss.adversarial.item()?, against.item()?);
-            println!("step {step}: losses {:.3} and {:.3}, KL {rate:.3} nats, beta {:.3}", losses.0, losses.1, dual.beta);
+            let [critic, player, kl, beta] = [&loss.adversarial, &against, &rate, &beta].map(Tensor::item);
+            println!("step {step}: losses {:.3} and {:.3}, KL {:.3} nats, beta {:.3}", critic?, player?, kl?, beta?);
         }
     }
 

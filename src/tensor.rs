@@ -224,6 +224,24 @@ impl Tensor {
         crate::device::cuda::convert(self.gpu(), (source.ptr(), source.dtype(), source.layout()), (self.ptr(), self.dtype()))
     }
 
+    /// Becomes another tensor of this shape and dtype: on a GPU in the memory where this one is, unless something else holds it, because
+    /// captured steps look for it there.
+    ///
+    /// # Errors
+    /// The device is out of memory; in a capture, something else holds this tensor.
+    pub(crate) fn assign(&mut self, value: &Tensor) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if let (Device::Cuda(_), true) = (self.device(), self.device() == value.device()) {
+            if !self.is_shared() {
+                return self.overwrite(value);
+            }
+            *self = value.detach().unshared()?;
+            return Ok(());
+        }
+        *self = value.detach();
+        Ok(())
+    }
+
     /// The elements as memory to write: this tensor's own if nothing else holds it, else a copy.
     ///
     /// # Errors

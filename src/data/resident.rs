@@ -28,7 +28,7 @@ pub struct Resident {
 }
 
 impl Resident {
-    /// The examples of a split, images as they are in the file.
+    /// The examples of a split, images as they are in the file, in their order there.
     ///
     /// # Errors
     /// The GPU is out of memory.
@@ -51,21 +51,50 @@ impl Resident {
         })
     }
 
-    /// Sets the order: a permutation of all examples.
+    /// Room for rows of this width without labels, which [`Resident::fill`] writes.
     ///
     /// # Errors
-    /// It is not as long as the data set, or names an example that is not there; the device fails.
+    /// The GPU is out of memory.
+    pub fn rows(count: usize, width: usize, gpu: CudaDevice) -> Result<Resident> {
+        let device = Device::Cuda(gpu);
+        let order: Vec<i64> = (0..count as i64).collect();
+        Ok(Resident {
+            pixels: width,
+            images: Tensor::zeros([count * width], DType::F32, &device)?,
+            labels: Tensor::zeros([1], DType::I64, &device)?,
+            order: Tensor::from_slice(&order, [count], &device)?,
+            position: Tensor::zeros([1], DType::I64, &device)?,
+            largest: 1.0,
+            range: Range::Unit,
+            labelled: false,
+        })
+    }
+
+    /// Writes the first rows of [`Resident::rows`], which are next then.
+    ///
+    /// # Errors
+    /// There are more values than room; the device fails.
+    pub fn fill(&self, values: &[f32]) -> Result<()> {
+        let new = Tensor::from_slice(values, [values.len()], &self.images.device())?;
+        self.images.narrow(0, 0, values.len())?.overwrite(&new)?;
+        self.set_position(0)
+    }
+
+    /// Sets the order: different examples, all of them or the first ones that there will be.
+    ///
+    /// # Errors
+    /// It is longer than the data set, or names an example that is not there; the device fails.
     pub fn set_order(&self, order: &[u32]) -> Result<()> {
         let count = self.order.element_count();
         let wrong = |index: u32| Err(Error::IndexOutOfRange { op: "order", index: index.into(), length: count });
         if let Some(&index) = order.iter().find(|&&i| i as usize >= count) {
             return wrong(index);
         }
-        if order.len() != count {
+        if order.len() > count {
             return wrong(order.len() as u32);
         }
         let order: Vec<i64> = order.iter().map(|&i| i.into()).collect();
-        self.order.overwrite(&Tensor::from_slice(&order, [count], &self.order.device())?)
+        self.order.narrow(0, 0, order.len())?.overwrite(&Tensor::from_slice(&order, [order.len()], &self.order.device())?)
     }
 
     /// Sets how many examples of the order were visited.

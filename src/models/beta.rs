@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::tensor::Tensor;
 
 /// How the weight beta of the rate is chosen in each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -20,7 +23,7 @@ pub enum Beta {
         /// Epochs of the rise.
         epochs: f64,
     },
-    /// Dual ascent to a rate in nats: see [`DualBeta`].
+    /// Dual ascent to a rate in nats: see [`Beta::next`].
     Dual {
         /// The weight to start from.
         initial: f64,
@@ -64,14 +67,31 @@ impl Beta {
         }
     }
 
-    /// The weight after a step that had weight `beta` and this mean rate in nats; `epoch` counts from 0, with fractions.
-    pub fn next(&self, beta: f64, rate: f64, epoch: f64) -> f64 {
+    /// The weight at this time, if time alone decides; `epoch` counts from 0, with fractions.
+    pub fn scheduled(&self, epoch: f64) -> Option<f64> {
         match *self {
-            Beta::Fixed { value } => value,
-            Beta::Annealed { value, epochs } => value * (epoch / epochs).min(1.0),
-            Beta::Dual { target, step, form, .. } => {
-                let mut dual = DualBeta { beta, target, step, form };
-                dual.update(rate)
+            Beta::Fixed { value } => Some(value),
+            Beta::Annealed { value, epochs } => Some(value * (epoch / epochs).min(1.0)),
+            Beta::Dual { .. } => None,
+        }
+    }
+
+    /// The weight after a step that had the weight `beta` and the mean rate `rate` in nats, both scalars: a step of the dual ascent
+    /// on the constraint `rate <= target`, under which beta rises while the rate is above the target, and falls below it. Without
+    /// dual ascent, `beta`.
+    ///
+    /// All is computed where `beta` is, and in f64 if it is: on a GPU the host does not look.
+    ///
+    /// # Errors
+    /// Not scalars, or on two devices.
+    pub fn next(&self, beta: &Tensor, rate: &Tensor) -> Result<Tensor> {
+        let (beta, rate) = (beta.detach(), rate.detach().to_dtype(beta.dtype())?);
+        let Beta::Dual { target, step, form, .. } = *self else { return Ok(beta) };
+        match form {
+            DualForm::Additive => beta.add(&rate.affine(1.0, -target)?.affine(step, 0.0)?)?.clamp(0.0, f64::INFINITY),
+            DualForm::Logarithmic => {
+                let ratio = rate.affine(1.0 / target, 0.0)?.clamp(SMALLEST_RATIO, f64::INFINITY)?;
+                beta.mul(&ratio.powf(step)?)?.clamp(SMALLEST_BETA, f64::INFINITY)
             }
         }
     }
@@ -103,67 +123,48 @@ impl Beta {
     }
 }
 
-/// Dual ascent on the constraint `rate <= target`: beta rises while the rate is above the target, and falls below it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct DualBeta {
-    /// The multiplier.
-    pub beta: f64,
-    /// The information constraint I_c, in nats.
-    pub target: f64,
-    /// Step of the ascent.
-    pub step: f64,
-    /// On beta itself or on its logarithm.
-    pub form: DualForm,
-}
-
 /// The smallest beta of the logarithmic form: from further down, where it would go while the constraint is slack, it would not be
 /// back in time once the constraint binds.
-pub(crate) const SMALLEST_BETA: f64 = 1e-12;
+const SMALLEST_BETA: f64 = 1e-12;
 /// The smallest rate that the logarithmic form tells from 0, relative to the target.
-pub(crate) const SMALLEST_RATIO: f64 = 1e-6;
-
-impl DualBeta {
-    /// Takes a step and returns the new multiplier.
-    pub fn update(&mut self, rate: f64) -> f64 {
-        let next = match self.form {
-            DualForm::Additive => self.beta + self.step * (rate - self.target),
-            DualForm::Logarithmic => {
-                let ratio = rate / self.target;
-                let next = self.beta * (if ratio < SMALLEST_RATIO { SMALLEST_RATIO } else { ratio }).powf(self.step);
-                if next < SMALLEST_BETA { SMALLEST_BETA } else { next }
-            }
-        };
-        // not max(): a NaN must stay one
-        self.beta = if next < 0.0 { 0.0 } else { next };
-        self.beta
-    }
-}
+const SMALLEST_RATIO: f64 = 1e-6;
 
 /// A moving average of the rates of batches, for a dual step that single batches would shake: zero-debiased, so that the first
 /// rates count no more than the others. It has to be saved with beta.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct RateAverage {
     decay: f64,
-    /// The average before debiasing, and what it would be had every rate been 1.
-    sums: [f64; 2],
+    /// The average before debiasing, and what it would be had every rate been 1: f64 `[2]`.
+    sums: Tensor,
 }
 
 impl RateAverage {
     /// An average of nothing yet; decay 0 gives the last rate.
-    pub fn new(decay: f64) -> RateAverage {
-        RateAverage { decay, sums: [0.0; 2] }
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn new(decay: f64, device: &Device) -> Result<RateAverage> {
+        Ok(RateAverage { decay, sums: Tensor::zeros([2], DType::F64, device)? })
     }
 
-    /// Takes a rate in and returns the average.
-    pub fn update(&mut self, rate: f64) -> f64 {
-        for (sum, value) in self.sums.iter_mut().zip([rate, 1.0]) {
-            *sum = self.decay * *sum + (1.0 - self.decay) * value;
+    /// Takes a rate in, a scalar, and returns the average, in f64.
+    ///
+    /// # Errors
+    /// Not a scalar, or on another device.
+    pub fn update(&mut self, rate: &Tensor) -> Result<Tensor> {
+        let rate = rate.detach().to_dtype(DType::F64)?;
+        if self.decay == 0.0 {
+            return Ok(rate);
         }
-        self.sums[0] / self.sums[1]
+        let rate = rate.reshape([1])?;
+        let seen = Tensor::concat(&[&rate, &rate.affine(0.0, 1.0)?], 0)?;
+        let next = self.sums.affine(self.decay, 0.0)?.add(&seen.affine(1.0 - self.decay, 0.0)?)?;
+        self.sums.assign(&next)?;
+        next.narrow(0, 0, 1)?.div(&next.narrow(0, 1, 1)?)?.reshape(())
     }
 
-    /// The numbers to save.
-    pub fn state(&mut self) -> &mut [f64] {
+    /// What to save.
+    pub fn state(&mut self) -> &mut Tensor {
         &mut self.sums
     }
 }
@@ -172,43 +173,54 @@ impl RateAverage {
 mod tests {
     use super::*;
 
+    fn scalar(value: f64) -> Tensor {
+        Tensor::full(value, (), DType::F64, &Device::cpu()).unwrap()
+    }
+
+    fn next(rule: &Beta, beta: f64, rate: f64) -> f64 {
+        rule.next(&scalar(beta), &scalar(rate)).unwrap().item().unwrap()
+    }
+
     #[test]
     fn dual_ascent_rises_above_the_target_and_stops_at_zero() {
         let form = DualForm::Additive;
         let beta = Beta::Dual { initial: 0.1, target: 1.0, step: 0.3, form };
-        assert!((beta.next(0.1, 3.0, 0.0) - 0.7).abs() < 1e-15);
-        assert_eq!(beta.next(0.1, 0.0, 0.0), 0.0);
+        assert!((next(&beta, 0.1, 3.0) - 0.7).abs() < 1e-15);
+        assert_eq!(next(&beta, 0.1, 0.0), 0.0);
         assert!(beta.validate().is_ok() && Beta::Dual { initial: 0.1, target: 1.0, step: -0.3, form }.validate().is_err());
-        assert!(beta.next(0.1, f64::NAN, 0.0).is_nan());
+        assert!(next(&beta, 0.1, f64::NAN).is_nan());
     }
 
     #[test]
     fn the_logarithmic_form_has_the_same_fixed_point() {
         let form = DualForm::Logarithmic;
         let beta = |initial| Beta::Dual { initial, target: 0.5, step: 2.0, form };
-        assert!((beta(0.1).next(0.1, 1.0, 0.0) - 0.4).abs() < 1e-15 && (beta(0.1).next(0.4, 0.25, 0.0) - 0.1).abs() < 1e-15);
-        assert_eq!(beta(0.1).next(0.7, 0.5, 0.0), 0.7);
-        assert!(beta(0.1).next(0.1, 0.0, 0.0) > 0.0 && beta(0.1).next(0.1, f64::NAN, 0.0).is_nan());
-        assert_eq!((0..99).fold(0.1, |b, _| beta(0.1).next(b, 0.01, 0.0)), SMALLEST_BETA);
+        assert!((next(&beta(0.1), 0.1, 1.0) - 0.4).abs() < 1e-15 && (next(&beta(0.1), 0.4, 0.25) - 0.1).abs() < 1e-15);
+        assert_eq!(next(&beta(0.1), 0.7, 0.5), 0.7);
+        assert!(next(&beta(0.1), 0.1, 0.0) > 0.0 && next(&beta(0.1), 0.1, f64::NAN).is_nan());
+        assert_eq!((0..99).fold(0.1, |b, _| next(&beta(0.1), b, 0.01)), SMALLEST_BETA);
         assert!(beta(0.1).validate().is_ok() && beta(0.0).validate().is_err());
     }
 
     #[test]
     fn averages_of_rates_are_debiased_and_go_on_from_their_state() {
-        let mut average = RateAverage::new(0.9);
-        assert_eq!(average.update(4.0), 4.0);
-        assert!((average.update(0.0) - 4.0 * 0.09 / 0.19).abs() < 1e-12);
-        let mut other = RateAverage::new(0.9);
-        other.state().copy_from_slice(average.state());
-        assert_eq!(other.update(1.0), average.update(1.0));
-        let mut last = RateAverage::new(0.0);
-        assert_eq!((last.update(3.0), last.update(5.0)), (3.0, 5.0));
+        let update = |average: &mut RateAverage, rate: f64| average.update(&scalar(rate)).unwrap().item().unwrap();
+        let new = |decay| RateAverage::new(decay, &Device::cpu()).unwrap();
+        let mut average = new(0.9);
+        assert!((update(&mut average, 4.0) - 4.0).abs() < 1e-15);
+        assert!((update(&mut average, 0.0) - 4.0 * 0.09 / 0.19).abs() < 1e-12);
+        let mut other = new(0.9);
+        *other.state() = average.state().clone();
+        assert_eq!(update(&mut other, 1.0), update(&mut average, 1.0));
+        let mut last = new(0.0);
+        assert_eq!((update(&mut last, 3.0), update(&mut last, 5.0)), (3.0, 5.0));
     }
 
     #[test]
     fn annealing_is_linear_and_ends() {
         let beta = Beta::Annealed { value: 2.0, epochs: 4.0 };
-        assert_eq!((beta.initial(), beta.next(0.0, 1.0, 1.0), beta.next(0.0, 1.0, 9.0)), (0.0, 0.5, 2.0));
+        assert_eq!((beta.initial(), beta.scheduled(1.0), beta.scheduled(9.0)), (0.0, Some(0.5), Some(2.0)));
+        assert_eq!(next(&Beta::Fixed { value: 0.3 }, 0.3, 9.0), 0.3);
         assert!(Beta::Fixed { value: f64::NAN }.validate().is_err());
     }
 }

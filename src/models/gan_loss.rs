@@ -103,7 +103,11 @@ pub fn clip_weights(params: &Params, bound: f64) -> Result<()> {
     if !(bound > 0.0 && bound.is_finite()) {
         return Err(Error::OutOfRange { op: "clip_weights", name: "bound", value: bound, expected: "above 0 and finite" });
     }
-    params.trained().iter().try_for_each(|(_, param)| param.set(&param.tensor().detach().clamp(-bound, bound)?))
+    params.trained().iter().try_for_each(|(_, param)| {
+        // not within the call: there nothing may hold the old weights
+        let clipped = param.tensor().detach().clamp(-bound, bound)?;
+        param.set(&clipped)
+    })
 }
 
 #[cfg(test)]

@@ -12,9 +12,7 @@ mod sampler;
 mod vdb;
 mod vib;
 
-pub use beta::{Beta, DualBeta, DualForm, RateAverage};
-#[cfg(feature = "cuda")]
-pub(crate) use beta::{SMALLEST_BETA, SMALLEST_RATIO};
+pub use beta::{Beta, DualForm, RateAverage};
 pub use ebgan::{Ebgan, EbganConfig, EbganDiscriminatorLoss, EbganGeneratorLoss, Margin, Reconstruction, ReconstructionEnergy};
 pub use energy::{EnergyConfig, EnergyGeneratorLoss, EnergyLoss, EnergyModel};
 pub use gan_loss::{GanLoss, clip_weights};

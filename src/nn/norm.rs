@@ -48,7 +48,9 @@ impl BatchNorm {
     fn update(&self, running: &Param, batch: &Tensor) -> Result<()> {
         let old = running.tensor();
         let batch = batch.detach().to_dtype(old.dtype())?;
-        running.set(&old.affine(1.0 - self.momentum, 0.0)?.add(&batch.affine(self.momentum, 0.0)?)?)
+        let next = old.affine(1.0 - self.momentum, 0.0)?.add(&batch.affine(self.momentum, 0.0)?)?;
+        drop(old);
+        running.set(&next)
     }
 }
 

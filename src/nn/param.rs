@@ -58,10 +58,10 @@ impl Param {
         self.tensor().is_tracked()
     }
 
-    /// Replaces the tensor.
+    /// Replaces the tensor. Captured steps can do this only to a tensor that nothing else holds.
     ///
     /// # Errors
-    /// Another shape or dtype.
+    /// Another shape or dtype; in a capture, something else holds the tensor.
     pub fn set(&self, value: &Tensor) -> Result<()> {
         let mut slot = self.0.write().unwrap_or_else(|e| e.into_inner());
         if value.shape() != slot.shape() {
@@ -74,7 +74,11 @@ impl Param {
         if value.dtype() != slot.dtype() {
             return Err(Error::MixedDTypes { op: "param", left: slot.dtype(), right: value.dtype() });
         }
-        *slot = if slot.is_tracked() { value.requires_grad() } else { value.detach() };
+        let tracked = slot.is_tracked();
+        slot.assign(value)?;
+        if tracked && !slot.is_tracked() {
+            *slot = slot.requires_grad();
+        }
         Ok(())
     }
 }

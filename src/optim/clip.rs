@@ -1,5 +1,6 @@
 //! Bounds on the size of gradients.
 
+use crate::device::Device;
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, map, simd};
 use crate::dispatch_float;
@@ -22,17 +23,25 @@ pub fn clip_grad_norm(gradients: &[Tensor], max_norm: f64) -> Result<(Vec<Tensor
     if max_norm.is_nan() || max_norm <= 0.0 {
         return Err(Error::OutOfRange { op: "clip_grad_norm", name: "max_norm", value: max_norm, expected: "above 0" });
     }
-    let mut squares = 0.0;
-    for gradient in gradients {
-        squares += launch(&SumOfSquares, &[gradient])?[0].item()?;
-    }
-    let norm = squares.sqrt();
+    let norm = grad_norm(gradients)?.item()?;
     let clipped = gradients.iter().map(Tensor::detach);
     if norm.is_finite() && norm > max_norm {
         let factor = max_norm / norm;
         return Ok((clipped.map(|g| g.affine(factor, 0.0)).collect::<Result<_>>()?, norm));
     }
     Ok((clipped.collect(), norm))
+}
+
+/// The norm of all elements of all gradients together, an f64 scalar where they are, summed in an order that depends on the sizes alone.
+///
+/// # Errors
+/// A gradient is not a float tensor; they are on several devices.
+pub fn grad_norm(gradients: &[Tensor]) -> Result<Tensor> {
+    let squares = gradients.iter().map(|gradient| launch(&SumOfSquares, &[gradient])?[0].reshape([1])).collect::<Result<Vec<_>>>()?;
+    match squares.as_slice() {
+        [] => Tensor::zeros((), DType::F64, &Device::cpu()),
+        squares => Tensor::concat(&squares.iter().collect::<Vec<_>>(), 0)?.sum_all()?.sqrt(),
+    }
 }
 
 /// The sum of the squares of all elements, as an f64 scalar: squares of large f32 would overflow in f32.
@@ -98,7 +107,7 @@ fn chunk<T: Real>(x: &[T]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Device, Rng};
+    use crate::Rng;
 
     fn gradients(dtype: DType) -> Vec<Tensor> {
         let mut rng = Rng::new(3);

@@ -10,7 +10,7 @@ mod schedule;
 mod state;
 
 pub use algorithm::Algorithm;
-pub use clip::clip_grad_norm;
+pub use clip::{clip_grad_norm, grad_norm};
 pub use ema::Ema;
 pub use schedule::Schedule;
 

@@ -1,7 +1,11 @@
 //! Which examples a step sees.
 
+#[cfg(feature = "cuda")]
+use crate::data::Resident;
 use crate::data::{Range, Split, order};
 use crate::device::Device;
+#[cfg(feature = "cuda")]
+use crate::device::{capture, cuda::CudaDevice};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -17,12 +21,34 @@ pub struct Batches {
     order: Option<(u64, Vec<u32>)>,
     images: Vec<f32>,
     labels: Vec<i64>,
+    /// The data set on a GPU.
+    #[cfg(feature = "cuda")]
+    on_gpu: Option<OnGpu>,
+}
+
+#[cfg(feature = "cuda")]
+#[derive(Debug)]
+struct OnGpu {
+    data: Resident,
+    range: Range,
+    /// The epoch whose order it is in.
+    epoch: Option<u64>,
 }
 
 impl Batches {
     /// Batches of `batch` examples; the last one of an epoch has what is left.
     pub fn new(examples: usize, batch: usize, key: u64) -> Batches {
-        Batches { examples, batch: batch.max(1), key, whole: false, order: None, images: Vec::new(), labels: Vec::new() }
+        Batches {
+            examples,
+            batch: batch.max(1),
+            key,
+            whole: false,
+            order: None,
+            images: Vec::new(),
+            labels: Vec::new(),
+            #[cfg(feature = "cuda")]
+            on_gpu: None,
+        }
     }
 
     /// Leaves out the examples of an epoch that do not fill a batch, unless there is no full batch.
@@ -37,19 +63,28 @@ impl Batches {
         count as u64
     }
 
-    /// Examples of batch `number`, where it begins in the order of its epoch, and how many batches of this size follow each other
-    /// from it on.
-    #[cfg(feature = "cuda")]
-    pub fn span(&self, number: u64) -> (usize, usize, u64) {
-        let first = (number % self.per_epoch()) as usize * self.batch;
-        let rows = self.batch.min(self.examples - first);
-        (rows, first, ((self.examples - first) / rows) as u64)
+    /// Examples of batch `number`.
+    pub fn rows(&self, number: u64) -> usize {
+        self.batch.min(self.examples - (number % self.per_epoch()) as usize * self.batch)
     }
 
-    /// The order of the examples in an epoch.
+    /// Leaves batch `number` where a GPU finds it, and those after it in the same epoch; returns how many of them have the same size.
+    ///
+    /// # Errors
+    /// The device fails.
     #[cfg(feature = "cuda")]
-    pub fn order(&self, epoch: u64) -> Vec<u32> {
-        order::epoch_order(self.examples, self.key, epoch)
+    pub(super) fn ready(&mut self, split: &Split, number: u64, range: Range, gpu: CudaDevice) -> Result<u64> {
+        if self.on_gpu.as_ref().is_none_or(|on_gpu| on_gpu.range != range) {
+            self.on_gpu = Some(OnGpu { data: Resident::new(split, range, gpu)?, range, epoch: None });
+        }
+        let (epoch, first) = (number / self.per_epoch(), (number % self.per_epoch()) as usize * self.batch);
+        let on_gpu = self.on_gpu.as_mut().expect("just made");
+        if on_gpu.epoch != Some(epoch) {
+            on_gpu.data.set_order(&order::epoch_order(self.examples, self.key, epoch))?;
+            on_gpu.epoch = Some(epoch);
+        }
+        on_gpu.data.set_position(first)?;
+        Ok(((self.examples - first) / self.rows(number)) as u64)
     }
 
     /// The examples of batch `number`, counted from 0 over all epochs.
@@ -63,11 +98,29 @@ impl Batches {
         &all[first..all.len().min(first + self.batch)]
     }
 
-    /// The images [rows, pixels] and labels `[rows]` of batch `number`, after `change` has had the images, row after row.
+    /// The images [rows, pixels] and labels `[rows]` of batch `number`. On a GPU they come from a copy of the data set there, made at
+    /// the first call; captured steps get those that follow what they were last made ready for.
     ///
     /// # Errors
-    /// The split has not the number of examples given at first.
-    pub fn load(
+    /// The split has not the number of examples given at first; the device fails.
+    pub fn load(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<(Tensor, Tensor)> {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(gpu) = *device {
+            if !capture::is_capturing() {
+                self.ready(split, number, range, gpu)?;
+            }
+            if let Some(on_gpu) = &self.on_gpu {
+                return on_gpu.data.next(self.rows(number));
+            }
+        }
+        self.load_changed(split, number, range, |_| {}, device)
+    }
+
+    /// As [`Batches::load`], after `change` has had the images on the host, row after row.
+    ///
+    /// # Errors
+    /// As [`Batches::load`].
+    pub fn load_changed(
         &mut self,
         split: &Split,
         number: u64,
@@ -104,5 +157,6 @@ mod tests {
         let mut whole = Batches::new(10, 4, 7).whole();
         assert_eq!((whole.per_epoch(), whole.indices(1)), (2, &first[4..8]));
         assert_eq!(Batches::new(3, 4, 7).whole().per_epoch(), 1);
+        assert_eq!([0, 2, 5].map(|number| batches.rows(number)), [4, 2, 2]);
     }
 }

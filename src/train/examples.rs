@@ -4,9 +4,12 @@ use std::sync::OnceLock;
 
 use super::batches::Batches;
 use super::samples::Samples;
+use super::stream::Stream;
 use super::trainer::Values;
 use crate::data::{DataSpec, Dataset, PointSet, Range};
 use crate::device::Device;
+#[cfg(feature = "cuda")]
+use crate::device::cuda::CudaDevice;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{Extractor, Features, ImageQuality, count_modes, precision_recall};
@@ -28,7 +31,7 @@ pub(super) enum Examples {
     /// A data set.
     Images(Box<Images>),
     /// A distribution in the plane, new points in each batch.
-    Points { set: PointSet, key: u64 },
+    Points { set: PointSet, stream: Stream },
 }
 
 /// A data set, its batches, and what judges images like it, made when it is first needed.
@@ -48,11 +51,20 @@ impl Examples {
     pub fn load(spec: &str, batch: usize, key: u64) -> Result<Examples> {
         let spec: DataSpec = spec.parse()?;
         if let Some(set) = spec.points() {
-            return Ok(Examples::Points { set, key });
+            let stream = Stream::new(2, move |number| set.sample(batch, Draw { key, number }).into_flattened());
+            return Ok(Examples::Points { set, stream });
         }
         let data = spec.load()?;
         let batches = Batches::new(data.train.len(), batch, key).whole();
         Ok(Examples::Images(Box::new(Images { spec, data, batches, quality: OnceLock::new() })))
+    }
+
+    /// Points of the last component in even batches, of the first one in odd batches; of a mixture.
+    pub fn alternate(&mut self, batch: usize, key: u64) {
+        if let &mut Examples::Points { set, ref mut stream } = self {
+            let make = move |number: u64| component(set, number.is_multiple_of(2), batch, Draw { key, number }).into_flattened();
+            *stream = Stream::new(2, make);
+        }
     }
 
     /// One line about them.
@@ -87,19 +99,35 @@ impl Examples {
         }
     }
 
-    /// Batch `number` [rows, ..].
+    /// Batch `number` [rows, ..]. Captured steps get those that follow what was last made ready.
     ///
     /// # Errors
     /// The device fails.
-    pub fn batch(&mut self, number: u64, rows: usize, device: &Device) -> Result<Tensor> {
+    pub fn batch(&mut self, number: u64, device: &Device) -> Result<Tensor> {
         match self {
             Examples::Images(images) => {
                 let Images { data, batches, .. } = &mut **images;
-                let (x, _) = batches.load(&data.train, number, Range::Symmetric, |_| {}, device)?;
+                let (x, _) = batches.load(&data.train, number, Range::Symmetric, device)?;
                 let dims: Vec<usize> = x.dims()[..1].iter().chain(&data.image).copied().collect();
                 x.reshape(Shape::new(&dims)?)
             }
-            &mut Examples::Points { set, key } => of_points(&set.sample(rows, Draw { key, number }), device),
+            Examples::Points { stream, .. } => stream.batch(number, device),
+        }
+    }
+
+    /// Leaves the batches of `steps` steps, `each` for every step, where captured steps find them, from batch `number` on. Returns for how
+    /// many steps there are some, of one size and one after the other.
+    ///
+    /// # Errors
+    /// The device fails.
+    #[cfg(feature = "cuda")]
+    pub fn ready(&mut self, number: u64, steps: u64, each: u64, gpu: CudaDevice) -> Result<u64> {
+        match self {
+            Examples::Images(images) => {
+                let Images { data, batches, .. } = &mut **images;
+                Ok(steps.min(batches.ready(&data.train, number, Range::Symmetric, gpu)? / each))
+            }
+            Examples::Points { stream, .. } => stream.ready(number, steps * each, each, gpu).map(|()| steps),
         }
     }
 
@@ -184,6 +212,12 @@ pub(super) fn window(set: PointSet) -> [f64; 4] {
     [-reach, reach, -reach, reach]
 }
 
+/// Points of the last component of a mixture or of the first.
+pub(super) fn component(set: PointSet, last: bool, count: usize, draw: Draw) -> Vec<[f32; 2]> {
+    let points = set.mixture().map(|m| m.sample_of(if last { m.means.len() - 1 } else { 0 }, count, draw));
+    points.unwrap_or_else(|| set.sample(count, draw))
+}
+
 /// Points as rows.
 pub(super) fn of_points(points: &[[f32; 2]], device: &Device) -> Result<Tensor> {
     Tensor::from_slice(points.as_flattened(), [points.len(), 2], device)
@@ -230,8 +264,8 @@ mod tests {
     #[test]
     fn points_are_judged_by_modes_and_neighbours() {
         let cpu = Device::cpu();
-        let mut examples = Examples::load("8gaussians", 100, 3).unwrap();
-        let real = examples.batch(0, 400, &cpu).unwrap();
+        let mut examples = Examples::load("8gaussians", 400, 3).unwrap();
+        let real = examples.batch(0, &cpu).unwrap();
         let get = |values: &Values, name: &str| values.iter().find(|(n, _)| n == name).map(|(_, v)| *v).unwrap();
         let good = examples.judge(&real, &cpu).unwrap();
         assert_eq!(get(&good, "modes"), 8.0);
@@ -249,7 +283,7 @@ mod tests {
     fn images_have_all_their_axes() {
         let cpu = Device::cpu();
         let mut examples = Examples::load("digits", 50, 3).unwrap();
-        assert_eq!(examples.batch(2, 0, &cpu).unwrap().dims(), [50, 1, 8, 8]);
+        assert_eq!(examples.batch(2, &cpu).unwrap().dims(), [50, 1, 8, 8]);
         assert_eq!(examples.unseen(3, &cpu).unwrap().dims(), [3, 1, 8, 8]);
         assert_eq!(examples.noise(3, &mut Rng::new(1), &cpu).unwrap().dims(), [3, 1, 8, 8]);
         assert_eq!((examples.output(), examples.points()), (Activation::Tanh, None));

@@ -8,8 +8,10 @@
 //!    It has a field `seed: u64`, and `data: String` if it trains on a data set of [`crate::data::DataSpec`]; the commands set these by
 //!    name. Implement [`Settings`]: the family's name, what a sweep changes, [`Settings::check`] with the helpers of [`settings`],
 //!    [`Settings::FREE`] for what may change when a run goes on, and [`Settings::start`]. TOML, `--set key=value`, and refusing unknown keys come with it.
-//! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`],
-//!    [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps and passes their number in.
+//! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`] and
+//!    [`Trainer::record`], [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps and passes their number in.
+//!    - A step is work that looks at no number ([`Trainer::step`] returns its [`figures`]), and what the host makes of these
+//!      ([`Trainer::record`]). With `Trainer::prepare` a GPU then repeats whole steps by itself, many with one launch.
 //!    - Each network that is trained on its own is a [`Network`]: parameters, optimiser and averaged weights. One step of it is
 //!      `let gradients = network.gradients(&loss)?; drop(loss); network.apply(&gradients, learning_rate)?`, which names the op that made
 //!      the first NaN.
@@ -40,6 +42,7 @@ mod run;
 mod samples;
 pub mod settings;
 mod shown;
+mod stream;
 mod trainer;
 mod vdb;
 mod vib;
@@ -55,7 +58,9 @@ pub use registry::{FAMILIES, Family, SweepRow, family, family_of, preset};
 pub use run::{Observer, Run};
 pub use samples::{Picture, Samples};
 pub use settings::Settings;
-pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values};
+#[cfg(feature = "cuda")]
+pub use trainer::Alike;
+pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values, figures};
 pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
 pub use vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibSettings, VibTrainer};
 

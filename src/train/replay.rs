@@ -1,5 +1,6 @@
 //! Steps on a GPU: captured once, then replayed, many with one launch.
 
+use super::trainer::{Alike, State, Trainer};
 use crate::capture::CapturedSteps;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -8,76 +9,124 @@ use crate::rng::Rng;
 use crate::tensor::Tensor;
 
 /// Steps that are replayed with one launch, where as many are wanted.
-const SEVERAL: u64 = 20;
+pub(super) const SEVERAL: u64 = 20;
 
-/// Steps of one kind, captured. What is captured uses fixed memory, so it is thrown away when what is trained has moved.
+/// Steps, captured. What is captured uses fixed memory, so it is thrown away when what is trained has moved.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     /// Where the state lay when a step last ran.
     addresses: Vec<u64>,
-    one: Option<Captured>,
-    several: Option<Captured>,
-    /// The step does what cannot be captured.
+    /// Kinds of steps that ran since, and since the last capture: then the memory that they need is there, besides what graphs hold.
+    ran: Vec<u64>,
+    captured: Vec<Captured>,
+    /// Some step does what cannot be captured.
     refused: bool,
+    /// Steps that were replayed.
+    pub replayed: u64,
 }
 
 #[derive(Debug)]
 struct Captured {
+    kind: u64,
+    count: u64,
     steps: CapturedSteps,
-    /// Figures of each step [steps, figures], written by the launch.
+    /// Figures of each step [count, figures], written by the launch.
     figures: Tensor,
 }
 
+/// How many steps from step `done` on, at most `most`, have what it has.
+pub(super) fn alike<T: PartialEq>(done: u64, most: u64, has: impl Fn(u64) -> T) -> u64 {
+    let first = has(done);
+    (0..most.min(SEVERAL)).take_while(|i| has(done + i) == first).count() as u64
+}
+
 impl Replay {
-    /// Takes up to `most` steps and returns the figures of each. `step` takes one with work of the device alone and returns its
-    /// figures, f64 `[figures]`; `addresses` is where all that it changes lies, or `None` while something else shares this memory.
+    /// Takes one step after `done` others or several, and returns the figures of each. The trainer has prepared for these.
     ///
-    /// The first step runs as it is, which shows what memory it needs; so do all if it cannot be captured.
-    pub fn run(
-        &mut self,
-        device: &Device,
-        rng: &mut Rng,
-        addresses: Option<Vec<u64>>,
-        most: u64,
-        mut step: impl FnMut(&mut Rng) -> Result<Tensor>,
-    ) -> Result<Vec<Vec<f64>>> {
-        let known = addresses.as_ref().is_some_and(|a| *a == self.addresses);
-        if !known {
-            (self.one, self.several) = (None, None);
+    /// A step of a kind that did not run yet runs as it is; so do all if one cannot be captured.
+    pub fn run(&mut self, trainer: &mut dyn Trainer, device: &Device, done: u64, alike: Alike) -> Result<Vec<Vec<f64>>> {
+        let addresses = addresses(trainer);
+        if addresses.as_ref().is_none_or(|a| *a != self.addresses) {
+            (self.ran, self.captured) = (Vec::new(), Vec::new());
             self.addresses = addresses.unwrap_or_default();
         }
-        if !known || self.refused || device.is_checked() {
-            return Ok(vec![step(rng)?.to_vec::<f64>()?]);
+        let (kind, count) = (alike.kind, if alike.steps >= SEVERAL { SEVERAL } else { 1 });
+        let found = |c: &Captured| (c.kind, c.count) == (kind, count);
+        if self.refused || device.is_checked() || !(self.ran.contains(&kind) || self.captured.iter().any(found)) {
+            self.ran.push(kind);
+            let _rooms = [room(device, 1)?, room(device, SEVERAL)?];
+            return Ok(vec![trainer.step(done)?.to_vec::<f64>()?]);
         }
-        let (count, slot) = if most >= SEVERAL { (SEVERAL, &mut self.several) } else { (1, &mut self.one) };
-        if slot.is_none() {
-            match capture(device, rng, count as usize, &mut step) {
-                Ok(captured) => *slot = Some(captured),
+        let at = match self.captured.iter().position(found) {
+            Some(at) => at,
+            None => match capture(trainer, device, done, Alike { steps: count, kind }) {
+                Ok(captured) => {
+                    self.captured.push(captured);
+                    self.ran.clear();
+                    self.captured.len() - 1
+                }
                 Err(Error::Capture { .. }) => {
                     self.refused = true;
-                    return Ok(vec![step(rng)?.to_vec::<f64>()?]);
+                    return Ok(vec![trainer.step(done)?.to_vec::<f64>()?]);
                 }
                 Err(error) => return Err(error),
-            }
-        }
-        let captured = slot.as_mut().expect("just captured");
-        captured.steps.replay(rng, 1)?;
+            },
+        };
+        let captured = &mut self.captured[at];
+        with_rng(trainer, |_, rng| captured.steps.replay(rng, 1))?;
+        self.replayed += count;
         let figures = captured.figures.to_vec::<f64>()?;
         Ok(figures.chunks(figures.len() / count as usize).map(<[f64]>::to_vec).collect())
     }
 }
 
-fn capture(device: &Device, rng: &mut Rng, count: usize, step: &mut impl FnMut(&mut Rng) -> Result<Tensor>) -> Result<Captured> {
-    /// Room for the figures of a step.
+/// Where all that steps change lies; `None` while something else shares this memory.
+fn addresses(trainer: &mut dyn Trainer) -> Option<Vec<u64>> {
+    let mut addresses = Vec::new();
+    let own = trainer.state().into_iter().all(|(_, state)| match state {
+        State::Network(network) => network.addresses(&mut addresses),
+        State::Tensor(tensor) => {
+            addresses.push(tensor.ptr().0);
+            !tensor.is_shared()
+        }
+        State::Rng(_) | State::Numbers(_) => true,
+    });
+    own.then_some(addresses)
+}
+
+/// Calls `f` with the trainer's generator of random numbers, which the trainer has back afterwards as `f` left it.
+fn with_rng<R>(trainer: &mut dyn Trainer, f: impl FnOnce(&mut dyn Trainer, &mut Rng) -> Result<R>) -> Result<R> {
+    let mut rng = rng_of(trainer).clone();
+    let result = f(trainer, &mut rng);
+    *rng_of(trainer) = rng;
+    result
+}
+
+fn rng_of(trainer: &mut dyn Trainer) -> &mut Rng {
+    let rng = trainer.state().into_iter().find_map(|(_, state)| if let State::Rng(rng) = state { Some(rng) } else { None });
+    rng.expect("a trainer that prepares for replays has one generator in its state")
+}
+
+/// Room for the figures of so many steps.
+fn room(device: &Device, count: u64) -> Result<Tensor> {
     const MOST: usize = 32;
-    let room = Tensor::zeros([count * MOST], DType::F64, device)?;
-    let (mut at, mut width) = (0, 0);
-    let steps = device.capture(rng, count, |rng| {
-        let figures = step(rng)?;
-        width = figures.element_count();
-        room.narrow(0, at, width)?.overwrite(&figures)?;
-        at += width;
-        Ok(())
+    Tensor::zeros([count as usize * MOST], DType::F64, device)
+}
+
+fn capture(trainer: &mut dyn Trainer, device: &Device, done: u64, alike: Alike) -> Result<Captured> {
+    let Alike { steps: count, kind } = alike;
+    let room = room(device, count)?;
+    let mut at = 0;
+    let steps = with_rng(trainer, |trainer, rng| {
+        device.capture(rng, count as usize, |rng| {
+            *rng_of(trainer) = rng.clone();
+            let figures = trainer.step(done)?;
+            *rng = rng_of(trainer).clone();
+            let width = figures.element_count();
+            room.narrow(0, at, width)?.overwrite(&figures)?;
+            at += width;
+            Ok(())
+        })
     })?;
-    Ok(Captured { steps, figures: room.narrow(0, 0, at)? })
+    Ok(Captured { kind, count, steps, figures: room.narrow(0, 0, at)? })
 }

@@ -56,6 +56,8 @@ pub struct Run {
     pub(super) trainer: Box<dyn Trainer>,
     plan: Plan,
     done: u64,
+    #[cfg(feature = "cuda")]
+    replay: super::replay::Replay,
     /// The last evaluation, and after how many steps it was.
     evaluation: Option<(u64, Values)>,
 }
@@ -94,12 +96,27 @@ impl Run {
     pub(super) fn start(family: &'static Family, settings: &str, device: &Device) -> Result<Run> {
         let settings = family.resolve("settings", settings, &[])?;
         let trainer = family.start(&settings, device)?;
-        Ok(Run { family, settings, device: *device, plan: trainer.plan(), trainer, done: 0, evaluation: None })
+        Ok(Run {
+            family,
+            settings,
+            device: *device,
+            plan: trainer.plan(),
+            trainer,
+            done: 0,
+            #[cfg(feature = "cuda")]
+            replay: Default::default(),
+            evaluation: None,
+        })
     }
 
     /// The family.
     pub fn family(&self) -> &'static Family {
         self.family
+    }
+
+    /// Where it is trained.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// All settings, as TOML.
@@ -128,6 +145,12 @@ impl Run {
         self.done
     }
 
+    /// How many of the steps that [`Run::train`] took were repeated by the GPU alone, as captured before.
+    #[cfg(feature = "cuda")]
+    pub fn replayed(&self) -> u64 {
+        self.replay.replayed
+    }
+
     /// Whether all steps were taken.
     pub fn is_finished(&self) -> bool {
         self.done >= self.plan.steps
@@ -144,10 +167,32 @@ impl Run {
     /// # Errors
     /// [`Error::Diverged`] if a loss or a gradient is not finite, naming the op that made it first.
     pub fn step(&mut self) -> Result<StepStats> {
-        let step = self.done + 1;
-        let stats = self.trainer.step(self.done).map_err(|error| diverged(step, error))?;
-        self.done = step;
-        Ok(stats)
+        let figures = self.trainer.step(self.done).and_then(|figures| figures.to_vec::<f64>());
+        let figures = figures.map_err(|error| diverged(self.done + 1, error))?;
+        Ok(self.record(&figures))
+    }
+
+    fn record(&mut self, figures: &[f64]) -> StepStats {
+        let stats = self.trainer.record(self.done, figures);
+        self.done += 1;
+        stats
+    }
+
+    /// Takes up to `most` steps: one, or as many as a GPU takes at a time.
+    fn steps(&mut self, path: &Path, most: u64) -> Result<Vec<StepStats>> {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(_) = self.device
+            && let Some(alike) = self.trainer.prepare(self.done, most)?
+        {
+            let figures = self.replay.run(&mut *self.trainer, &self.device, self.done, alike);
+            let figures = figures.map_err(|error| diverged(self.done + 1, error))?;
+            if figures.iter().flatten().any(|value| !value.is_finite()) {
+                return Err(self.find_divergence(path, figures.len() as u64));
+            }
+            return Ok(figures.iter().map(|figures| self.record(figures)).collect());
+        }
+        let _ = (path, most);
+        Ok(vec![self.step()?])
     }
 
     /// The figures after the steps so far.
@@ -255,6 +300,7 @@ impl Run {
 
     /// The op and the step that made the first NaN or infinity among the next `most` steps, of a trainer that took several at a time:
     /// the same steps once more, one by one, from the last checkpoint.
+    #[cfg(feature = "cuda")]
     fn find_divergence(&self, path: &Path, most: u64) -> Error {
         let again = || -> Result<()> {
             let mut run = Run::start(self.family, &self.settings, &self.device)?;
@@ -279,13 +325,9 @@ impl Run {
         while self.done < plan.steps {
             let next = |every: u64| if every > 0 { every - self.done % every } else { u64::MAX };
             let most = (plan.steps - self.done).min(next(plan.evaluate_every)).min(next(plan.checkpoint_every));
-            let steps = match self.trainer.steps(self.done, most) {
-                Err(Error::NonFinite { shapes, .. }) if shapes.is_empty() => return Err(self.find_divergence(path, most)),
-                steps => steps.map_err(|error| diverged(self.done + 1, error))?,
-            };
-            for stats in &steps {
-                self.done += 1;
-                observer.stepped(self.done, stats)?;
+            let before = self.done;
+            for (stats, done) in self.steps(path, most)?.iter().zip(before + 1..) {
+                observer.stepped(done, stats)?;
             }
             let done = self.done;
             let due = |every: u64| every > 0 && done.is_multiple_of(every);

@@ -71,22 +71,26 @@ impl Trainer for Toy {
         "noise".into()
     }
 
-    fn step(&mut self, done: u64) -> Result<StepStats> {
+    fn step(&mut self, done: u64) -> Result<Tensor> {
         let noise = self.rng.normal([4], DType::F32, &Device::cpu())?;
-        let mut losses = [0.0; 2];
-        for (network, loss) in [&mut self.critic, &mut self.generator].into_iter().zip(&mut losses) {
+        let mut losses = Vec::new();
+        for network in [&mut self.critic, &mut self.generator] {
             let mut value = network.params().tensors()[0].sub(&noise)?.square()?.sum_all()?.affine(self.beta, 0.0)?;
             if done + 1 == self.settings.bad_step {
                 value = value.neg()?.log()?;
             }
-            *loss = value.item()?;
+            losses.push(value.detach());
             let gradients = network.gradients(&value)?;
             drop(value);
             network.apply(&gradients, self.settings.learning_rate)?;
         }
         self.buffer = Tensor::concat(&[&self.buffer, &noise.narrow(0, 0, 1)?], 0)?;
         self.beta *= 1.1;
-        Ok(StepStats(vec![("critic_loss", losses[0]), ("generator_loss", losses[1])]))
+        figures(&[&losses[0], &losses[1]])
+    }
+
+    fn record(&mut self, _: u64, figures: &[f64]) -> StepStats {
+        StepStats(vec![("critic_loss", figures[0]), ("generator_loss", figures[1])])
     }
 
     fn evaluate(&self, done: u64) -> Result<Values> {

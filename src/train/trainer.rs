@@ -2,6 +2,7 @@
 
 use super::network::Network;
 use super::samples::Samples;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::report::Drawing;
 use crate::report::svg::Axis;
@@ -103,6 +104,25 @@ fn short(value: f64) -> String {
     }
 }
 
+/// Steps that do the same work on other numbers, so that a GPU can repeat the work of one for all.
+#[cfg(feature = "cuda")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alike {
+    /// How many, from the next step on; at least one.
+    pub steps: u64,
+    /// Tells them from steps of the same run that do other work, such as those with a penalty that is not in every step.
+    pub kind: u64,
+}
+
+/// The figures of a step, scalars of any dtype and place in a graph, as [`Trainer::step`] returns them.
+///
+/// # Errors
+/// One is not a scalar; the device fails.
+pub fn figures(values: &[&Tensor]) -> Result<Tensor> {
+    let values = values.iter().map(|value| value.detach().to_dtype(DType::F64)?.reshape([1])).collect::<Result<Vec<_>>>()?;
+    Tensor::concat(&values.iter().collect::<Vec<_>>(), 0)
+}
+
 /// The training of one model: all state of a run but the number of steps, which the frame counts and passes in.
 pub trait Trainer: Send {
     /// How long the run is, and what happens when.
@@ -111,21 +131,25 @@ pub trait Trainer: Send {
     /// The data and whatever else a line about the run should say.
     fn describe(&self) -> String;
 
-    /// Takes a step after `done` others.
+    /// Takes a step after `done` others and returns its figures, f64 `[figures]`, where the model is: what the host does not look at, a
+    /// GPU can repeat by itself.
     ///
     /// # Errors
     /// [`Error::NonFinite`] if a loss or a gradient is not finite, naming the op that made it first.
-    fn step(&mut self, done: u64) -> Result<StepStats>;
+    fn step(&mut self, done: u64) -> Result<Tensor>;
 
-    /// Takes steps after `done` others: one, or up to `most` where a device takes several at a time. They give the same bits as
-    /// [`Trainer::step`] does.
+    /// Takes in the figures of the step after `done` others, and names them.
+    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats;
+
+    /// Gets ready for the steps after `done` others, at most `most`, to be repeated by a GPU: leaves their examples, learning rates and
+    /// whatever else the host decides where [`Trainer::step`] looks for them. `None`, the default, is for a step that needs the host.
     ///
     /// # Errors
-    /// As [`Trainer::step`]. [`Error::NonFinite`] without shapes says that one of the steps diverged: the frame then finds out which and
-    /// why, with [`Trainer::step`].
-    fn steps(&mut self, done: u64, most: u64) -> Result<Vec<StepStats>> {
-        let _ = most;
-        Ok(vec![self.step(done)?])
+    /// The device fails.
+    #[cfg(feature = "cuda")]
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
+        let _ = (done, most);
+        Ok(None)
     }
 
     /// What is reported after `done` steps; evaluations choose nothing and change nothing.

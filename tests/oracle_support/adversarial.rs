@@ -5,7 +5,7 @@ use strait::models::{
 };
 use strait::nn::{Mode, Module, Params};
 use strait::ops::Noise;
-use strait::{Device, Tensor};
+use strait::{DType, Tensor};
 
 use super::Runner;
 use super::case::{Case, Outcome, Precision};
@@ -67,7 +67,7 @@ fn vdb_discriminator(case: &Case, precision: Precision) -> Outcome<Results> {
     let found = discriminator.loss(&input("in.real")?, &input("in.fake")?, &objective, Noise::Given(&noise), &mut Mode::Eval)?;
     let kl = found.rates.ok_or("no rates")?.constrained.detach();
     let beta = Beta::Dual { initial, target, step: case.number("beta_step")?, form: DualForm::Additive };
-    let next = Tensor::full(beta.next(initial, kl.item()?, 0.0), (), precision.dtype(), &Device::cpu())?;
+    let next = beta.next(&Tensor::full(initial, (), DType::F64, &kl.device())?, &kl)?.to_dtype(precision.dtype())?;
     let mut results = gradients(&found.loss, &params)?;
     results.extend([
         ("out.loss".to_string(), found.loss.detach()),

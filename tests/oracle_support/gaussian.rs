@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use strait::models::{Covariance, DualBeta, DualForm, Vib, VibConfig, VibObjective};
+use strait::models::{Beta, Covariance, DualForm, Vib, VibConfig, VibObjective};
 use strait::nn::Mode;
 use strait::ops::Noise;
-use strait::{Gradient, Rng, Tensor};
+use strait::{DType, Gradient, Rng, Tensor};
 
 use super::Runner;
 use super::case::{Case, Outcome, Precision};
@@ -48,14 +48,18 @@ fn bottleneck(case: &Case, precision: Precision) -> Outcome<Results> {
 }
 
 fn dual_beta(case: &Case, precision: Precision) -> Outcome<Results> {
-    let mut dual = DualBeta {
-        beta: case.number("beta")?,
+    let rule = Beta::Dual {
+        initial: case.number("beta")?,
         target: case.number("information_constraint")?,
         step: case.number("beta_step")?,
         form: DualForm::Additive,
     };
     let rates = case.tensor("in.kl", precision)?;
-    let betas: Vec<f64> = rates.to_f64_vec()?.into_iter().map(|rate| dual.update(rate)).collect();
+    let (mut beta, mut betas) = (Tensor::full(rule.initial(), (), DType::F64, &device())?, Vec::new());
+    for at in 0..rates.element_count() {
+        beta = rule.next(&beta, &rates.narrow(0, at, 1)?.reshape(())?)?;
+        betas.push(beta.item()?);
+    }
     let betas = Tensor::from_vec(betas, rates.shape(), &device())?.to_dtype(precision.dtype())?;
     Ok(vec![("out.beta".to_string(), betas)])
 }

@@ -15,6 +15,10 @@ use super::{POOL, Run, Source, Trained, pool, steps};
 const TARGET: f64 = 0.5;
 const BETA: Beta = Beta::Dual { initial: 0.1, target: TARGET, step: 1e-3, form: DualForm::Additive };
 
+fn initial() -> Tensor {
+    Tensor::full(BETA.initial(), (), DType::F64, &Device::cpu()).expect("a scalar")
+}
+
 fn discriminator(architecture: Architecture, example: Vec<usize>, size: usize) -> Discriminator {
     let config = DiscriminatorConfig {
         architecture,
@@ -35,17 +39,17 @@ pub fn gauss2d(fixed: bool) -> Box<dyn Run> {
     let centre = |x: f32| Tensor::from_vec(vec![x, 0.0], [2], &Device::cpu()).expect("two coordinates");
     let points = |salt: u64, x: f32| tensor(&[batch, 2], salt, 0.75).add(&centre(x)).expect("points in the plane");
     let (real, fake) = (pool(|salt| points(salt, 1.5)), pool(|salt| points(salt + 100, -1.5)));
-    let (mut source, mut beta) = (Source::new(fixed), BETA.initial());
+    let (mut source, mut beta) = (Source::new(fixed), initial());
     let given = source.given(2 * batch, latent);
     steps(move |i| {
-        let objective = VdbObjective { beta, target: TARGET, ..VdbObjective::default() };
+        let objective = VdbObjective { beta: beta.item()?, target: TARGET, ..VdbObjective::default() };
         let noise = source.noise(given.as_ref());
         let loss = model.loss(&real[i % POOL], &fake[i % POOL], &objective, noise, &mut Mode::Train(&mut source.rng))?;
-        let rate = loss.rates.as_ref().expect("a bottleneck").constrained.item()?;
+        let rate = loss.rates.as_ref().expect("a bottleneck").constrained.detach();
         let total = loss.loss.clone();
         drop(loss);
         let value = trained.step(total)?;
-        beta = BETA.next(beta, rate, 0.0);
+        beta = BETA.next(&beta, &rate)?;
         Ok(vec![value])
     })
 }
@@ -71,19 +75,19 @@ fn game(architecture: Architecture, example: &[usize], latent: usize, batch: usi
     let dims: Vec<usize> = [batch].into_iter().chain(example.iter().copied()).collect();
     let images = pool(|salt| tensor(&dims, salt, 1.0));
     let penalty = penalised.then(|| Penalty::r1(10.0));
-    let (mut source, mut beta) = (Source::new(fixed), BETA.initial());
+    let (mut source, mut beta) = (Source::new(fixed), initial());
     let given = source.given(2 * batch, CODE);
     steps(move |i| {
-        let objective = VdbObjective { beta, target: TARGET, penalty, ..VdbObjective::default() };
+        let objective = VdbObjective { beta: beta.item()?, target: TARGET, penalty, ..VdbObjective::default() };
         let z = source.normal(&[batch, latent], 501)?;
         let fake = generator.forward(&z, &mut Mode::Train(&mut source.rng))?.detach();
         let noise = source.noise(given.as_ref());
         let loss = model.loss(&images[i % POOL], &fake, &objective, noise, &mut Mode::Train(&mut source.rng))?;
-        let rate = loss.rates.as_ref().expect("a bottleneck").constrained.item()?;
+        let rate = loss.rates.as_ref().expect("a bottleneck").constrained.detach();
         let total = loss.loss.clone();
         drop(loss);
         let of_critic = critic.step(total)?;
-        beta = BETA.next(beta, rate, 0.0);
+        beta = BETA.next(&beta, &rate)?;
 
         let z = source.normal(&[batch, latent], 502)?;
         let fake = generator.forward(&z, &mut Mode::Train(&mut source.rng))?;

@@ -136,6 +136,23 @@ impl Discriminator {
         noise: Noise<'_>,
         mode: &mut Mode<'_>,
     ) -> Result<DiscriminatorLoss> {
+        self.loss_weighted(real, fake, objective, noise, mode, |excess| excess.affine(objective.beta, 0.0))
+    }
+
+    /// [`Discriminator::loss`] with `KL - I_c` weighted by a function instead of the objective's beta: for a beta that lies in a
+    /// device's memory.
+    ///
+    /// # Errors
+    /// As [`Discriminator::loss`]; those of `weigh`.
+    pub fn loss_weighted(
+        &self,
+        real: &Tensor,
+        fake: &Tensor,
+        objective: &VdbObjective,
+        noise: Noise<'_>,
+        mode: &mut Mode<'_>,
+        weigh: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<DiscriminatorLoss> {
         let fake = &fake.detach();
         let (rows, spread) = (real.dims().first().copied().unwrap_or(0), objective.spread(NoisePlace::Input));
         let kind = objective.penalty.map(|penalty| penalty.kind);
@@ -161,7 +178,7 @@ impl Discriminator {
             _ => None,
         };
         if let Some(rates) = &rates {
-            loss = loss.add(&rates.constrained.affine(objective.beta, -objective.beta * objective.target)?)?;
+            loss = loss.add(&weigh(&rates.constrained.affine(1.0, -objective.target)?)?)?;
         }
         let penalty = match (&objective.penalty, points) {
             (None, _) => None,

@@ -7,13 +7,15 @@ pub use settings::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSett
 
 use super::examples::{Examples, in_pieces};
 use super::settings::bad;
-use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
+#[cfg(feature = "cuda")]
+use super::{Alike, replay::alike};
+use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::models::Ebgan;
 use crate::nn::Mode;
-use crate::optim::clip_grad_norm;
+use crate::optim::grad_norm;
 use crate::report::Drawing;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -73,33 +75,35 @@ impl EbganTrainer {
 
     /// Updates the discriminator; gives its loss, the energies of real and generated examples, the share of the latter that is below
     /// the margin, and the gradient's norm.
-    fn update(&mut self, done: u64) -> Result<[f64; 5]> {
-        let real = self.examples.batch(done, self.settings.batch, &self.device)?;
+    fn update(&mut self, done: u64) -> Result<[Tensor; 5]> {
+        let real = self.examples.batch(done, &self.device)?;
         let z = self.rng.normal([real.dims()[0], self.settings.generator.latent], DType::F32, &self.device)?;
         let fake = self.model.generator.forward(&z, &mut Mode::Train(&mut self.rng))?.detach();
         let margin = self.settings.margin.at(done);
         let loss = self.model.discriminator_loss(&real, &fake, margin, &mut Mode::Train(&mut self.rng))?;
         let gradients = self.discriminator.gradients(&loss.loss)?;
-        let energies = loss.fake.to_f64_vec()?;
-        let pushed = energies.iter().filter(|e| **e < margin).count() as f64 / energies.len() as f64;
-        let figures = [loss.loss.item()?, loss.real.mean_all()?.item()?, loss.fake.mean_all()?.item()?];
+        let pushed = loss.fake.affine(-1.0, margin)?.positive()?.mean_all()?;
+        let figures = [loss.loss.detach(), loss.real.detach().mean_all()?, loss.fake.detach().mean_all()?, pushed, grad_norm(&gradients)?];
         drop(loss);
-        let (gradients, norm) = clip_grad_norm(&gradients, f64::INFINITY)?;
-        self.discriminator.apply(&gradients, self.settings.schedule.value(self.settings.discriminator.learning_rate, done))?;
-        let [value, real, fake] = figures;
-        Ok([value, real, fake, pushed, norm])
+        self.discriminator.apply(&gradients, self.learning_rates(done)[0])?;
+        Ok(figures)
     }
 
     /// Updates the generator; gives its loss, the pulling-away term, and the gradient's norm.
-    fn play(&mut self, done: u64) -> Result<[f64; 3]> {
+    fn play(&mut self, done: u64) -> Result<[Tensor; 3]> {
         let z = self.rng.normal([self.settings.batch, self.settings.generator.latent], DType::F32, &self.device)?;
         let loss = self.model.generator_loss(&z, self.settings.pulling_away, &mut Mode::Train(&mut self.rng))?;
         let gradients = self.generator.gradients(&loss.loss)?;
-        let [value, term] = [loss.loss.item()?, loss.pulling_away.item()?];
+        let figures = [loss.loss.detach(), loss.pulling_away.detach(), grad_norm(&gradients)?];
         drop(loss);
-        let (gradients, norm) = clip_grad_norm(&gradients, f64::INFINITY)?;
-        self.generator.apply(&gradients, self.settings.schedule.value(self.settings.generator.learning_rate, done))?;
-        Ok([value, term, norm])
+        self.generator.apply(&gradients, self.learning_rates(done)[1])?;
+        Ok(figures)
+    }
+
+    /// Of the discriminator and of the generator.
+    fn learning_rates(&self, done: u64) -> [f64; 2] {
+        [self.settings.discriminator.learning_rate, self.settings.generator.learning_rate]
+            .map(|rate| self.settings.schedule.value(rate, done))
     }
 
     /// Generated examples under the averaged weights.
@@ -131,15 +135,34 @@ impl Trainer for EbganTrainer {
         self.examples.describe()
     }
 
-    fn step(&mut self, done: u64) -> Result<StepStats> {
+    fn step(&mut self, done: u64) -> Result<Tensor> {
+        let [discriminator_loss, real, fake, pushed, discriminator_norm] = self.update(done)?;
+        let [generator_loss, term, generator_norm] = self.play(done)?;
+        figures(&[&discriminator_loss, &generator_loss, &real, &fake, &pushed, &term, &discriminator_norm, &generator_norm])
+    }
+
+    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
         if done.is_multiple_of(self.settings.evaluate_every) {
             self.means.clear();
         }
-        let [discriminator_loss, real, fake, pushed, discriminator_norm] = self.update(done)?;
-        let [generator_loss, term, generator_norm] = self.play(done)?;
-        let figures = [discriminator_loss, generator_loss, real, fake, pushed, term, discriminator_norm, generator_norm];
-        self.means.add(figures, 1.0);
-        Ok(StepStats(FIGURES.into_iter().zip(figures).collect()))
+        self.means.add(*figures.first_chunk().expect("the figures of a step"), 1.0);
+        StepStats(FIGURES.into_iter().zip(figures.iter().copied()).collect())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
+        let Device::Cuda(gpu) = self.device else { return Ok(None) };
+        let margin = |done| self.settings.margin.at(done);
+        if margin(done) != margin(done + 1) {
+            return Ok(None);
+        }
+        let steps = alike(done, most, |done| (margin(done), self.learning_rates(done)));
+        let [discriminator, generator] = self.learning_rates(done);
+        self.discriminator.set_learning_rate(discriminator)?;
+        self.generator.set_learning_rate(generator)?;
+        // Captured steps have the margin that was there then.
+        let (steps, kind) = (self.examples.ready(done, steps, 1, gpu)?, margin(done).to_bits());
+        Ok((steps > 0).then_some(Alike { steps, kind }))
     }
 
     /// Means over the steps since the last evaluation, then figures of new examples and of samples.

@@ -8,13 +8,15 @@ pub use chains::Way;
 pub use settings::{EnergySettings, Negatives, SamplerSettings, Start};
 
 use super::examples::{Examples, in_pieces};
-use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
+#[cfg(feature = "cuda")]
+use super::{Alike, replay::alike};
+use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::models::{Chain, Correction, EnergyModel, Langevin, ReplayBuffer, Step};
 use crate::nn::Mode;
-use crate::optim::clip_grad_norm;
+use crate::optim::grad_norm;
 use crate::report::Drawing;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -81,10 +83,6 @@ impl EnergyTrainer {
         rng.normal([rows, self.settings.latent], DType::F32, &self.device)
     }
 
-    fn learning_rate(&self, base: f64, done: u64) -> f64 {
-        self.settings.schedule.value(base, done)
-    }
-
     /// Examples whose energy is pushed up: as many generated ones as there are real ones, and with a buffer as many chains.
     fn negatives(&mut self, rows: usize) -> Result<Tensor> {
         let z = self.rng.normal([rows, self.settings.latent], DType::F32, &self.device)?;
@@ -101,31 +99,33 @@ impl EnergyTrainer {
     }
 
     /// Updates the energy; gives its loss, the energies of real and generated examples, the penalty, and the gradient's norm.
-    fn update(&mut self, number: u64, done: u64) -> Result<[f64; 5]> {
-        let real = self.examples.batch(number, self.settings.batch, &self.device)?;
+    fn update(&mut self, number: u64, done: u64) -> Result<[Tensor; 5]> {
+        let real = self.examples.batch(number, &self.device)?;
         let fake = self.negatives(real.dims()[0])?;
         let loss = self.model.energy_loss(&real, &fake, self.settings.lambda1, &mut Mode::Train(&mut self.rng))?;
         let gradients = self.energy.gradients(&loss.loss)?;
-        let [value, real, fake, penalty] = [loss.loss.item()?, loss.real.item()?, loss.fake.item()?, loss.penalty.item()?];
+        let [value, real, fake, penalty] = [&loss.loss, &loss.real, &loss.fake, &loss.penalty].map(Tensor::detach);
         drop(loss);
-        let (gradients, norm) = clip_grad_norm(&gradients, f64::INFINITY)?;
-        let rate = self.learning_rate(self.settings.energy_learning_rate, done);
-        self.energy.apply(&gradients, rate)?;
+        let norm = grad_norm(&gradients)?;
+        self.energy.apply(&gradients, self.learning_rates(done)[0])?;
         Ok([value, real, fake, penalty, norm])
     }
 
     /// Updates the generator; gives its loss, the information in nats, and the gradient's norm.
-    fn play(&mut self, done: u64) -> Result<[f64; 3]> {
+    fn play(&mut self, done: u64) -> Result<[Tensor; 3]> {
         let z = self.rng.normal([self.settings.batch, self.settings.latent], DType::F32, &self.device)?;
         let draw = self.rng.draw();
         let loss = self.model.generator_loss(&z, self.settings.information_weight, draw, &mut Mode::Train(&mut self.rng))?;
         let gradients = self.generator.gradients(&loss.loss)?;
-        let [value, nats] = [loss.loss.item()?, loss.information.nats.item()?];
+        let figures = [loss.loss.detach(), loss.information.nats.detach(), grad_norm(&gradients)?];
         drop(loss);
-        let (gradients, norm) = clip_grad_norm(&gradients, f64::INFINITY)?;
-        let rate = self.learning_rate(self.settings.generator_learning_rate, done);
-        self.generator.apply(&gradients, rate)?;
-        Ok([value, nats, norm])
+        self.generator.apply(&gradients, self.learning_rates(done)[1])?;
+        Ok(figures)
+    }
+
+    /// Of the energy and of the generator.
+    fn learning_rates(&self, done: u64) -> [f64; 2] {
+        [self.settings.energy_learning_rate, self.settings.generator_learning_rate].map(|rate| self.settings.schedule.value(rate, done))
     }
 
     /// Runs `f` with the averaged weights of both networks.
@@ -157,10 +157,7 @@ impl Trainer for EnergyTrainer {
         self.examples.describe()
     }
 
-    fn step(&mut self, done: u64) -> Result<StepStats> {
-        if done.is_multiple_of(self.settings.evaluate_every) {
-            self.means.clear();
-        }
+    fn step(&mut self, done: u64) -> Result<Tensor> {
         let first = done * self.settings.energy_steps;
         let mut update = self.update(first, done)?;
         for number in first + 1..first + self.settings.energy_steps {
@@ -168,9 +165,27 @@ impl Trainer for EnergyTrainer {
         }
         let [energy_loss, real, fake, penalty, energy_norm] = update;
         let [generator_loss, nats, generator_norm] = self.play(done)?;
-        let figures = [energy_loss, generator_loss, real, fake, penalty, nats, energy_norm, generator_norm];
-        self.means.add(figures, 1.0);
-        Ok(StepStats(FIGURES.into_iter().zip(figures).collect()))
+        figures(&[&energy_loss, &generator_loss, &real, &fake, &penalty, &nats, &energy_norm, &generator_norm])
+    }
+
+    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
+        if done.is_multiple_of(self.settings.evaluate_every) {
+            self.means.clear();
+        }
+        self.means.add(*figures.first_chunk().expect("the figures of a step"), 1.0);
+        StepStats(FIGURES.into_iter().zip(figures.iter().copied()).collect())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
+        // The host picks the chains of a buffer.
+        let (Device::Cuda(gpu), Negatives::Generator) = (self.device, self.settings.negatives) else { return Ok(None) };
+        let (steps, each) = (alike(done, most, |done| self.learning_rates(done)), self.settings.energy_steps);
+        let [energy, generator] = self.learning_rates(done);
+        self.energy.set_learning_rate(energy)?;
+        self.generator.set_learning_rate(generator)?;
+        let steps = self.examples.ready(done * each, steps, each, gpu)?;
+        Ok((steps > 0).then_some(Alike { steps, kind: 0 }))
     }
 
     /// Means over the steps since the last evaluation, then figures of samples; at the end of the run also of chains.

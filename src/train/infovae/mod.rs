@@ -10,14 +10,16 @@ mod tests;
 pub use settings::{Binarization, InfoVaeSettings};
 
 use self::source::{Part, Source};
-use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
+#[cfg(feature = "cuda")]
+use super::{Alike, replay::alike};
+use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::data::Range;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::models::infovae::{InfoVae, InfoVaeObjective, LatentCritic, PriorSample};
 use crate::ops::Noise;
-use crate::optim::{Algorithm, clip_grad_norm};
+use crate::optim::{Algorithm, grad_norm};
 use crate::report::Drawing;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -70,20 +72,24 @@ impl InfoVaeTrainer {
     }
 
     /// Trains the critic, if there is one, on these codes; returns the loss in nats and the gradient's norm that it had at first.
-    fn critic_step(&mut self, z: &Tensor, rows: usize) -> Result<Option<[f64; 2]>> {
+    fn critic_step(&mut self, z: &Tensor, rows: usize) -> Result<Option<[Tensor; 2]>> {
         let mut first = None;
         for _ in 0..if self.critic.is_some() { self.settings.critic_steps } else { 0 } {
             let prior = self.prior(rows)?;
             let Some((critic, network)) = &mut self.critic else { break };
             let loss = critic.loss(z, &prior)?;
-            let (value, gradients) = (loss.item()?, network.gradients(&loss)?);
-            drop(loss);
+            let gradients = network.gradients(&loss)?;
             if first.is_none() {
-                first = Some([value, clip_grad_norm(&gradients, f64::INFINITY)?.1]);
+                first = Some([loss.detach(), grad_norm(&gradients)?]);
             }
+            drop(loss);
             network.apply(&gradients, self.settings.critic_learning_rate)?;
         }
         Ok(first)
+    }
+
+    fn learning_rate(&self, done: u64) -> f64 {
+        self.settings.schedule.value(self.settings.learning_rate, done)
     }
 }
 
@@ -104,31 +110,45 @@ impl Trainer for InfoVaeTrainer {
         self.source.describe()
     }
 
-    fn step(&mut self, done: u64) -> Result<StepStats> {
-        if done.is_multiple_of(self.settings.evaluate_every) {
-            self.means.clear();
-        }
-        let x = self.source.batch(done, self.settings.batch, &mut self.rng, &self.device)?;
+    fn step(&mut self, done: u64) -> Result<Tensor> {
+        let x = self.source.batch(done, &mut self.rng, &self.device)?;
         let (rows, noise) = (x.dims()[0], Noise::Draw(self.rng.draw()));
         let prior = self.prior(rows)?;
         let critic = self.critic.as_ref().map(|(critic, _)| critic);
         let loss = self.model.loss(&x, &self.objective, noise, &prior, critic)?;
-        let [total, reconstruction, rate] = [loss.loss.item()?, loss.reconstruction.item()?, loss.kl.item()?];
-        let divergence = loss.divergence.as_ref().map(|d| d.estimate.item()).transpose()?;
         let gradients = self.network.gradients(&loss.loss)?;
+        let mut all = [&loss.loss, &loss.reconstruction, &loss.kl].map(Tensor::detach).to_vec();
+        all.extend(loss.divergence.as_ref().map(|d| d.estimate.detach()));
         let z = loss.z.detach();
         drop(loss);
-        let norm = clip_grad_norm(&gradients, f64::INFINITY)?.1;
-        self.network.apply(&gradients, self.settings.schedule.value(self.settings.learning_rate, done))?;
-        let critic = self.critic_step(&z, rows)?;
-        self.means.add([total, reconstruction, rate, divergence.unwrap_or(0.0)], rows as f64);
-        let mut stats = vec![("loss", total), ("reconstruction_nats", reconstruction), ("rate_nats", rate)];
-        stats.extend(divergence.map(|d| ("divergence", d)));
-        stats.push(("gradient_norm", norm));
-        if let Some([loss, norm]) = critic {
-            stats.extend([("critic_loss_nats", loss), ("critic_gradient_norm", norm)]);
+        all.push(grad_norm(&gradients)?);
+        self.network.apply(&gradients, self.learning_rate(done))?;
+        all.extend(self.critic_step(&z, rows)?.into_iter().flatten());
+        figures(&all.iter().collect::<Vec<_>>())
+    }
+
+    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
+        if done.is_multiple_of(self.settings.evaluate_every) {
+            self.means.clear();
         }
-        Ok(StepStats(stats))
+        let mut names = vec!["loss", "reconstruction_nats", "rate_nats"];
+        names.extend((self.objective.divergence_weight() > 0.0).then_some("divergence"));
+        names.extend(["gradient_norm", "critic_loss_nats", "critic_gradient_norm"]);
+        let stats = StepStats(names.into_iter().zip(figures.iter().copied()).collect());
+        let means = ["loss", "reconstruction_nats", "rate_nats", "divergence"].map(|name| stats.get(name).unwrap_or(0.0));
+        self.means.add(means, self.source.rows(done, self.settings.batch) as f64);
+        stats
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
+        let Device::Cuda(gpu) = self.device else { return Ok(None) };
+        self.network.set_learning_rate(self.learning_rate(done))?;
+        if let Some((_, network)) = &mut self.critic {
+            network.set_learning_rate(self.settings.critic_learning_rate)?;
+        }
+        let steps = alike(done, most, |done| self.learning_rate(done));
+        Ok(Some(Alike { steps: self.source.ready(done, steps, gpu)?, kind: 0 }))
     }
 
     /// Means over the steps since the last evaluation, then the test part; after the last step also its log likelihood, the same of
@@ -177,11 +197,11 @@ impl Trainer for InfoVaeTrainer {
                 let [c, h, w] = data.image;
                 Samples::Images { images: x.reshape([count, c, h, w])?, range: Range::Unit }
             }
-            Source::Points(set) => {
+            Source::Points(set, _) => {
                 let reach = set.reach();
                 Samples::Points { points: x, window: [-reach, reach, -reach, reach] }
             }
-            Source::TwoPoints => Samples::Points { points: x, window: [-2.0, 2.0, -1.0, 1.0] },
+            Source::TwoPoints(_) => Samples::Points { points: x, window: [-2.0, 2.0, -1.0, 1.0] },
         })
     }
 

@@ -202,7 +202,7 @@ fn line(trainer: &InfoVaeTrainer, drawing: &mut Drawing) -> Result<()> {
     chart = chart.with(series("prior p(z)", &|z| normal(z, 0.0, 1.0)).dashed());
     let all: Vec<usize> = (0..count).collect();
     chart = chart.with(series("q(z)", &|z| density(z, &all)));
-    if let Source::TwoPoints = trainer.source {
+    if let Source::TwoPoints(_) = trainer.source {
         for (name, label) in [("q(z|x) at x = -1", 0), ("q(z|x) at x = 1", 1)] {
             let own: Vec<usize> = all.iter().copied().filter(|&i| judged.labels[i] == label).collect();
             chart = chart.with(series(name, &|z| density(z, &own)));

@@ -3,10 +3,13 @@
 use super::settings::Binarization;
 use crate::data::{DataSpec, Dataset, PointSet, Range, Split, points};
 use crate::device::Device;
+#[cfg(feature = "cuda")]
+use crate::device::cuda::CudaDevice;
 use crate::error::{Error, Result};
 use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 use crate::train::Batches;
+use crate::train::stream::Stream;
 
 /// Points that stand for the test part of a distribution.
 const TEST_POINTS: usize = 2000;
@@ -19,9 +22,9 @@ pub(super) enum Source {
     /// Images, of which the first few may be all that is trained on.
     Images { data: Box<Dataset>, batches: Batches, train: usize, binarization: Binarization },
     /// Points in the plane.
-    Points(PointSet),
+    Points(PointSet, Stream),
     /// -1 and 1.
-    TwoPoints,
+    TwoPoints(Stream),
 }
 
 /// A part of the data.
@@ -36,10 +39,11 @@ impl Source {
     pub fn load(spec: &str, train: usize, binarization: Binarization, batch: usize, key: u64) -> Result<Source> {
         let spec: DataSpec = spec.parse()?;
         if let Some(set) = spec.points() {
-            return Ok(Source::Points(set));
+            let stream = Stream::new(2, move |number| set.sample(batch, Draw { key, number }).into_flattened());
+            return Ok(Source::Points(set, stream));
         }
         if spec == DataSpec::TwoPoints {
-            return Ok(Source::TwoPoints);
+            return Ok(Source::TwoPoints(Stream::new(1, move |number| points::two_points(batch, Draw { key, number }))));
         }
         let data = Box::new(spec.load()?);
         if train > data.train.len() {
@@ -55,8 +59,8 @@ impl Source {
         match self {
             Source::Images { data, train, .. } if *train < data.train.len() => format!("{data}; trained on the first {train}"),
             Source::Images { data, .. } => data.to_string(),
-            Source::Points(set) => format!("{set}: points in the plane, drawn anew in each step"),
-            Source::TwoPoints => "2points: -1 and 1, drawn anew in each step".into(),
+            Source::Points(set, _) => format!("{set}: points in the plane, drawn anew in each step"),
+            Source::TwoPoints(_) => "2points: -1 and 1, drawn anew in each step".into(),
         }
     }
 
@@ -64,8 +68,8 @@ impl Source {
     pub fn shape(&self) -> [usize; 3] {
         match self {
             Source::Images { data, .. } => data.image,
-            Source::Points(_) => [1, 1, 2],
-            Source::TwoPoints => [1, 1, 1],
+            Source::Points(..) => [1, 1, 2],
+            Source::TwoPoints(_) => [1, 1, 1],
         }
     }
 
@@ -74,21 +78,27 @@ impl Source {
         if let Source::Images { batches, .. } = self { batches.per_epoch() } else { 0 }
     }
 
-    /// The examples [rows, pixels] of the step after `done` others.
-    pub fn batch(&mut self, done: u64, rows: usize, rng: &mut Rng, device: &Device) -> Result<Tensor> {
+    /// Examples of the step after `done` others; `batch` of points.
+    pub fn rows(&self, done: u64, batch: usize) -> usize {
+        if let Source::Images { batches, .. } = self { batches.rows(done) } else { batch }
+    }
+
+    /// The examples [rows, pixels] of the step after `done` others. Captured steps get those that follow what was last made ready.
+    pub fn batch(&mut self, done: u64, rng: &mut Rng, device: &Device) -> Result<Tensor> {
         match self {
             Source::Images { data, batches, binarization, .. } => {
-                let change = |images: &mut [f32]| binarize(images, *binarization, rng);
-                Ok(batches.load(&data.train, done, Range::Unit, change, device)?.0)
+                binarize(batches.load(&data.train, done, Range::Unit, device)?.0, *binarization, rng)
             }
-            _ => self.points(rows, rng.draw(), device),
+            Source::Points(_, stream) | Source::TwoPoints(stream) => stream.batch(done, device),
         }
     }
 
-    fn points(&self, rows: usize, draw: Draw, device: &Device) -> Result<Tensor> {
+    /// Leaves the batches of `steps` steps after `done` others where captured steps find them. Returns for how many steps there are some.
+    #[cfg(feature = "cuda")]
+    pub fn ready(&mut self, done: u64, steps: u64, gpu: CudaDevice) -> Result<u64> {
         match self {
-            Source::Points(set) => Tensor::from_slice(set.sample(rows, draw).as_flattened(), [rows, 2], device),
-            _ => Tensor::from_slice(&points::two_points(rows, draw), [rows, 1], device),
+            Source::Images { data, batches, .. } => Ok(steps.min(batches.ready(&data.train, done, Range::Unit, gpu)?)),
+            Source::Points(_, stream) | Source::TwoPoints(stream) => stream.ready(done, steps, 1, gpu).map(|()| steps),
         }
     }
 
@@ -97,12 +107,16 @@ impl Source {
     pub fn part(&self, part: Part, most: usize, seed: u64, device: &Device) -> Result<Vec<(Tensor, Vec<i64>)>> {
         let mut rng = Rng::new(seed);
         let Source::Images { data, train, binarization, .. } = self else {
-            let x = self.points(TEST_POINTS.min(most), rng.draw(), device)?;
-            let labels = match self {
-                Source::TwoPoints => x.to_vec::<f32>()?.iter().map(|&x| i64::from(x > 0.0)).collect(),
-                _ => Vec::new(),
+            let (count, draw) = (TEST_POINTS.min(most), rng.draw());
+            let (values, labels) = match self {
+                Source::Points(set, _) => (set.sample(count, draw).into_flattened(), Vec::new()),
+                _ => {
+                    let values = points::two_points(count, draw);
+                    let labels = values.iter().map(|&x| i64::from(x > 0.0)).collect();
+                    (values, labels)
+                }
             };
-            return Ok(vec![(x, labels)]);
+            return Ok(vec![(Tensor::from_slice(&values, [count, values.len() / count], device)?, labels)]);
         };
         let (split, rows): (&Split, usize) = match part {
             Part::Train => (&data.train, *train),
@@ -114,23 +128,19 @@ impl Source {
             .map(|indices| {
                 let (mut images, mut labels) = (Vec::new(), Vec::new());
                 split.batch(indices, Range::Unit, &mut images, &mut labels)?;
-                binarize(&mut images, *binarization, &mut rng);
-                Ok((Tensor::from_slice(&images, [indices.len(), data.pixels()], device)?, labels))
+                let x = Tensor::from_slice(&images, [indices.len(), data.pixels()], device)?;
+                Ok((binarize(x, *binarization, &mut rng)?, labels))
             })
             .collect()
     }
 }
 
-fn binarize(images: &mut [f32], how: Binarization, rng: &mut Rng) {
+fn binarize(x: Tensor, how: Binarization, rng: &mut Rng) -> Result<Tensor> {
     match how {
-        Binarization::Gray => {}
-        Binarization::Rounded => images.iter_mut().for_each(|v| *v = if *v >= 0.5 { 1.0 } else { 0.0 }),
-        Binarization::Sampled => {
-            let draw = rng.draw();
-            // a uniform below 2^32 as a word: 0 is never drawn as 1, and 1 always
-            let below = |v: f32, i: usize| f64::from(draw.word(i as u64)) < f64::from(v) * 4_294_967_296.0;
-            images.iter_mut().enumerate().for_each(|(i, v)| *v = if below(*v, i) { 1.0 } else { 0.0 });
-        }
+        Binarization::Gray => Ok(x),
+        Binarization::Rounded => x.inside(0.5, 1.0),
+        // uniforms are above 0 and at most 1: 0 is never drawn as 1, and 1 always
+        Binarization::Sampled => x.greater_equal(&rng.uniform(0.0, 1.0, x.shape(), x.dtype(), &x.device())?),
     }
 }
 
@@ -142,17 +152,16 @@ mod tests {
     fn pixels_become_zeros_and_ones_of_the_right_mean() {
         let mut rng = Rng::new(1);
         let gray: Vec<f32> = (0..30_000).map(|i| [0.0, 0.3, 1.0][i % 3]).collect();
-        let mut sampled = gray.clone();
-        binarize(&mut sampled, Binarization::Sampled, &mut rng);
+        let mut drawn = |gray: &[f32], how| {
+            let x = Tensor::from_slice(gray, [gray.len()], &Device::cpu()).unwrap();
+            binarize(x, how, &mut rng).unwrap().to_vec::<f32>().unwrap()
+        };
+        let sampled = drawn(&gray, Binarization::Sampled);
         assert!(sampled.iter().all(|v| *v == 0.0 || *v == 1.0));
         let mean = |at: usize| sampled.iter().skip(at).step_by(3).sum::<f32>() / 10_000.0;
         assert!(mean(0) == 0.0 && (mean(1) - 0.3).abs() < 0.02 && mean(2) == 1.0);
-        let mut again = gray.clone();
-        binarize(&mut again, Binarization::Sampled, &mut rng);
-        assert_ne!(again, sampled);
-        let mut rounded = vec![0.0, 0.49, 0.5, 1.0];
-        binarize(&mut rounded, Binarization::Rounded, &mut rng);
-        assert_eq!(rounded, [0.0, 0.0, 1.0, 1.0]);
+        assert_ne!(drawn(&gray, Binarization::Sampled), sampled);
+        assert_eq!(drawn(&[0.0, 0.49, 0.5, 1.0], Binarization::Rounded), [0.0, 0.0, 1.0, 1.0]);
     }
 
     #[test]
@@ -166,7 +175,7 @@ mod tests {
         assert!(values(1) == values(1) && values(1) != values(2));
         assert_eq!(source.part(Part::Train, 600, 1, &cpu).unwrap()[0].0.dims()[0], 7);
         assert_eq!(source.steps_per_epoch(), 2);
-        assert_eq!(source.batch(1, 3, &mut Rng::new(1), &cpu).unwrap().dims(), [3, 64]);
+        assert_eq!(source.batch(1, &mut Rng::new(1), &cpu).unwrap().dims(), [3, 64]);
         assert!(Source::load("digits", 1_000_000, Binarization::Gray, 3, 5).is_err());
         let line = Source::load("2points", 0, Binarization::Gray, 3, 5).unwrap();
         let (x, labels) = &line.part(Part::Test, 50, 1, &cpu).unwrap()[0];

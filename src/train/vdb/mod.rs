@@ -5,18 +5,21 @@ mod settings;
 
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
-use super::examples::{Examples, ROWS, of_points};
-use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values};
-use crate::data::PointSet;
+use super::examples::{Examples, ROWS};
+#[cfg(feature = "cuda")]
+use super::{Alike, replay::alike};
+use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::models::{Discriminator, Generator, RateAverage, clip_weights};
 use crate::nn::Mode;
 use crate::ops::Noise;
-use crate::optim::clip_grad_norm;
+#[cfg(feature = "cuda")]
+use crate::optim::Schedule;
+use crate::optim::grad_norm;
 use crate::report::Drawing;
-use crate::rng::{Draw, Rng};
+use crate::rng::Rng;
 use crate::tensor::Tensor;
 
 /// A generator in training.
@@ -36,7 +39,8 @@ pub struct VdbTrainer {
     critic: Network,
     player: Option<Player>,
     rng: Rng,
-    beta: f64,
+    /// A scalar, in f64.
+    beta: Tensor,
     rate: RateAverage,
     /// Over the steps since an evaluation was due, and over those of them with a penalty.
     means: Means<7>,
@@ -55,16 +59,6 @@ const FIGURES: [&str; 7] = [
 ];
 const PENALTIES: [&str; 2] = ["penalty", "input_gradient_norm"];
 
-/// The figures of one update of the discriminator.
-struct Update {
-    loss: f64,
-    accuracy: f64,
-    /// Nats per example over all of z, half real and half generated; and what the constraint bounds.
-    rates: [f64; 2],
-    norm: f64,
-    penalty: Option<[f64; 2]>,
-}
-
 impl VdbTrainer {
     /// A run at its beginning. Loads the data.
     ///
@@ -74,7 +68,10 @@ impl VdbTrainer {
         let mut rng = Rng::new(settings.seed);
         let mut weights = rng.split();
         let [key, _] = rng.split().state();
-        let examples = Examples::load(&settings.data, settings.batch, key)?;
+        let mut examples = Examples::load(&settings.data, settings.batch, key)?;
+        if settings.fake == Fake::Component {
+            examples.alternate(settings.batch, key);
+        }
         let shape = examples.shape();
         let discriminator = Discriminator::new(&settings.discriminator(&shape), &mut weights, DType::F32, device)?;
         let critic = Network::new(discriminator.params(), settings.optimizer, 0.0)?;
@@ -87,8 +84,8 @@ impl VdbTrainer {
             }
         };
         Ok(VdbTrainer {
-            beta: settings.beta.initial(),
-            rate: RateAverage::new(settings.rate_average),
+            beta: Tensor::full(settings.beta.initial(), (), DType::F64, device)?,
+            rate: RateAverage::new(settings.rate_average, device)?,
             means: Means::new(FIGURES),
             penalties: Means::new(PENALTIES),
             device: *device,
@@ -111,81 +108,68 @@ impl VdbTrainer {
         self.player.as_ref().map(|player| &player.generator)
     }
 
-    /// Points of one component of the data.
-    fn component(&self, set: PointSet, last: bool, count: usize, draw: Draw) -> Result<Tensor> {
-        let points = set.mixture().map(|m| m.sample_of(if last { m.means.len() - 1 } else { 0 }, count, draw));
-        of_points(&points.unwrap_or_else(|| set.sample(count, draw)), &self.device)
-    }
-
-    /// The real examples of an update of the discriminator, counted from 0.
-    fn real(&mut self, update: u64) -> Result<Tensor> {
-        let (rows, fake) = (self.settings.batch, self.settings.fake);
-        match &mut self.examples {
-            &mut Examples::Points { set, key } if fake == Fake::Component => {
-                self.component(set, true, rows, Draw { key, number: 2 * update })
+    /// Updates the discriminator, then beta. Returns the real examples and the figures but the generator's, then those of a penalty.
+    fn update(&mut self, update: u64) -> Result<(Tensor, Vec<Tensor>)> {
+        let batches = if self.player.is_some() { 1 } else { 2 };
+        let real = self.examples.batch(batches * update, &self.device)?;
+        let fake = match &self.player {
+            Some(player) => {
+                let z = self.rng.normal([real.dims()[0], player.generator.latent()], DType::F32, &self.device)?;
+                player.generator.forward(&z, &mut Mode::Train(&mut self.rng))?.detach()
             }
-            examples => examples.batch(update, rows, &self.device),
-        }
-    }
-
-    /// As many generated examples.
-    fn fake(&mut self, update: u64, rows: usize) -> Result<Tensor> {
-        match (&self.player, &self.examples) {
-            (Some(player), _) => {
-                let z = self.rng.normal([rows, player.generator.latent()], DType::F32, &self.device)?;
-                Ok(player.generator.forward(&z, &mut Mode::Train(&mut self.rng))?.detach())
-            }
-            (None, &Examples::Points { set, key }) => self.component(set, false, rows, Draw { key, number: 2 * update + 1 }),
-            (None, Examples::Images(_)) => unreachable!("settings allow components of points alone"),
-        }
-    }
-
-    /// Updates the discriminator, then beta.
-    fn update(&mut self, update: u64) -> Result<Update> {
-        let real = self.real(update)?;
-        let fake = self.fake(update, real.dims()[0])?;
-        let objective = self.settings.objective(self.beta, update);
-        let noise = Noise::Draw(self.rng.draw());
-        let loss = self.discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Train(&mut self.rng))?;
-        let gradients = self.critic.gradients(&loss.loss)?;
-        let rates = match &loss.rates {
-            Some(rates) => [0.5 * (rates.real.item()? + rates.fake.item()?), rates.constrained.item()?],
-            None => [0.0; 2],
+            None => self.examples.batch(batches * update + 1, &self.device)?,
         };
-        let penalty = loss.penalty.as_ref().map(|p| Ok([p.loss.item()?, p.mean_norm()?.item()?])).transpose()?;
-        let accuracy = self.settings.loss.accuracy(&loss.real, &loss.fake)?.item()?;
-        let value = loss.loss.item()?;
+        let objective = self.settings.objective(update);
+        let noise = Noise::Draw(self.rng.draw());
+        let beta = &self.beta;
+        let weigh = |excess: &Tensor| excess.mul(&beta.to_dtype(excess.dtype())?);
+        let loss = self.discriminator.loss_weighted(&real, &fake, &objective, noise, &mut Mode::Train(&mut self.rng), weigh)?;
+        let gradients = self.critic.gradients(&loss.loss)?;
+        let mut rates = vec![self.beta.affine(0.0, 0.0)?; 2];
+        if let Some(found) = &loss.rates {
+            rates = vec![found.real.add(&found.fake)?.affine(0.5, 0.0)?.detach(), found.constrained.detach()];
+        }
+        let accuracy = self.settings.loss.accuracy(&loss.real, &loss.fake)?;
+        let mut figures = vec![loss.loss.detach(), rates[0].clone(), rates[1].clone(), accuracy, grad_norm(&gradients)?];
+        if let Some(penalty) = &loss.penalty {
+            figures.extend([penalty.loss.detach(), penalty.mean_norm()?]);
+        }
         drop(loss);
-        let (gradients, norm) = clip_grad_norm(&gradients, f64::INFINITY)?;
         let step = update / self.settings.discriminator_steps;
-        self.critic.apply(&gradients, self.settings.schedule.value(self.settings.discriminator.learning_rate, step))?;
+        self.critic.apply(&gradients, self.learning_rates(step)[0])?;
         if self.settings.clip > 0.0 {
             clip_weights(self.critic.params(), self.settings.clip)?;
         }
-        if self.discriminator.has_bottleneck() {
-            self.beta = self.settings.beta.next(self.beta, self.rate.update(rates[1]), 0.0);
+        if self.discriminator.has_bottleneck() && self.settings.beta.target().is_some() {
+            let next = self.settings.beta.next(&self.beta, &self.rate.update(&rates[1])?)?;
+            self.beta.assign(&next)?;
         }
-        Ok(Update { loss: value, accuracy, rates, norm, penalty })
+        Ok((real, figures))
     }
 
     /// Updates the generator, if there is one; gives its loss and the norm of its gradient.
-    fn play(&mut self, done: u64) -> Result<[f64; 2]> {
-        let last = (done + 1) * self.settings.discriminator_steps - 1;
-        let real = if self.settings.loss.generator_needs_real() { Some(self.real(last)?) } else { None };
-        let objective = self.settings.objective(self.beta, last);
+    fn play(&mut self, done: u64, real: &Tensor) -> Result<[Tensor; 2]> {
+        let objective = self.settings.objective((done + 1) * self.settings.discriminator_steps - 1);
+        let rate = self.learning_rates(done)[1];
         let Some(player) = &mut self.player else {
-            return Ok([0.0; 2]);
+            let nothing = self.beta.affine(0.0, 0.0)?;
+            return Ok([nothing.clone(), nothing]);
         };
         let z = self.rng.normal([self.settings.batch, player.generator.latent()], DType::F32, &self.device)?;
         let fake = player.generator.forward(&z, &mut Mode::Train(&mut self.rng))?;
         let noise = Noise::Draw(self.rng.draw());
-        let loss = self.discriminator.generator_loss(&fake, real.as_ref(), &objective, noise, &mut Mode::Train(&mut self.rng))?;
+        let loss = self.discriminator.generator_loss(&fake, Some(real), &objective, noise, &mut Mode::Train(&mut self.rng))?;
         let gradients = player.network.gradients(&loss)?;
-        let value = loss.item()?;
+        let figures = [loss.detach(), grad_norm(&gradients)?];
         drop((loss, fake));
-        let (gradients, norm) = clip_grad_norm(&gradients, f64::INFINITY)?;
-        player.network.apply(&gradients, self.settings.schedule.value(self.settings.generator.learning_rate, done))?;
-        Ok([value, norm])
+        player.network.apply(&gradients, rate)?;
+        Ok(figures)
+    }
+
+    /// Of the discriminator and of the generator.
+    fn learning_rates(&self, done: u64) -> [f64; 2] {
+        [self.settings.discriminator.learning_rate, self.settings.generator.learning_rate]
+            .map(|rate| self.settings.schedule.value(rate, done))
     }
 
     /// Whether a run like this has the figure.
@@ -227,28 +211,54 @@ impl Trainer for VdbTrainer {
         self.examples.describe()
     }
 
-    fn step(&mut self, done: u64) -> Result<StepStats> {
+    fn step(&mut self, done: u64) -> Result<Tensor> {
+        let beta = self.beta.affine(1.0, 0.0)?;
+        let updates = self.settings.discriminator_steps;
+        let (mut real, mut of_update) = self.update(done * updates)?;
+        for update in done * updates + 1..(done + 1) * updates {
+            (real, of_update) = self.update(update)?;
+        }
+        let [generator_loss, generator_norm] = self.play(done, &real)?;
+        let [loss, rate, constrained, accuracy, norm, penalty @ ..] = of_update.as_slice() else { unreachable!("five figures at least") };
+        let mut all = vec![loss, &generator_loss, rate, constrained, accuracy, norm, &generator_norm, &beta];
+        all.extend(penalty);
+        figures(&all)
+    }
+
+    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
         if done.is_multiple_of(self.settings.evaluate_every) {
             self.means.clear();
             self.penalties.clear();
         }
-        let beta = self.beta;
-        let mut update = self.update(done * self.settings.discriminator_steps)?;
-        for i in 1..self.settings.discriminator_steps {
-            update = self.update(done * self.settings.discriminator_steps + i)?;
-        }
-        let [generator_loss, generator_norm] = self.play(done)?;
-        let figures = [update.loss, generator_loss, update.rates[0], update.rates[1], update.accuracy, update.norm, generator_norm];
-        self.means.add(figures, 1.0);
-        let mut stats: Vec<(&str, f64)> = FIGURES.into_iter().zip(figures).filter(|(name, _)| self.has(name)).collect();
+        let (means, rest) = figures.split_first_chunk().expect("the figures of a step");
+        self.means.add(*means, 1.0);
+        let mut stats: Vec<(&str, f64)> = FIGURES.into_iter().zip(*means).filter(|(name, _)| self.has(name)).collect();
         if self.discriminator.has_bottleneck() {
-            stats.push(("step_beta", beta));
+            stats.push(("step_beta", rest[0]));
         }
-        if let Some(penalty) = update.penalty {
-            self.penalties.add(penalty, 1.0);
-            stats.extend(PENALTIES.into_iter().zip(penalty));
+        if let Some(penalty) = rest[1..].first_chunk() {
+            self.penalties.add(*penalty, 1.0);
+            stats.extend(PENALTIES.into_iter().zip(*penalty));
         }
-        Ok(StepStats(stats))
+        StepStats(stats)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
+        let Device::Cuda(gpu) = self.device else { return Ok(None) };
+        let (s, each) = (&self.settings, self.settings.discriminator_steps);
+        let objectives = |done: u64| (done * each..(done + 1) * each).map(|update| s.objective(update)).collect::<Vec<_>>();
+        if objectives(done).iter().any(|objective| objective.noise.is_some()) && s.noise.is_some_and(|n| n.schedule != Schedule::Constant) {
+            return Ok(None);
+        }
+        let steps = alike(done, most, |done| (objectives(done), self.learning_rates(done)));
+        let [critic, player] = self.learning_rates(done);
+        let due = objectives(done).iter().fold(1, |kind, objective| 2 * kind + u64::from(objective.penalty.is_some()));
+        let batches = if self.player.is_some() { 1 } else { 2 };
+        let steps = self.examples.ready(batches * each * done, steps, batches * each, gpu)?;
+        self.critic.set_learning_rate(critic)?;
+        self.player.as_mut().map_or(Ok(()), |p| p.network.set_learning_rate(player))?;
+        Ok((steps > 0).then_some(Alike { steps, kind: due }))
     }
 
     /// Means over the steps since the last evaluation, then what is drawn anew.
@@ -258,7 +268,7 @@ impl Trainer for VdbTrainer {
             values.extend(self.penalties.values());
         }
         if self.discriminator.has_bottleneck() {
-            values.push(("beta".into(), self.beta));
+            values.push(("beta".into(), self.beta.item()?));
         }
         values.extend(report::evaluate(self)?);
         Ok(values)
@@ -272,8 +282,8 @@ impl Trainer for VdbTrainer {
         let mut state = vec![
             ("discriminator", State::Network(&mut self.critic)),
             ("rng", State::Rng(&mut self.rng)),
-            ("beta", State::Numbers(std::slice::from_mut(&mut self.beta))),
-            ("rate", State::Numbers(self.rate.state())),
+            ("beta", State::Tensor(&mut self.beta)),
+            ("rate", State::Tensor(self.rate.state())),
             ("means", State::Numbers(self.means.state())),
             ("penalties", State::Numbers(self.penalties.state())),
         ];

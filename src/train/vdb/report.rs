@@ -12,7 +12,7 @@ use crate::report::png::{Grid, image_grid};
 use crate::report::svg::{Axis, LineChart, Series};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
-use crate::train::examples::{name_and_note as of_samples, of_points};
+use crate::train::examples::{component, name_and_note as of_samples, of_points};
 use crate::train::{Figure, SweepRow, Values, shown};
 
 /// Points of either kind that a discriminator is judged on.
@@ -37,8 +37,8 @@ pub(super) fn evaluate(trainer: &VdbTrainer) -> Result<Values> {
 
 /// The figures of a discriminator against given points.
 fn alone(trainer: &VdbTrainer, set: PointSet) -> Result<Values> {
-    let both = [(true, 0), (false, 1)].map(|(last, number)| trainer.component(set, last, JUDGED, Draw { key: KEY, number }));
-    let [real, fake] = both;
+    let draw = |last, number| of_points(&component(set, last, JUDGED, Draw { key: KEY, number }), &trainer.device);
+    let [real, fake] = [draw(true, 0), draw(false, 1)];
     let (real, fake) = (real?, fake?);
     let judge = |x: &Tensor, number: Option<u64>| -> Result<Judgement> {
         let noise = number.map(|number| Noise::Draw(Draw { key: KEY, number }));

@@ -238,11 +238,11 @@ impl VdbSettings {
         self.penalty.filter(|penalty| penalty.coefficient != 0.0)
     }
 
-    /// The objective of an update of the discriminator, counted from 0, and of the generator after it.
-    pub fn objective(&self, beta: f64, update: u64) -> VdbObjective {
+    /// The objective of an update of the discriminator, counted from 0, and of the generator after it; but for beta, which is state.
+    pub fn objective(&self, update: u64) -> VdbObjective {
         VdbObjective {
             loss: self.loss,
-            beta,
+            beta: self.beta.initial(),
             target: self.beta.target().unwrap_or(0.0),
             constraint: self.constraint,
             reduction: self.reduction,

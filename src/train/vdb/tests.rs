@@ -1,5 +1,7 @@
 use super::*;
 use crate::error::Error;
+use crate::models::VdbObjective;
+use crate::rng::Draw;
 use crate::train::settings::Settings;
 use crate::train::stopping::stopping_changes_nothing;
 use crate::train::{FAMILIES, Run, preset};
@@ -84,16 +86,16 @@ fn players_leave_each_other_alone() {
         [values(trainer.critic.params()), values(&trainer.generator().unwrap().params())]
     };
     let start = weights(&trainer);
-    trainer.update(0).unwrap();
+    let (real, _) = trainer.update(0).unwrap();
     let updated = weights(&trainer);
     assert!(updated[0] != start[0] && updated[1] == start[1]);
-    trainer.play(0).unwrap();
+    trainer.play(0, &real).unwrap();
     let played = weights(&trainer);
     assert!(played[0] == updated[0] && played[1] != updated[1]);
     // the rate is the discriminator's burden alone: the generator's loss has none of beta
     let loss = |beta: f64| {
         let fake = trainer.generate(5, 1).unwrap();
-        let objective = trainer.settings.objective(beta, 0);
+        let objective = VdbObjective { beta, ..trainer.settings.objective(0) };
         trainer.discriminator().generator_loss(&fake, None, &objective, Noise::Draw(Draw { key: 1, number: 1 }), &mut Mode::Eval).unwrap()
     };
     assert_eq!(loss(0.0).item().unwrap(), loss(1e6).item().unwrap());
@@ -222,7 +224,7 @@ fn settings_that_make_no_sense_say_so() {
     assert!(refused("penalty={ kind = \"r3\" }").contains("r3"));
     assert!(refused("penalty={ kind = \"r1\", coefficient = -1.0, convention = \"half\" }").contains("coefficient"));
     let none = settings("", &["penalty={ kind = \"r1\", coefficient = 0.0, convention = \"half\" }"]);
-    assert!(none.penalty().is_none() && none.objective(0.1, 0).penalty.is_none());
+    assert!(none.penalty().is_none() && none.objective(0).penalty.is_none());
     assert!(refused("noise={ place = \"input\", deviation = -1.0 }").contains("deviation"));
     let alone = trainer(preset("vdb-gauss2d").unwrap(), &[]);
     assert!(matches!(alone.sample(1, 0), Err(Error::NothingToSample)) && alone.generator().is_none() && alone.plan().shown == 0);

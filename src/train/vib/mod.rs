@@ -1,8 +1,6 @@
 //! Training of VIB.
 
 mod evaluate;
-#[cfg(feature = "cuda")]
-mod gpu;
 mod report;
 mod settings;
 mod sweep;
@@ -11,16 +9,19 @@ pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
 pub use settings::VibSettings;
 
 use super::settings::bad;
-use super::{Batches, Figure, Means, Network, Plan, State, StepStats, Trainer, Values};
+#[cfg(feature = "cuda")]
+use super::{Alike, replay::alike};
+use super::{Batches, Figure, Means, Network, Plan, State, StepStats, Trainer, Values, figures};
 use crate::data::{DataSpec, Dataset, Range, Split, augment};
-use crate::device::Device;
+use crate::device::{Device, capture};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::models::{Covariance, Vib};
+use crate::models::{Beta, Covariance, Vib};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::report::Drawing;
 use crate::rng::Rng;
+use crate::tensor::Tensor;
 
 /// Rows at a time in evaluation.
 const EVALUATION_BATCH: usize = 500;
@@ -36,11 +37,10 @@ pub struct VibTrainer {
     model: Vib,
     network: Network,
     rng: Rng,
-    beta: f64,
+    /// A scalar, in f64.
+    beta: Tensor,
     /// Over the examples of this epoch.
     means: Means<3>,
-    #[cfg(feature = "cuda")]
-    gpu: Option<gpu::OnGpu>,
 }
 
 impl VibTrainer {
@@ -60,19 +60,11 @@ impl VibTrainer {
         let model = Vib::new(settings.architecture(data.pixels(), data.classes), &mut streams, DType::F32, device)?;
         let network = Network::new(model.params(), settings.optimizer, settings.ema_decay)?;
         let [order_key, _] = rng.split().state();
-        // The images are shifted by the host.
-        #[cfg(feature = "cuda")]
-        let gpu = match device {
-            Device::Cuda(_) if settings.augment_shift == 0 => Some(gpu::OnGpu::new(&data.train, settings.beta.initial(), device)?),
-            _ => None,
-        };
         Ok(VibTrainer {
             batches: Batches::new(data.train.len(), settings.batch, order_key),
-            beta: settings.beta.initial(),
+            beta: Tensor::full(settings.beta.initial(), (), DType::F64, device)?,
             means: Means::new(["train_loss", "train_cross_entropy_nats", "train_rate_nats"]),
             device: *device,
-            #[cfg(feature = "cuda")]
-            gpu,
             settings,
             data,
             validation,
@@ -90,45 +82,15 @@ impl VibTrainer {
         self.settings.schedule.value(self.settings.learning_rate, done / self.batches.per_epoch())
     }
 
-    /// Takes the figures of a step in, which saw `rows` examples.
-    fn record(&mut self, done: u64, rows: usize, [total, cross_entropy, rate]: [f64; 3]) -> StepStats {
-        let per_epoch = self.batches.per_epoch();
-        if done.is_multiple_of(per_epoch) {
-            self.means.clear();
+    /// Gives beta the value that time alone decides, if it does.
+    fn set_beta(&mut self, done: u64) -> Result<()> {
+        match self.settings.beta.scheduled(done as f64 / self.batches.per_epoch() as f64) {
+            Some(beta) if self.settings.beta != (Beta::Fixed { value: beta }) => {
+                let beta = Tensor::full(beta, (), DType::F64, &self.device)?;
+                self.beta.assign(&beta)
+            }
+            _ => Ok(()),
         }
-        self.means.add([total, cross_entropy, rate], rows as f64);
-        let stats = StepStats(vec![("loss", total), ("cross_entropy_nats", cross_entropy), ("rate_nats", rate), ("step_beta", self.beta)]);
-        if self.has_bottleneck() {
-            self.beta = self.settings.beta.next(self.beta, rate, (done + 1) as f64 / per_epoch as f64);
-        }
-        stats
-    }
-
-    #[cfg(feature = "cuda")]
-    fn steps_on_gpu(&mut self, gpu: &mut gpu::OnGpu, done: u64, most: u64) -> Result<Vec<StepStats>> {
-        let learning_rate = self.learning_rate(done);
-        let rows = self.batches.span(done).0;
-        let figures = gpu.steps(
-            done,
-            most,
-            gpu::Parts {
-                settings: &self.settings,
-                model: &self.model,
-                batches: &self.batches,
-                network: &mut self.network,
-                rng: &mut self.rng,
-                beta: self.beta,
-                learning_rate,
-            },
-        )?;
-        let dual = self.has_bottleneck() && self.settings.beta.target().is_some();
-        let stats = figures.into_iter().zip(done..).map(|([total, cross_entropy, rate, _, next], done)| {
-            let stats = self.record(done, rows, [total, cross_entropy, rate]);
-            // The device's own, which captured steps used.
-            self.beta = if dual { next } else { self.beta };
-            stats
-        });
-        Ok(stats.collect())
     }
 
     /// Evaluates the averaged weights on one part of the data.
@@ -158,41 +120,62 @@ impl Trainer for VibTrainer {
         self.data.to_string()
     }
 
-    fn step(&mut self, done: u64) -> Result<StepStats> {
-        let (shift, image, rng) = (self.settings.augment_shift, self.data.image, &mut self.rng);
-        let augment = |images: &mut [f32]| {
-            if shift > 0 {
-                augment::shift_images(images, image, shift, rng.draw());
-            }
+    fn step(&mut self, done: u64) -> Result<Tensor> {
+        if !capture::is_capturing() {
+            self.set_beta(done)?;
+        }
+        let (shift, image, range) = (self.settings.augment_shift, self.data.image, Range::Symmetric);
+        let (x, labels) = if shift > 0 {
+            let draw = self.rng.draw();
+            let change = |images: &mut [f32]| augment::shift_images(images, image, shift, draw);
+            self.batches.load_changed(&self.data.train, done, range, change, &self.device)?
+        } else {
+            self.batches.load(&self.data.train, done, range, &self.device)?
         };
-        let (x, labels) = self.batches.load(&self.data.train, done, Range::Symmetric, augment, &self.device)?;
         let noise = Noise::Draw(self.rng.draw());
-        let objective = self.settings.objective(self.beta);
-        let loss = self.model.loss(&x, &labels, &objective, self.settings.train_samples, noise, &mut Mode::Train(&mut self.rng))?;
-        let [total, cross_entropy, rate] = [loss.loss.item()?, loss.cross_entropy.item()?, loss.kl.item()?];
+        let posterior = self.model.encode(&x, self.settings.train_samples, noise, &mut Mode::Train(&mut self.rng))?;
+        let beta = self.beta.affine(1.0, 0.0)?;
+        let weigh = |rate: &Tensor| rate.mul(&beta.to_dtype(rate.dtype())?);
+        let loss = self.model.loss_weighted(&posterior, &labels, &self.settings.objective(), weigh)?;
+        drop(posterior);
         let gradients = self.network.gradients(&loss.loss)?;
+        let [total, cross_entropy, rate] = [loss.loss.detach(), loss.cross_entropy.detach(), loss.kl.detach()];
         drop(loss);
         self.network.apply(&gradients, self.learning_rate(done))?;
-        Ok(self.record(done, x.dims()[0], [total, cross_entropy, rate]))
+        if self.has_bottleneck() && self.settings.beta.target().is_some() {
+            let next = self.settings.beta.next(&self.beta, &rate)?;
+            self.beta.assign(&next)?;
+        }
+        figures(&[&total, &cross_entropy, &rate, &beta])
+    }
+
+    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
+        if done.is_multiple_of(self.batches.per_epoch()) {
+            self.means.clear();
+        }
+        let [total, cross_entropy, rate, beta] = *figures.first_chunk().expect("the figures of a step");
+        self.means.add([total, cross_entropy, rate], self.batches.rows(done) as f64);
+        StepStats(vec![("loss", total), ("cross_entropy_nats", cross_entropy), ("rate_nats", rate), ("step_beta", beta)])
     }
 
     #[cfg(feature = "cuda")]
-    fn steps(&mut self, done: u64, most: u64) -> Result<Vec<StepStats>> {
-        match self.gpu.take() {
-            Some(mut gpu) => {
-                let stats = self.steps_on_gpu(&mut gpu, done, most);
-                self.gpu = Some(gpu);
-                stats
-            }
-            None => Ok(vec![self.step(done)?]),
-        }
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
+        let (Device::Cuda(gpu), 0) = (self.device, self.settings.augment_shift) else { return Ok(None) };
+        self.set_beta(done)?;
+        self.network.set_learning_rate(self.learning_rate(done))?;
+        // An annealed beta is set before each step.
+        let most = if matches!(self.settings.beta, Beta::Annealed { .. }) { 1 } else { most };
+        let steps = alike(done, most, |done| self.learning_rate(done));
+        let ready = self.batches.ready(&self.data.train, done, Range::Symmetric, gpu)?;
+        Ok(Some(Alike { steps: steps.min(ready), kind: self.batches.rows(done) as u64 }))
     }
 
     /// Means over the epoch's steps, then the test part, then validation.
     fn evaluate(&self, done: u64) -> Result<Values> {
         let mut values: Values = self.means.values().collect();
         if self.has_bottleneck() {
-            values.push(("beta".into(), self.beta));
+            let scheduled = self.settings.beta.scheduled(done as f64 / self.batches.per_epoch() as f64);
+            values.push(("beta".into(), scheduled.map_or_else(|| self.beta.item(), Ok)?));
         }
         values.push(("learning_rate".into(), self.learning_rate(done.saturating_sub(1))));
         values.extend(self.judge(&self.data.test)?.values("test_"));
@@ -210,7 +193,7 @@ impl Trainer for VibTrainer {
         vec![
             ("model", State::Network(&mut self.network)),
             ("rng", State::Rng(&mut self.rng)),
-            ("beta", State::Numbers(std::slice::from_mut(&mut self.beta))),
+            ("beta", State::Tensor(&mut self.beta)),
             ("means", State::Numbers(self.means.state())),
         ]
     }

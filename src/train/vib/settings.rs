@@ -142,9 +142,9 @@ impl VibSettings {
         }
     }
 
-    /// The objective with this weight of the rate.
-    pub fn objective(&self, beta: f64) -> VibObjective {
-        VibObjective { beta, label_smoothing: self.label_smoothing, confidence_penalty: self.confidence_penalty }
+    /// The objective, but for beta, which is state.
+    pub fn objective(&self) -> VibObjective {
+        VibObjective { beta: self.beta.initial(), label_smoothing: self.label_smoothing, confidence_penalty: self.confidence_penalty }
     }
 }
 

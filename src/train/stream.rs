@@ -1,0 +1,69 @@
+//! Points that the host makes as steps need them.
+
+#[cfg(feature = "cuda")]
+use super::replay::SEVERAL;
+#[cfg(feature = "cuda")]
+use crate::data::Resident;
+use crate::device::Device;
+#[cfg(feature = "cuda")]
+use crate::device::{capture, cuda::CudaDevice};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Batches without end, by number: what a batch is depends on its number alone, so that is all the state there is.
+pub(super) struct Stream {
+    make: Box<dyn Fn(u64) -> Vec<f32> + Send>,
+    width: usize,
+    /// Batches to come, on a GPU.
+    #[cfg(feature = "cuda")]
+    on_gpu: Option<Resident>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("width", &self.width).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// Rows of this width, from the numbers of batches.
+    pub fn new(width: usize, make: impl Fn(u64) -> Vec<f32> + Send + 'static) -> Stream {
+        Stream {
+            make: Box::new(make),
+            width,
+            #[cfg(feature = "cuda")]
+            on_gpu: None,
+        }
+    }
+
+    /// Batch `number` [rows, width]. Captured steps get those that follow what was last made ready.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn batch(&self, number: u64, device: &Device) -> Result<Tensor> {
+        let rows = (self.make)(number);
+        let shape = [rows.len() / self.width, self.width];
+        #[cfg(feature = "cuda")]
+        if let Some(on_gpu) = &self.on_gpu {
+            if !capture::is_capturing() {
+                on_gpu.fill(&rows)?;
+            }
+            return Ok(on_gpu.next(shape[0])?.0);
+        }
+        Tensor::from_slice(&rows, shape, device)
+    }
+
+    /// Leaves `count` batches from `number` on where captured steps find them, `each` for every step.
+    ///
+    /// # Errors
+    /// The device fails.
+    #[cfg(feature = "cuda")]
+    pub fn ready(&mut self, number: u64, count: u64, each: u64, gpu: CudaDevice) -> Result<()> {
+        let values: Vec<f32> = (number..number + count).flat_map(|number| (self.make)(number)).collect();
+        if self.on_gpu.is_none() {
+            let room = values.len() / count as usize * (SEVERAL * each) as usize;
+            self.on_gpu = Some(Resident::rows(room / self.width, self.width, gpu)?);
+        }
+        self.on_gpu.as_ref().expect("just made").fill(&values)
+    }
+}
