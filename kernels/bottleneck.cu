@@ -13,19 +13,17 @@ struct Four {
 };
 
 __device__ __forceinline__ Four<float> load(const float* p) {
-  const float4 v = *reinterpret_cast<const float4*>(p);
-  return {{v.x, v.y, v.z, v.w}};
+  const Pack<float> v = load_pack(p);
+  return {{v.v[0], v.v[1], v.v[2], v.v[3]}};
 }
 __device__ __forceinline__ Four<double> load(const double* p) {
-  const double2 v = *reinterpret_cast<const double2*>(p), w = *reinterpret_cast<const double2*>(p + 2);
-  return {{v.x, v.y, w.x, w.y}};
+  const Pack<double> v = load_pack(p), w = load_pack(p + 2);
+  return {{v.v[0], v.v[1], w.v[0], w.v[1]}};
 }
-__device__ __forceinline__ void store(float* p, const Four<float>& v) {
-  *reinterpret_cast<float4*>(p) = make_float4(v.v[0], v.v[1], v.v[2], v.v[3]);
-}
+__device__ __forceinline__ void store(float* p, const Four<float>& v) { store_pack(p, {{v.v[0], v.v[1], v.v[2], v.v[3]}}); }
 __device__ __forceinline__ void store(double* p, const Four<double>& v) {
-  *reinterpret_cast<double2*>(p) = make_double2(v.v[0], v.v[1]);
-  *reinterpret_cast<double2*>(p + 2) = make_double2(v.v[2], v.v[3]);
+  store_pack(p, {{v.v[0], v.v[1]}});
+  store_pack(p + 2, {{v.v[2], v.v[3]}});
 }
 
 // Columns [0, 4) of a pointer, of which `count` are there.

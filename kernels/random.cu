@@ -7,14 +7,14 @@ namespace {
 template <class T>
 __device__ __forceinline__ void store4(T* out, uint64_t block, uint64_t n, float4 v) {
   const uint64_t first = 4 * block;
+  const Pack<float> all = {{v.x, v.y, v.z, v.w}};
   if (sizeof(T) == 4 && first + 4 <= n) {
-    *reinterpret_cast<float4*>(out + first) = v;
+    store_pack(reinterpret_cast<float*>(out + first), all);
     return;
   }
-  const float values[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
   for (int i = 0; i < 4; ++i)
-    if (first + i < n) out[first + i] = values[i];
+    if (first + i < n) out[first + i] = all.v[i];
 }
 
 }  // namespace

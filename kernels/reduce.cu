@@ -31,8 +31,7 @@ __device__ __forceinline__ void sum_rows(const T* x, T* out, double* partials, u
   constexpr int COUNT = Pack<T>::COUNT;
   double total;
   if (aligned16(x) && (length | slab) % COUNT == 0) {
-    const Pack<T>* packs = reinterpret_cast<const Pack<T>*>(at);
-    total = sum_of(count / COUNT, team.rank, size, [=](uint64_t i) { return sum_of_pack(packs[i]); });
+    total = sum_of(count / COUNT, team.rank, size, [=](uint64_t i) { return sum_of_pack(load_pack(at + i * COUNT)); });
   } else {
     total = sum_of(count, team.rank, size, [=](uint64_t i) { return at[i]; });
   }

@@ -52,6 +52,24 @@ struct __align__(16) Pack {
   T v[COUNT];
 };
 
+// A pack in one access. A plain copy is one access for nvcc, but not always for the compiler of the emulated driver.
+template <class T>
+__device__ __forceinline__ Pack<T> load_pack(const T* p) {
+#ifdef STRAIT_EMU
+  return emu::load16<Pack<T>>(p);
+#else
+  return *reinterpret_cast<const Pack<T>*>(p);
+#endif
+}
+template <class T>
+__device__ __forceinline__ void store_pack(T* p, const Pack<T>& v) {
+#ifdef STRAIT_EMU
+  emu::store16(p, v);
+#else
+  *reinterpret_cast<Pack<T>*>(p) = v;
+#endif
+}
+
 // y[i] = f(x[i]), `Pack<T>::COUNT` elements per thread: neighbours where a whole block has aligned ones, else a block apart, so that the
 // lanes of a warp have neighbours.
 template <class T, class F>

@@ -18,9 +18,6 @@ const MOST: f64 = 1.25;
 
 /// Files whose lines may cost more, how much, and why.
 const ALLOWED: &[(&str, f64, &str)] = &[
-    ("bottleneck.cu", 4.0, "one access of 16 bytes in PTX, of which the emulation sees the four parts"),
-    ("random.cu", 4.0, "one access of 16 bytes in PTX, of which the emulation sees the four parts"),
-    ("reduce.cu", 4.0, "one access of 16 bytes in PTX, of which the emulation sees the four parts"),
     (
         "pairwise.cu",
         4.0,

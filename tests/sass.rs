@@ -13,8 +13,38 @@ const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
 
 /// Most registers of a thread in the hot kernels, by the beginning of their names: more would lower the number of warps that a
 /// multiprocessor holds.
-const REGISTERS: &[(&str, u32)] =
-    &[("unary_", 40), ("binary_", 48), ("optim_adam", 40), ("random_normal_f32", 40), ("random_uniform_f32", 40)];
+const REGISTERS: &[(&str, u32)] = &[
+    ("unary_", 40),
+    ("binary_", 48),
+    ("random_", 40),
+    ("optim_", 40),
+    ("split_sum", 40),
+    ("sum_rows", 40),
+    ("sum_columns", 40),
+    ("softmax_f32", 40),
+    ("cross_entropy_f32", 40),
+    ("cross_entropy_grad_f32", 48),
+    ("layer_norm_f32", 48),
+    ("gaussian_kl_f32", 48),
+    ("bottleneck_f32", 64),
+    ("bottleneck_grad_f32", 64),
+    ("radial_pairs", 128),
+    ("stein_pairs", 128),
+    ("matmul_small_f32", 128),
+    ("matmul_medium_f32", 128),
+    ("matmul_masked_small_f32", 128),
+    ("matmul_masked_medium_f32", 128),
+    ("matmul_large_f32", 128),
+    ("conv2d_small_f32", 128),
+    ("conv2d_medium_f32", 128),
+    ("conv2d_weight_grad_small_f32", 128),
+    ("conv2d_weight_grad_medium_f32", 128),
+    ("matmul_tf32", 184),
+    ("matmul_f32x3", 184),
+    ("matmul_rounded", 184),
+    ("matmul_bf16", 184),
+    ("matmul_f16", 184),
+];
 
 #[derive(Debug, Clone)]
 struct Usage {

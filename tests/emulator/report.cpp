@@ -31,12 +31,14 @@ std::string line_of(const void* site) {
   const char* address = static_cast<const char*>(site) - 1;  // a return address is after the call
   if (!site || !dladdr(address, &module)) return "?";
   std::string line = module.dli_sname ? module.dli_sname : "?";
-  std::string command = format("addr2line -Cse '%s' 0x%zx 2>/dev/null", module.dli_fname, size_t(address - static_cast<const char*>(module.dli_fbase)));
+  std::string command = format("addr2line -Csie '%s' 0x%zx 2>/dev/null", module.dli_fname, size_t(address - static_cast<const char*>(module.dli_fbase)));
   if (FILE* pipe = popen(command.c_str(), "r")) {
+    // The innermost of the inlined functions that is the kernels' own, not the shim's.
     char buffer[600] = "";
-    if (fgets(buffer, sizeof buffer, pipe) && buffer[0] != '?') {
+    while (fgets(buffer, sizeof buffer, pipe) && buffer[0] != '?') {
       line = buffer;
       line.resize(line.find_first_of(" \n"));  // without "(discriminator 2)"
+      if (line.rfind("shim", 0) != 0) break;
     }
     pclose(pipe);
   }

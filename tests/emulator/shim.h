@@ -78,6 +78,18 @@ struct Registration<F, void (*)(A...)> {
   KernelInfo info;
   explicit Registration(const char* name) : info{name, call, sizeof...(A), sizes, nullptr} { register_kernel(&info); }
 };
+// Sixteen bytes in one access, which instrumentation sees as one.
+typedef unsigned Words16 __attribute__((vector_size(16), may_alias));
+template <class V>
+inline __attribute__((always_inline)) V load16(const void* p) {
+  static_assert(sizeof(V) == 16, "one access");
+  return __builtin_bit_cast(V, *static_cast<const Words16*>(p));
+}
+template <class V>
+inline __attribute__((always_inline)) void store16(void* p, const V& v) {
+  static_assert(sizeof(V) == 16, "one access");
+  *static_cast<Words16*>(p) = __builtin_bit_cast(Words16, v);
+}
 }  // namespace emu
 
 // Declares a kernel and registers it. Its launch bounds are checked from the PTX.
