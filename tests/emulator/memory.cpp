@@ -1,6 +1,5 @@
 // Device memory: filled with NaNs, surrounded by canaries, and in `check` and `race` kept after it is freed, so that late accesses
 // are found.
-#include <algorithm>
 #include <cstdlib>
 
 #include "runtime.h"
@@ -8,8 +7,6 @@
 namespace emu {
 std::mutex memory_mutex;
 static std::map<uintptr_t, Allocation> allocations;
-static std::vector<Allocation*> sorted;  // a snapshot for the time a kernel runs
-static bool changed = true;
 static int next_number = 1;
 static size_t kept;  // bytes of freed allocations
 constexpr unsigned char GUARD = 0xfb, GARBAGE = 0xff, FREED = 0xfd;
@@ -17,29 +14,23 @@ static char guard[CANARY];
 static const bool guard_filled = [] { return memset(guard, GUARD, CANARY), true; }();
 
 void prepare_allocations() {
-  if (kept > size_t(256) << 20) {  // nothing runs now: released for good
-    for (auto it = allocations.begin(); it != allocations.end();)
-      if (it->second.freed) free(it->second.raw), it = allocations.erase(it);
-      else ++it;
-    kept = 0;
-    changed = true;
-  }
-  if (!changed) return;
-  sorted.clear();
-  for (auto& a : allocations) sorted.push_back(&a.second);
-  changed = false;
+  if (kept <= size_t(256) << 20) return;
+  for (auto it = allocations.begin(); it != allocations.end();)  // nothing runs now: released for good
+    if (it->second.freed) free(it->second.raw), it = allocations.erase(it);
+    else ++it;
+  kept = 0;
 }
-Allocation* find_allocation(uintptr_t address) {
-  auto it = std::upper_bound(sorted.begin(), sorted.end(), address, [](uintptr_t x, const Allocation* a) { return x < a->start; });
-  if (it == sorted.begin()) return nullptr;
-  Allocation* a = *(it - 1);
+Allocation* find_allocation(uintptr_t address) {  // allocations do not change while a kernel runs
+  auto it = allocations.upper_bound(address);
+  if (it == allocations.begin()) return nullptr;
+  Allocation* a = &std::prev(it)->second;
   return address - a->start < a->size + CANARY ? a : nullptr;
 }
 std::string describe_allocation(uintptr_t address) {
   auto distance = [&](const Allocation* a) { return address < a->start ? a->start - address : address < a->start + a->size ? 0 : address - a->start - a->size; };
   const Allocation* near = nullptr;
-  for (auto* a : sorted)
-    if (!near || distance(a) < distance(near)) near = a;
+  for (auto& [start, a] : allocations)
+    if (!near || distance(&a) < distance(near)) near = &a;
   if (!near || distance(near) >= 1 << 20) return format("address %p", reinterpret_cast<void*>(address));
   return format("%sbuffer #%d %+zd (of %zu bytes)", near->freed ? "FREED " : "", near->number, ssize_t(address - near->start), near->size);
 }
@@ -52,13 +43,15 @@ static void check_canary(Allocation& a) {
     if (after[i] != guard[0]) return memset(after, GUARD, CANARY), report(ILLEGAL_ADDRESS, format("buffer #%d (%zu bytes): byte %zu past its end was overwritten", a.number, a.size, i));
   }
 }
-// Of the buffers that the arguments point into; of all buffers now and then.
+// Of the buffers that the arguments point into; of all buffers as often as costs no more than that.
 void check_canaries(void** arguments, const KernelInfo* kernel) {
-  static unsigned launches;
+  static size_t launches;
   std::lock_guard<std::mutex> lock(memory_mutex);
-  if (++launches % 64 == 0)
+  if (++launches >= 64 && launches >= allocations.size()) {
+    launches = 0;
     for (auto& a : allocations)
       if (!a.second.freed) check_canary(a.second);
+  }
   for (size_t i = 0; i < kernel->count; ++i)
     for (size_t o = 0; o + 8 <= kernel->sizes[i]; o += 8) {
       uintptr_t word;
@@ -102,14 +95,12 @@ EMU_EXPORT void* emu_alloc(size_t bytes) {
   a.shadow = new_shadow(bytes);
   a.initialised.resize(bytes / 4 + 1);
 #endif
-  changed = true;
   return start;
 }
 EMU_EXPORT int emu_free(void* device) {
   Lock lock(memory_mutex);
   auto it = allocations.find(reinterpret_cast<uintptr_t>(device));
   if (it == allocations.end() || it->second.freed) return INVALID_VALUE;
-  changed = true;
 #ifdef EMU_INSTRUMENTED
   Allocation& a = it->second;
   a.freed = true;
