@@ -36,8 +36,9 @@ impl Device {
     /// Captures what `step` launches on this GPU, without running it. `step` may be called several times in a row, to make several steps
     /// one launch (`steps`).
     ///
-    /// Run the same step once before: then all memory that it needs is there. On the host the step does happen now (numbers are drawn
-    /// from `rng`, steps are counted), and the first replay runs it on the device. Random numbers must come from `rng`.
+    /// Run the same step once before: then all memory that it needs is there. What is captured keeps that memory, so run it again before the
+    /// next capture. On the host the step does happen now (numbers are drawn from `rng`, steps are counted), and the first replay runs it on
+    /// the device. Random numbers must come from `rng`.
     ///
     /// # Errors
     /// This is not a GPU; `step` does what cannot be repeated without the host: it looks at elements, copies from the host, or

@@ -1,8 +1,9 @@
 //! Times of kernels and of captured training steps on a GPU, by the driver's events around replayed graphs.
 //!
-//! `cargo bench --features cuda --bench cuda -- [--json FILE] [--few] [NAME...]` runs the cases whose ids begin with one of the names.
+//! `cargo bench --features cuda --bench cuda -- [--json FILE] [--few] [--below N] [NAME...]` runs the cases whose ids begin with one of the names.
 //! A case is replayed in graphs of one and of several copies, on operands that take turns so that no cache holds them; its time is the
-//! difference by the number of further copies, the median over the repetitions. `--few` repeats little, for a rehearsal.
+//! difference by the number of further copies, the median over the repetitions. `--few` repeats little, and `--below` leaves out
+//! cases whose shape has that many elements: for a rehearsal.
 
 mod kernels;
 mod steps;
@@ -45,16 +46,18 @@ pub fn turns(bytes: usize) -> usize {
 struct Options {
     json: Option<String>,
     repetitions: usize,
+    below: f64,
     names: Vec<String>,
 }
 
 fn options() -> Options {
-    let mut options = Options { json: None, repetitions: 30, names: Vec::new() };
+    let mut options = Options { json: None, repetitions: 30, below: f64::INFINITY, names: Vec::new() };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--json" => options.json = args.next(),
             "--few" => options.repetitions = 3,
+            "--below" => options.below = args.next().and_then(|n| n.parse().ok()).expect("--below takes a number"),
             // what cargo passes
             "--bench" => {}
             name => options.names.push(name.into()),
@@ -73,10 +76,11 @@ fn median(mut values: Vec<f64>) -> (f64, f64) {
 /// Microseconds of one run, with their spread.
 fn time(job: &mut Job, device: &Device, repetitions: usize) -> Result<(f64, f64)> {
     let mut rng = Rng::new(1);
-    for turn in 0..2 {
-        drop((job.run)(turn, &mut rng)?);
-    }
     let mut graph = |copies: usize| {
+        // Each graph holds its memory, so what the next one needs must be there anew. Optimisers make their state in the first run.
+        for turn in 0..2 {
+            drop((job.run)(turn, &mut rng)?);
+        }
         let mut turn = 0;
         device.capture(&mut rng, copies, |rng| {
             turn += 1;
@@ -119,7 +123,8 @@ fn main() -> Result<()> {
     println!("{:28} {:>22} {:>5} {:>12} {:>8} {:>8} {:>8} {:>9}", "", "shape", "", "us", "spread", "floor %", "TFLOP/s", "error");
     for case in kernels::CASES.iter().chain(steps::CASES) {
         // All floors are relative to what a copy reaches.
-        if !wanted(case.id) && case.id != "copy" {
+        let elements: f64 = case.shape.split('x').filter_map(|n| n.parse::<f64>().ok()).product();
+        if !wanted(case.id) && case.id != "copy" || elements >= options.below {
             continue;
         }
         let mut job = (case.build)(&device, case.dtype)?;

@@ -1,10 +1,10 @@
 """The work of `benches/cuda` in PyTorch, on the same GPU: eager, compiled, and captured by hand in a CUDA graph.
 
-    gpu.py [--json FILE] [--few] [NAME...]
+    gpu.py [--json FILE] [--few] [--below N] [NAME...]
 
 The time of a case is taken as in `benches/cuda`: by events around replayed graphs of one and of several copies, where the contestant can
 be captured; else around as many calls. The precision is full f32 unless the case says otherwise."""
-import argparse, json, statistics, sys
+import argparse, json, math, statistics, sys
 
 import torch
 import torch.nn.functional as F
@@ -211,11 +211,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--json")
     parser.add_argument("--few", action="store_true")
+    parser.add_argument("--below", type=float, default=math.inf)
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     out = open(options.json, "w") if options.json else None
     for name, shape, dtype, (kind, make) in CASES:
         if options.names and not any(name.startswith(n) for n in options.names):
+            continue
+        if math.prod(map(int, shape.split("x"))) >= options.below:
             continue
         for contestant, run, captured in contestants(kind, make()):
             try:

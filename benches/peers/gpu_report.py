@@ -1,4 +1,4 @@
-"""Joins what `benches/cuda` and `gpu.py` wrote into report.json and report.md.
+"""Joins what `benches/cuda`, `gpu.py` and `gpu_jax.py` wrote into report.json and report.md.
 
     gpu_report.py FOLDER
 
@@ -20,7 +20,7 @@ def load(folder, pattern):
 
 def main():
     folder = sys.argv[1]
-    ours, theirs = load(folder, "ours-*.json"), load(folder, "torch-*.json")
+    ours, theirs = load(folder, "ours-*.json"), load(folder, "torch-*.json") | load(folder, "jax-*.json")
     us = lambda rows: statistics.median(r["us"] for r in rows)
     report = []
     for (name, shape, dtype, _), rows in ours.items():
@@ -28,7 +28,7 @@ def main():
         time, first = us(rows), rows[0]
         report.append({
             "id": name, "shape": shape, "dtype": dtype, "ours_us": time, "base_us": base, "ratio": {p: t / time for p, t in base.items()},
-            "floor_us": first["floor_us"], "pct_floor": 100 * first["floor_us"] / time, "tflops": first["tflops"] * first["us"] / time,
+            "floor_us": first["floor_us"], "pct_floor": 100 * (first["floor_us"] or math.nan) / time, "tflops": first["tflops"] * first["us"] / time,
             "spread": max(r["spread_us"] / r["us"] for r in rows), "err_vs_f64": first["err_vs_f64"],
         })
     machine = open(os.path.join(folder, "machine.txt")).read() if os.path.exists(os.path.join(folder, "machine.txt")) else ""
