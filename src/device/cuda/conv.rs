@@ -229,8 +229,6 @@ impl Parts {
 
 /// Threads of a block.
 const THREADS: u32 = 256;
-/// Multiplications in a clock cycle of a multiprocessor, by estimate.
-const RATE: usize = 72;
 
 /// Bytes of a tile's stages: four or three, each with 128 bytes for every row and column.
 fn stages(tile: Tile) -> usize {
@@ -251,7 +249,8 @@ struct Cut {
 impl Cut {
     /// The cut of `phases` products that is estimated to take the least time.
     fn of([rows, cols, depth]: [usize; 3], phases: usize, size: usize) -> Cut {
-        let (tile, split_k) = cheapest(&[(Tile::Medium, RATE), (Tile::Small, RATE)], [rows, cols, depth], phases, size);
+        let tiles = [Tile::Medium, Tile::Small].map(|tile| (tile, tile.ordinary_rate()));
+        let (tile, split_k) = cheapest(&tiles, [rows, cols, depth], phases, size);
         let tiles = [rows.div_ceil(tile.side()), cols.div_ceil(tile.side())];
         Cut { tile, tiles, split_k, splits: depth.div_ceil(split_k).max(1) }
     }

@@ -19,6 +19,15 @@ impl Tile {
             Tile::Large => 128,
         }
     }
+
+    /// Multiplications in a clock cycle of a multiprocessor without tensor cores, by estimate: larger tiles read less for each.
+    pub fn ordinary_rate(self) -> usize {
+        match self {
+            Tile::Small => 64,
+            Tile::Medium => 80,
+            Tile::Large => 110,
+        }
+    }
 }
 
 /// Multiprocessors that a cut is made for: about those of a large GPU, always, so that results do not depend on the device.

@@ -32,9 +32,7 @@ fn rate(cores: Cores, tile: Tile) -> usize {
         Tile::Large => 800,
     };
     match (cores, tile) {
-        (Cores::Ordinary, Tile::Small) => 64,
-        (Cores::Ordinary, Tile::Medium) => 80,
-        (Cores::Ordinary, Tile::Large) => 110,
+        (Cores::Ordinary, _) => tile.ordinary_rate(),
         (Cores::F32x3, _) => halves / 3,
         (Cores::Tf32, _) => halves / 2,
         (Cores::Rounded | Cores::Bf16 | Cores::F16, _) => halves,
