@@ -24,8 +24,6 @@ pub(super) struct Columns<'a> {
     inside: Vec<Range<usize>>,
     /// For each `kx`, where in its row the input element of output column 0 is or, outside of the image, would be.
     lead: Vec<isize>,
-    /// From one output column's input element to the next one's.
-    step: usize,
 }
 
 impl<'a> Columns<'a> {
@@ -41,15 +39,13 @@ impl<'a> Columns<'a> {
         }
         let inside = (0..dims.kernel[1]).map(|k| inside(k * dims.dilation[1], dims.padding[1], dims.stride[1], dims.input[1], width));
         let lead = (0..dims.kernel[1]).map(|k| {
-            let col = (k * dims.dilation[1]) as isize - dims.padding[1] as isize;
-            if !dims.splits() {
-                return col;
+            let col = k * dims.dilation[1];
+            match dims.splits() {
+                true => (phase(dims, col % dims.stride[1]).start + col / dims.stride[1]) as isize,
+                false => col as isize - dims.padding[1] as isize,
             }
-            let stride = dims.stride[1] as isize;
-            phase(dims, col.rem_euclid(stride) as usize) as isize + col.div_euclid(stride)
         });
-        let step = if dims.splits() { 1 } else { dims.stride[1] };
-        Columns { dims, runs, width: columns.len(), inside: inside.collect(), lead: lead.collect(), step }
+        Columns { dims, runs, width: columns.len(), inside: inside.collect(), lead: lead.collect() }
     }
 
     /// Output images that the tile touches, with the positions in each and where they start in the tile.
@@ -62,12 +58,24 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// Writes the tile's rows `depth` from images with `channels` channels each, row-major. If [`ConvDims::splits`], the images'
-    /// rows must be [`split`].
+    /// Writes the tile's rows `depth` from images with `channels` channels each, row-major. If [`ConvDims::splits`], the images
+    /// must be [`split`].
     pub(super) fn gather<T: Real>(&self, out: &mut [T], x: &[T], channels: usize, depth: Range<usize>) {
+        let step = self.dims.stride[1];
         parallel::simd(
             #[inline(always)]
             || {
+                if self.dims.splits() {
+                    for (out, k) in out.chunks_exact_mut(self.width).zip(depth) {
+                        self.each_whole(
+                            channels,
+                            k,
+                            #[inline(always)]
+                            |run, from| copy(&mut out[run.at..run.at + run.cols.len()], &x[from..], 1),
+                        );
+                    }
+                    return;
+                }
                 for (out, k) in out.chunks_exact_mut(self.width).zip(depth) {
                     self.each(
                         channels,
@@ -80,7 +88,7 @@ impl<'a> Columns<'a> {
                             let (middle, after) = rest.split_at_mut(inside.len());
                             // Mostly empty or a single element: a loop, not a call of memset.
                             before.iter_mut().chain(after).for_each(|o| *o = T::ZERO);
-                            copy(middle, &x[from..], self.step);
+                            copy(middle, &x[from..], step);
                         },
                     );
                 }
@@ -88,11 +96,23 @@ impl<'a> Columns<'a> {
         );
     }
 
-    /// Adds the tile's rows `depth` to the image elements they were gathered from; rows are split as for [`Columns::gather`].
+    /// Adds the tile's rows `depth` to the image elements they were gathered from; images are split as for [`Columns::gather`].
     pub(super) fn scatter<T: Real>(&self, x: &mut [T], columns: &[T], channels: usize, depth: Range<usize>) {
+        let step = self.dims.stride[1];
         parallel::simd(
             #[inline(always)]
             || {
+                if self.dims.splits() {
+                    for (columns, k) in columns.chunks_exact(self.width).zip(depth) {
+                        self.each_whole(
+                            channels,
+                            k,
+                            #[inline(always)]
+                            |run, from| add(&mut x[from..], &columns[run.at..run.at + run.cols.len()], 1),
+                        );
+                    }
+                    return;
+                }
                 for (columns, k) in columns.chunks_exact(self.width).zip(depth) {
                     self.each(
                         channels,
@@ -101,7 +121,7 @@ impl<'a> Columns<'a> {
                         |run, inside, from| {
                             if let Some(from) = from {
                                 let start = run.at + inside.start - run.cols.start;
-                                add(&mut x[from..], &columns[start..start + inside.len()], self.step);
+                                add(&mut x[from..], &columns[start..start + inside.len()], step);
                             }
                         },
                     );
@@ -122,48 +142,80 @@ impl<'a> Columns<'a> {
             let row = (run.row * dims.stride[0] + ky * dims.dilation[0]).wrapping_sub(dims.padding[0]);
             if row < dims.input[0] && !inside.is_empty() {
                 let line = ((run.image * channels + channel) * dims.input[0] + row) * dims.input[1];
-                let from = (line + inside.start * self.step).wrapping_add_signed(lead);
+                let from = (line + inside.start * dims.stride[1]).wrapping_add_signed(lead);
                 f(run, inside, Some(from));
             } else {
                 f(run, 0..0, None);
             }
         }
     }
+
+    /// Calls `f(run, where in `x` its first element is)` for the runs of row `k` of the column matrix of split images, which have all
+    /// elements of every run, one after the other.
+    #[inline(always)]
+    fn each_whole(&self, channels: usize, k: usize, mut f: impl FnMut(&Run, usize)) {
+        let dims = self.dims;
+        let (channel, ky, kx) = (k / dims.window(), k / dims.kernel[1] % dims.kernel[0], k % dims.kernel[1]);
+        let (rows, pitch) = (dims.span(0), dims.span(1));
+        let first = (channel * rows + ky * dims.dilation[0]) * pitch + self.lead[kx] as usize;
+        for run in &self.runs {
+            f(run, (run.image * channels * rows + run.row * dims.stride[0]) * pitch + run.cols.start + first);
+        }
+    }
 }
 
-/// Where in a split row the elements begin whose column is `phase` behind a multiple of the stride.
-fn phase(dims: &ConvDims, phase: usize) -> usize {
-    (0..phase).map(|p| dims.input[1].saturating_sub(p).div_ceil(dims.stride[1])).sum()
+/// Where in a row of a split image the columns are that are `phase` behind a multiple of the stride.
+fn phase(dims: &ConvDims, phase: usize) -> Range<usize> {
+    let length = |p: usize| dims.span(1).saturating_sub(p).div_ceil(dims.stride[1]);
+    let start = (0..phase).map(length).sum();
+    start..start + length(phase)
 }
 
-/// Copies image rows so that what windows at a stride read is next to each other: first the columns that are multiples of the
-/// stride, then those one behind, and so on.
+/// Calls `f(where in a split row, where in an image's row)` for the elements of each phase that lie in the image; they are one after
+/// the other in the split row, and a stride apart in the image's.
+#[inline(always)]
+fn each_phase(dims: &ConvDims, mut f: impl FnMut(Range<usize>, usize)) {
+    let (stride, padding) = (dims.stride[1], dims.padding[1]);
+    for p in 0..stride {
+        let all = phase(dims, p);
+        let part = inside(p, padding, stride, dims.input[1], all.len());
+        if !part.is_empty() {
+            f(all.start + part.start..all.start + part.end, part.start * stride + p - padding);
+        }
+    }
+}
+
+/// Copies images with their padding so that what windows at a stride read is next to each other: in each row first the columns that are
+/// multiples of the stride, counted from the padding's beginning, then those one behind, and so on.
 pub(super) fn split<T: Real>(out: &mut [T], x: &[T], dims: &ConvDims) {
-    let (width, stride) = (dims.input[1], dims.stride[1]);
+    let (rows, pitch, width) = (dims.span(0), dims.span(1), dims.input[1]);
     parallel::simd(
         #[inline(always)]
         || {
-            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                let mut out = out;
-                for p in 0..stride.min(width) {
-                    let (part, rest) = out.split_at_mut((width - p).div_ceil(stride));
-                    copy(part, &x[p..], stride);
-                    out = rest;
+            out.fill(T::ZERO);
+            for (out, x) in out.chunks_exact_mut(rows * pitch).zip(x.chunks_exact(dims.in_plane())) {
+                for (out, x) in out.chunks_exact_mut(pitch).skip(dims.padding[0]).zip(x.chunks_exact(width)) {
+                    each_phase(
+                        dims,
+                        #[inline(always)]
+                        |to, from| copy(&mut out[to], &x[from..], dims.stride[1]),
+                    );
                 }
             }
         },
     );
 }
 
-/// The inverse of [`split`].
+/// The inverse of [`split`]; elements that no window reaches become zero.
 pub(super) fn join<T: Real>(out: &mut [T], x: &[T], dims: &ConvDims) {
-    let (width, stride) = (dims.input[1], dims.stride[1]);
-    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-        let mut x = x;
-        for p in 0..stride.min(width) {
-            let (part, rest) = x.split_at((width - p).div_ceil(stride));
-            out[p..].iter_mut().step_by(stride).zip(part).for_each(|(o, v)| *o = *v);
-            x = rest;
+    let (rows, pitch, width) = (dims.span(0), dims.span(1), dims.input[1]);
+    out.fill(T::ZERO);
+    for (out, x) in out.chunks_exact_mut(dims.in_plane()).zip(x.chunks_exact(rows * pitch)) {
+        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(pitch).skip(dims.padding[0])) {
+            each_phase(dims, |from, to| {
+                let out = out[to..].iter_mut().step_by(dims.stride[1]);
+                out.zip(&x[from]).for_each(|(o, v)| *o = *v);
+            });
         }
     }
 }
@@ -182,14 +234,13 @@ fn copy<T: Real>(out: &mut [T], from: &[T], stride: usize) {
         1 => {
             // In pieces of known length: a call of memcpy costs more than the few elements of a row.
             let from = &from[..out.len()];
-            let (mut outs, mut froms) = (out.chunks_exact_mut(8), from.chunks_exact(8));
-            for (o, f) in (&mut outs).zip(&mut froms) {
-                let values: [T; 8] = f.try_into().expect("eight elements");
-                o.copy_from_slice(&values);
-            }
-            for (o, f) in outs.into_remainder().iter_mut().zip(froms.remainder()) {
-                *o = *f;
-            }
+            let (eights, out) = out.as_chunks_mut::<8>();
+            let (from_eights, from) = from.as_chunks::<8>();
+            eights.iter_mut().zip(from_eights).for_each(|(o, f)| *o = *f);
+            let (fours, out) = out.as_chunks_mut::<4>();
+            let (from_fours, from) = from.as_chunks::<4>();
+            fours.iter_mut().zip(from_fours).for_each(|(o, f)| *o = *f);
+            out.iter_mut().zip(from).for_each(|(o, f)| *o = *f);
         }
         2 => {
             let Some((last, out)) = out.split_last_mut() else { return };
@@ -211,9 +262,15 @@ fn copy<T: Real>(out: &mut [T], from: &[T], stride: usize) {
 fn add<T: Real>(to: &mut [T], values: &[T], stride: usize) {
     match stride {
         1 => {
-            for (t, v) in to.iter_mut().zip(values) {
-                *t += *v;
-            }
+            // As for copies: rows are short.
+            let to = &mut to[..values.len()];
+            let (eights, to) = to.as_chunks_mut::<8>();
+            let (value_eights, values) = values.as_chunks::<8>();
+            eights.iter_mut().zip(value_eights).for_each(|(t, v)| add_each(t, v));
+            let (fours, to) = to.as_chunks_mut::<4>();
+            let (value_fours, values) = values.as_chunks::<4>();
+            fours.iter_mut().zip(value_fours).for_each(|(t, v)| add_each(t, v));
+            to.iter_mut().zip(values).for_each(|(t, v)| *t += *v);
         }
         2 => {
             let Some((last, values)) = values.split_last() else { return };
@@ -228,4 +285,11 @@ fn add<T: Real>(to: &mut [T], values: &[T], stride: usize) {
             }
         }
     }
+}
+
+#[inline(always)]
+fn add_each<T: Real, const N: usize>(to: &mut [T; N], values: &[T; N]) {
+    let mut sum = *to;
+    (0..N).for_each(|i| sum[i] += values[i]);
+    *to = sum;
 }

@@ -65,7 +65,7 @@ fn image_group<T: Real>(y: &mut [T], x: &[T], w: &[T], dims: &ConvDims, images: 
     let total = images * plane;
     let part = depth.div_ceil(depth.div_ceil(TILE_DEPTH));
     let result = if images == 1 { 0 } else { channels * width };
-    let copied = if dims.splits() { x.len() } else { 0 };
+    let copied = if dims.splits() { images * dims.in_channels * dims.gathered_plane() } else { 0 };
     scratch::with(part * width + result + copied, |buffer: &mut [T]| {
         let (buffer, rest) = buffer.split_at_mut(part * width);
         let (result, copy) = rest.split_at_mut(result);

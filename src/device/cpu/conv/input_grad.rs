@@ -95,7 +95,7 @@ fn image_group<T: Real>(dx: &mut [T], g: &[T], w: &[T], dims: &ConvDims, images:
     let part = (512 / window).clamp(1, channels) * window;
     let total = images * plane;
     let copied = if images == 1 { 0 } else { outs * TILE };
-    let sums = if dims.splits() { dx.len() } else { 0 };
+    let sums = if dims.splits() { images * channels * dims.gathered_plane() } else { 0 };
     scratch::with(part * TILE + copied + sums, |buffer: &mut [T]| {
         let (buffer, rest) = buffer.split_at_mut(part * TILE);
         let (copy, sums) = rest.split_at_mut(copied);

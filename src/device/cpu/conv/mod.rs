@@ -70,10 +70,20 @@ impl ConvDims {
         self.kernel == [1, 1] && self.stride == [1, 1] && self.padding == [0, 0] && self.input == self.output
     }
 
-    /// Whether rows are rearranged before columns are gathered from them, see [`columns::split`]: when a stride would make
+    /// Whether images are rearranged before columns are gathered from them, see [`columns::split`]: when a stride would make
     /// gathering skip, and each element is gathered more than once.
     fn splits(&self) -> bool {
         self.stride[1] > 1 && self.kernel[1] > 1 && self.window() > self.stride[0] * self.stride[1]
+    }
+
+    /// Rows or columns that windows reach, from the padding's beginning on.
+    fn span(&self, d: usize) -> usize {
+        (self.output[d] - 1) * self.stride[d] + self.dilation[d] * (self.kernel[d] - 1) + 1
+    }
+
+    /// Elements of one channel of images that columns are gathered from.
+    fn gathered_plane(&self) -> usize {
+        if self.splits() { self.span(0) * self.span(1) } else { self.in_plane() }
     }
 
     /// Checks the lengths of the three operands.

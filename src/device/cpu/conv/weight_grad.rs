@@ -78,7 +78,7 @@ fn group<T: Real>(out: &mut [T], x: &[T], g: &[T], dims: &ConvDims, images: Rang
     let channels = depth / window;
     // As many images at a time as fill a tile, or all if their rows need not be split.
     let batch = if dims.splits() { TILE.div_ceil(plane).min(images.len()) } else { images.len() };
-    let copied = if dims.splits() { batch * channels * dims.in_plane() } else { 0 };
+    let copied = if dims.splits() { batch * channels * dims.gathered_plane() } else { 0 };
     scratch::with((depth + outs) * TILE.min(batch * plane) + copied, |buffer: &mut [T]| {
         let (copy, buffer) = buffer.split_at_mut(copied);
         for first in images.clone().step_by(batch) {
@@ -87,9 +87,9 @@ fn group<T: Real>(out: &mut [T], x: &[T], g: &[T], dims: &ConvDims, images: Rang
             let x = &x[first * dims.in_channels * dims.in_plane()..];
             // Where the group's channels are: in the images, or alone in the copy.
             let (x, all, channel) = if dims.splits() {
-                let size = channels * dims.in_plane();
-                for (copy, x) in copy.chunks_exact_mut(size).zip(x.chunks_exact(dims.in_channels * dims.in_plane())) {
-                    split(copy, &x[channel * dims.in_plane()..][..size], dims);
+                let copies = copy.chunks_exact_mut(channels * dims.gathered_plane()).take(batch);
+                for (copy, x) in copies.zip(x.chunks_exact(dims.in_channels * dims.in_plane())) {
+                    split(copy, &x[channel * dims.in_plane()..][..channels * dims.in_plane()], dims);
                 }
                 (&*copy, channels, 0)
             } else {
