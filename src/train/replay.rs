@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
+/// Captures that are tried before all steps run as they are.
+const TRIES: usize = 3;
 /// Steps that are replayed with one launch, where as many are wanted.
 pub(super) const SEVERAL: u64 = 20;
 
@@ -19,8 +21,8 @@ pub(super) struct Replay {
     /// Kinds of steps that ran since, and since the last capture: then the memory that they need is there, besides what graphs hold.
     ran: Vec<u64>,
     captured: Vec<Captured>,
-    /// Some step does what cannot be captured.
-    refused: bool,
+    /// How often a step could not be captured. Memory that was not there is there the next time; the rest stays as it is.
+    refusals: usize,
     /// Steps that were replayed.
     pub replayed: u64,
 }
@@ -52,7 +54,7 @@ impl Replay {
         }
         let (kind, count) = (alike.kind, if alike.steps >= SEVERAL { SEVERAL } else { 1 });
         let found = |c: &Captured| (c.kind, c.count) == (kind, count);
-        if self.refused || device.is_checked() || !(self.ran.contains(&kind) || self.captured.iter().any(found)) {
+        if self.refusals >= TRIES || device.is_checked() || !(self.ran.contains(&kind) || self.captured.iter().any(found)) {
             self.ran.push(kind);
             let _rooms = [room(device, 1)?, room(device, SEVERAL)?];
             return Ok(vec![trainer.step(done)?.to_vec::<f64>()?]);
@@ -66,7 +68,8 @@ impl Replay {
                     self.captured.len() - 1
                 }
                 Err(Error::Capture { .. }) => {
-                    self.refused = true;
+                    self.refusals += 1;
+                    self.ran.clear();
                     return Ok(vec![trainer.step(done)?.to_vec::<f64>()?]);
                 }
                 Err(error) => return Err(error),
