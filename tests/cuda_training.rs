@@ -116,6 +116,7 @@ const FAMILIES: &[(&str, &str)] = &[
         "vdb",
         r#"data = "8gaussians"
         batch = 32
+        judged = 40
         discriminator_steps = 2
         rate_average = 0.9
         penalty = { kind = "r1", coefficient = 1.0, convention = "half", every = 3 }
@@ -126,6 +127,7 @@ const FAMILIES: &[(&str, &str)] = &[
     (
         "vdb",
         r#"batch = 50
+        judged = 40
         loss = "wasserstein"
         clip = 0.1
         noise = { place = "input", deviation = 0.1 }
@@ -153,6 +155,7 @@ const FAMILIES: &[(&str, &str)] = &[
         "energy",
         r#"data = "25gaussians"
         batch = 32
+        judged = 40
         energy_steps = 2
         latent = 4
         information = { kind = "jensen_shannon", shuffle = "dimensions" }
@@ -204,6 +207,9 @@ fn every_family_is_replayed_to_the_bit() {
         assert_eq!(observer.losses, losses, "{settings}");
         assert!(bits(&replayed.checkpoint().unwrap()) == bits(&eager.checkpoint().unwrap()), "{settings}");
         assert!(replayed.replayed() > 30, "{settings}: {} of {} steps", replayed.replayed(), replayed.done());
+        let figures = replayed.evaluate().unwrap();
+        assert!(!figures.is_empty() && figures.iter().all(|(_, value)| value.is_finite()), "{settings}: {figures:?}");
+        assert!(matches!(replayed.trainer().sample(9, 1), Ok(_) | Err(Error::NothingToSample)), "{settings}");
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -35,6 +35,7 @@ pub struct Classifier {
     name: String,
     image: [usize; 3],
     classes: usize,
+    device: Device,
     body: Sequential,
     head: Linear,
 }
@@ -64,6 +65,7 @@ impl Classifier {
             name: format!("{}-classifier", data.name),
             image: data.image,
             classes: data.classes,
+            device: *device,
             body: Sequential::new().then(first).then(second).then(Flatten).then(hidden),
             head: Linear::new(WIDTH, data.classes, Init::XavierUniform, &mut rng, DType::F32, device)?,
         };
@@ -110,7 +112,7 @@ impl Classifier {
         self.classes
     }
 
-    /// Features [n, 128] and classes of images [n, C, H, W] in [-1, 1].
+    /// Features [n, 128] and classes of images [n, C, H, W] in [-1, 1], which may be on another device.
     ///
     /// # Errors
     /// The images have another size or are fewer than two; a NaN among them.
@@ -126,7 +128,7 @@ impl Classifier {
         let mut features = Vec::new();
         let mut classes = Vec::with_capacity(images.dims()[0]);
         for first in (0..images.dims()[0]).step_by(ROWS) {
-            let part = images.narrow(0, first, ROWS.min(images.dims()[0] - first))?.to_dtype(DType::F32)?;
+            let part = images.narrow(0, first, ROWS.min(images.dims()[0] - first))?.to_device(&self.device)?.to_dtype(DType::F32)?;
             let hidden = self.hidden(&part)?.detach();
             let answers = self.head.forward(&hidden, &mut Mode::Eval)?.argmax(1, false)?.to_vec::<i64>()?;
             classes.extend(answers.into_iter().map(|class| class as usize));

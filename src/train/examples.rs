@@ -183,7 +183,8 @@ impl Examples {
                 let quality = match images.quality.get() {
                     Some(quality) => quality,
                     None => {
-                        let new = ImageQuality::new(&images.spec, count, device)?;
+                        // The same classifier whatever device trains, so that figures can be compared.
+                        let new = ImageQuality::new(&images.spec, count, &Device::cpu())?;
                         images.quality.get_or_init(|| new)
                     }
                 };

@@ -3,6 +3,7 @@
 use super::source::Part;
 use super::{InfoVaeTrainer, Source};
 use crate::data::DataSpec;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::metrics::{ImageQuality, ImportanceWeights, active_units, aggregate_log_det, mutual_information};
@@ -117,7 +118,8 @@ impl InfoVaeTrainer {
             return Ok(Values::new());
         }
         let [channels, height, width] = data.image;
-        let judge = ImageQuality::new(&self.settings.data.parse::<DataSpec>()?, usize::MAX, &self.device)?;
+        // The same classifier whatever device trains, so that figures can be compared.
+        let judge = ImageQuality::new(&self.settings.data.parse::<DataSpec>()?, usize::MAX, &Device::cpu())?;
         let images = self.generate(count, self.seed())?.clamp(0.0, 1.0)?.affine(2.0, -1.0)?;
         let values = judge.judge(&images.reshape([count, channels, height, width])?)?.values();
         Ok(values.into_iter().map(|(name, value)| (format!("samples_{name}"), value)).collect())
