@@ -1,5 +1,6 @@
 //! Single operations. What has gradients is run forward and backward.
 
+use strait::device::Precision;
 use strait::nn::{Param, Params};
 use strait::ops::{ConvOptions, Estimator, MmdKernel, Noise};
 use strait::optim::{Algorithm, Optimizer};
@@ -29,6 +30,8 @@ pub const CASES: &[Case] = &[
     case!("matmul", "100x784x1024", F32, true, |d, t| product(d, t, [100, 784, 1024])),
     case!("matmul", "1024x8192x1024", F32, true, |d, t| product(d, t, [1024, 8192, 1024])),
     case!("matmul", "4096", BF16, true, |d, t| product(d, t, [4096; 3])),
+    case!("matmul_tf32", "4096", F32, true, |d, t| product(&d.with_precision(Precision::Tf32), t, [4096; 3])),
+    case!("matmul_f32x3", "4096", F32, true, |d, t| product(&d.with_precision(Precision::F32x3), t, [4096; 3])),
     case!("linear_relu", "100x1024x1024", F32, true, |d, t| linear(d, t, 100)),
     case!("linear_relu", "4096x1024x1024", F32, true, |d, t| linear(d, t, 4096)),
     case!("bottleneck", "100x256", F32, true, |d, t| bottleneck(d, t, 100, 256)),
@@ -38,10 +41,13 @@ pub const CASES: &[Case] = &[
     case!("cross_entropy", "100x10", F32, true, |d, t| cross_entropy(d, t, 100, 10)),
     case!("cross_entropy", "65536x10", F32, true, |d, t| cross_entropy(d, t, 65536, 10)),
     case!("cross_entropy", "65536x1000", F32, true, |d, t| cross_entropy(d, t, 65536, 1000)),
-    case!("mmd2", "1024x64", F32, true, |d, t| mmd2(d, t, 1024, 64)),
-    case!("mmd2", "8192x64", F32, true, |d, t| mmd2(d, t, 8192, 64)),
-    case!("mmd2", "65536x64", F32, false, |d, t| mmd2(d, t, 65536, 64)),
-    case!("conv2d", "32x64x32x32", F32, true, |d, t| convolution(d, t)),
+    case!("batch_norm", "64x128x16x16", F32, true, batch_norm),
+    case!("mmd2", "1024x64", F32, true, |d, t| mmd2(d, t, 1024, 64, RBF)),
+    case!("mmd2", "8192x64", F32, true, |d, t| mmd2(d, t, 8192, 64, RBF)),
+    case!("mmd2", "65536x64", F32, false, |d, t| mmd2(d, t, 65536, 64, RBF)),
+    case!("mmd2_imq", "8192x64", F32, true, |d, t| mmd2(d, t, 8192, 64, IMQ)),
+    case!("conv2d", "32x64x32x32", F32, true, |d, t| convolution(d, t, [32, 64, 32, 32], [64, 64, 3, 3], 1)),
+    case!("conv2d_stride2", "64x64x32x32", F32, true, |d, t| convolution(d, t, [64, 64, 32, 32], [128, 64, 4, 4], 2)),
     case!("adam", "2380000", F32, false, |d, t| adam(d, t, 2_380_000)),
     case!("adam", "100000000", F32, false, |d, t| adam(d, t, 100_000_000)),
 ];
@@ -116,26 +122,49 @@ fn cross_entropy(device: &Device, dtype: DType, rows: usize, classes: usize) -> 
     Ok(job(x, bytes, 0.0, |(x, labels), _| grad(&x.softmax_cross_entropy(labels, 0.0)?.mean_all()?, &[x])))
 }
 
-fn mmd2(device: &Device, dtype: DType, n: usize, d: usize) -> Result<Job> {
+/// With one scale, and with the seven of the InfoVAE's multi-scale kernel.
+const RBF: fn(f64) -> MmdKernel = |d| MmdKernel::Rbf(vec![d]);
+const IMQ: fn(f64) -> MmdKernel = |d| MmdKernel::Imq([0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0].map(|s| s * 2.0 * d).to_vec());
+
+fn mmd2(device: &Device, dtype: DType, n: usize, d: usize, kernel: fn(f64) -> MmdKernel) -> Result<Job> {
     let bytes = 3 * n * d * dtype.size();
     let x =
         operands(bytes, |seed| Ok([uniform(device, dtype, &[n, d], seed)?.requires_grad(), uniform(device, dtype, &[n, d], seed + 1)?]))?;
     // Distances of xx, xy and yy, and the gradient's two sums.
     let flops = (3 * n * n * d * 3 + 2 * n * n * d * 2) as f64;
+    let kernel = kernel(d as f64);
     Ok(job(x, bytes, flops, move |[x, y], _| {
-        let value = x.mmd2(y, &MmdKernel::Rbf(vec![d as f64]), Estimator::Biased)?;
+        let value = x.mmd2(y, &kernel, Estimator::Biased)?;
         Ok([vec![value.detach()], grad(&value, &[x])?].concat())
     }))
 }
 
-fn convolution(device: &Device, dtype: DType) -> Result<Job> {
-    let (x, w) = ([32, 64, 32, 32], [64, 64, 3, 3]);
-    let bytes = 2 * 32 * 64 * 32 * 32 * dtype.size();
-    let x = operands(bytes, |seed| {
+/// Padded by one, forward and backward.
+fn convolution(device: &Device, dtype: DType, x: [usize; 4], w: [usize; 4], stride: usize) -> Result<Job> {
+    let results = x[0] * w[0] * (x[2] / stride) * (x[3] / stride);
+    let bytes = 2 * (x.iter().product::<usize>() + results) * dtype.size();
+    let operands = operands(bytes, |seed| {
         Ok([uniform(device, dtype, &x, seed)?.requires_grad(), uniform(device, dtype, &w, seed + 1)?.requires_grad()])
     })?;
-    Ok(job(x, bytes, 6.0 * (32 * 64 * 32 * 32 * 64 * 9) as f64, |[x, w], _| {
-        grad(&x.conv2d(w, None, ConvOptions { padding: [1, 1], ..ConvOptions::default() })?.sum_all()?, &[x, w])
+    let options = ConvOptions::default().stride(stride).padding(1);
+    Ok(job(operands, bytes, 6.0 * (results * w[1] * w[2] * w[3]) as f64, move |[x, w], _| {
+        grad(&x.conv2d(w, None, options)?.sum_all()?, &[x, w])
+    }))
+}
+
+/// Over the batch, with weight and bias, forward and backward; of the sum of cubes, because that of the result and of its squares are constant.
+fn batch_norm(device: &Device, dtype: DType) -> Result<Job> {
+    let shape = [64, 128, 16, 16];
+    let bytes = 5 * shape.iter().product::<usize>() * dtype.size();
+    let x = operands(bytes, |seed| {
+        let shapes: [&[usize]; 3] = [&shape, &[128], &[128]];
+        let made: Result<Vec<Tensor>> =
+            (seed..).zip(shapes).map(|(s, shape)| Ok(uniform(device, dtype, shape, s)?.requires_grad())).collect();
+        made
+    })?;
+    Ok(job(x, bytes, 0.0, |x, _| {
+        let y = x[0].batch_norm(Some(&x[1]), Some(&x[2]), 1e-5)?;
+        grad(&y.square()?.mul(&y)?.sum_all()?, &[&x[0], &x[1], &x[2]])
     }))
 }
 

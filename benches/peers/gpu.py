@@ -66,19 +66,38 @@ def cross_entropy(rows, classes):
     return with_gradients(3 * rows * classes * 4, lambda: (uniform(rows, classes, grad=True),), lambda x: F.cross_entropy(x, target))
 
 
-def mmd2(n, d):
+def product_tf32():
+    def f(a, b):
+        torch.backends.cuda.matmul.allow_tf32 = True
+        try:
+            return a @ b
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
+    return product(4096, 4096, 4096)[0], f
+
+
+def mmd2(n, d, imq=False):
+    scales = [s * 2 * d for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
+    kernel = lambda u: sum(s / (s + u) for s in scales) if imq else torch.exp(-u / (2 * d * d))
+
     def squares(x, y):
         return (x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T).clamp_min(0)
 
     def f(x, y):
-        k = lambda a, b: torch.exp(-squares(a, b) / (2 * d * d)).mean()
+        k = lambda a, b: kernel(squares(a, b)).mean()
         return k(x, x) - 2 * k(x, y) + k(y, y)
     return with_gradients(12 * n * d, lambda: (uniform(n, d, grad=True), uniform(n, d)), f)
 
 
-def convolution():
-    make = lambda: (uniform(32, 64, 32, 32, grad=True), uniform(64, 64, 3, 3, grad=True))
-    return with_gradients(2 * 32 * 64 * 32 * 32 * 4, make, lambda x, w: F.conv2d(x, w, padding=1).sum())
+def batch_norm():
+    make = lambda: (uniform(64, 128, 16, 16, grad=True), uniform(128, grad=True), uniform(128, grad=True))
+    return with_gradients(20 * 64 * 128 * 256, make, lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True).pow(3).sum())
+
+
+def convolution(x, w, stride):
+    results = x[0] * w[0] * (x[2] // stride) * (x[3] // stride)
+    make = lambda: (uniform(*x, grad=True), uniform(*w, grad=True))
+    return with_gradients(8 * (math.prod(x) + results), make, lambda x, w: F.conv2d(x, w, stride=stride, padding=1).sum())
 
 
 def adam(count):
@@ -189,6 +208,7 @@ CASES = [
     ("matmul", "100x784x1024", "f32", ("plain", lambda: product(100, 784, 1024))),
     ("matmul", "1024x8192x1024", "f32", ("plain", lambda: product(1024, 8192, 1024))),
     ("matmul", "4096", "bf16", ("plain", lambda: product(4096, 4096, 4096, torch.bfloat16))),
+    ("matmul_tf32", "4096", "f32", ("plain", product_tf32)),
     ("linear_relu", "100x1024x1024", "f32", ("gradient", lambda: linear(100))),
     ("linear_relu", "4096x1024x1024", "f32", ("gradient", lambda: linear(4096))),
     ("bottleneck", "100x256", "f32", ("gradient", lambda: bottleneck(100, 256))),
@@ -200,7 +220,10 @@ CASES = [
     ("cross_entropy", "65536x1000", "f32", ("gradient", lambda: cross_entropy(65536, 1000))),
     ("mmd2", "1024x64", "f32", ("gradient", lambda: mmd2(1024, 64))),
     ("mmd2", "8192x64", "f32", ("gradient", lambda: mmd2(8192, 64))),
-    ("conv2d", "32x64x32x32", "f32", ("gradient", convolution)),
+    ("mmd2_imq", "8192x64", "f32", ("gradient", lambda: mmd2(8192, 64, imq=True))),
+    ("batch_norm", "64x128x16x16", "f32", ("gradient", batch_norm)),
+    ("conv2d", "32x64x32x32", "f32", ("gradient", lambda: convolution((32, 64, 32, 32), (64, 64, 3, 3), 1))),
+    ("conv2d_stride2", "64x64x32x32", "f32", ("gradient", lambda: convolution((64, 64, 32, 32), (128, 64, 4, 4), 2))),
     ("adam", "2380000", "f32", ("adam", lambda: adam(2_380_000))),
     ("adam", "100000000", "f32", ("adam", lambda: adam(100_000_000))),
     ("vib_step", "100", "f32", ("step", lambda: vib(100))),
