@@ -308,3 +308,27 @@ fn what_cannot_be_captured_is_an_error_and_ends_the_capture() {
     fails(&|| gpu.synchronize(), "synchronize:");
     assert!(matches!(Device::cpu().capture(&mut Rng::new(0), 1, |_| Ok(())), Err(Error::Capture { .. })));
 }
+
+/// In processes of their own: a driver is asked once.
+#[cfg(feature = "emulator")]
+#[test]
+fn a_driver_without_gpus_or_too_old_is_an_error_that_says_so() {
+    const CHILD: &str = "STRAIT_TEST_ABSENT";
+    if std::env::var_os(CHILD).is_some() {
+        println!("error: {}", Device::cuda(0).unwrap_err());
+        return;
+    }
+    let cases = [
+        ("STRAIT_EMU_DEVICES", "0", "the driver sees 0 GPUs"),
+        ("STRAIT_EMU_DRIVER", "11080", "the driver knows CUDA 11.8, the kernels need 1"),
+    ];
+    for (name, value, expected) in cases {
+        let out = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_driver_without_gpus_or_too_old_is_an_error_that_says_so", "--nocapture"])
+            .envs([(CHILD, "1"), (name, value)])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && text.contains("error: ") && text.contains(expected), "{name}: {text}");
+    }
+}
