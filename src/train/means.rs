@@ -1,5 +1,7 @@
 //! Means over the steps since the last report.
 
+use super::trainer::StepStats;
+
 /// Sums of weighted values, for reports of what training saw. A part of the state: list [`Means::state`] in
 /// [`super::Trainer::state`] as numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,16 @@ impl<const N: usize> Means<N> {
         for (sum, value) in self.sums.iter_mut().zip(values.map(|v| v * weight).into_iter().chain([weight])) {
             *sum += value;
         }
+    }
+
+    /// Takes in the figures of the step after `done` others, anew every `every` steps, and names them.
+    pub fn record(&mut self, done: u64, every: u64, figures: &[f64]) -> StepStats {
+        if done.is_multiple_of(every) {
+            self.clear();
+        }
+        let values = *figures.first_chunk().expect("a figure for each name");
+        self.add(values, 1.0);
+        StepStats(self.names.into_iter().zip(values).collect())
     }
 
     /// Names and means; zeros if there was nothing.

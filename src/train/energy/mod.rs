@@ -169,11 +169,7 @@ impl Trainer for EnergyTrainer {
     }
 
     fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
-        if done.is_multiple_of(self.settings.evaluate_every) {
-            self.means.clear();
-        }
-        self.means.add(*figures.first_chunk().expect("the figures of a step"), 1.0);
-        StepStats(FIGURES.into_iter().zip(figures.iter().copied()).collect())
+        self.means.record(done, self.settings.evaluate_every, figures)
     }
 
     #[cfg(feature = "cuda")]

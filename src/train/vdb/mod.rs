@@ -248,7 +248,8 @@ impl Trainer for VdbTrainer {
         let Device::Cuda(gpu) = self.device else { return Ok(None) };
         let (s, each) = (&self.settings, self.settings.discriminator_steps);
         let objectives = |done: u64| (done * each..(done + 1) * each).map(|update| s.objective(update)).collect::<Vec<_>>();
-        if objectives(done).iter().any(|objective| objective.noise.is_some()) && s.noise.is_some_and(|n| n.schedule != Schedule::Constant) {
+        // Captured steps have the deviation that was there then.
+        if s.noise.is_some_and(|noise| noise.schedule != Schedule::Constant) {
             return Ok(None);
         }
         let steps = alike(done, most, |done| (objectives(done), self.learning_rates(done)));

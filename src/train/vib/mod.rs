@@ -82,15 +82,11 @@ impl VibTrainer {
         self.settings.schedule.value(self.settings.learning_rate, done / self.batches.per_epoch())
     }
 
-    /// Gives beta the value that time alone decides, if it does.
+    /// Gives an annealed beta its value of this step.
     fn set_beta(&mut self, done: u64) -> Result<()> {
-        match self.settings.beta.scheduled(done as f64 / self.batches.per_epoch() as f64) {
-            Some(beta) if self.settings.beta != (Beta::Fixed { value: beta }) => {
-                let beta = Tensor::full(beta, (), DType::F64, &self.device)?;
-                self.beta.assign(&beta)
-            }
-            _ => Ok(()),
-        }
+        let Beta::Annealed { .. } = self.settings.beta else { return Ok(()) };
+        let beta = self.settings.beta.scheduled(done as f64 / self.batches.per_epoch() as f64).unwrap_or_default();
+        self.beta.assign(&Tensor::full(beta, (), DType::F64, &self.device)?)
     }
 
     /// Evaluates the averaged weights on one part of the data.
