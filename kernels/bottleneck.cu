@@ -94,6 +94,20 @@ __device__ __forceinline__ Scale<double> scale_of(double x) {
   return {sigma, log_softplus(x), slope, x < FAR ? 1. : slope / sigma};
 }
 
+// k ln 2 + ln(1 + f)
+__device__ __forceinline__ float reduced_ln_1p(float f, float k) {
+  float p = __fmaf_rn(-7.858934e-2f, f, 1.2884155e-1f);
+  p = __fmaf_rn(p, f, -1.3128248e-1f);
+  p = __fmaf_rn(p, f, 1.4180626e-1f);
+  p = __fmaf_rn(p, f, -1.6624646e-1f);
+  p = __fmaf_rn(p, f, 2.0002312e-1f);
+  p = __fmaf_rn(p, f, -2.5000808e-1f);
+  p = __fmaf_rn(p, f, 3.3333316e-1f);
+  const float ff = __fmul_rn(f, f);
+  const float tail = __fmaf_rn(__fmul_rn(f, ff), p, __fmul_rn(k, -1.9046542e-9f));
+  return __fmaf_rn(k, 0.6931472f, __fadd_rn(f, __fmaf_rn(ff, -0.5f, tail)));
+}
+
 // With the hardware's exponential, whose error is absolute in x, and the CPU's polynomial for both logarithms.
 __device__ __forceinline__ Scale<float> scale_of(float x) {
   const float e = __expf(-fabsf(x));

@@ -35,44 +35,35 @@ __device__ __forceinline__ float uniform_from(uint32_t word) {
   return __fmul_rn(__fadd_rn(__int2float_rn(int(word >> 9)), 0.5f), 1.1920929e-7f);
 }
 
-// k ln 2 + ln(1 + f)
-__device__ __forceinline__ float reduced_ln_1p(float f, float k) {
-  float p = __fmaf_rn(-7.858934e-2f, f, 1.2884155e-1f);
-  p = __fmaf_rn(p, f, -1.3128248e-1f);
-  p = __fmaf_rn(p, f, 1.4180626e-1f);
-  p = __fmaf_rn(p, f, -1.6624646e-1f);
-  p = __fmaf_rn(p, f, 2.0002312e-1f);
-  p = __fmaf_rn(p, f, -2.5000808e-1f);
-  p = __fmaf_rn(p, f, 3.3333316e-1f);
+// ln u for a normal number u.
+__device__ __forceinline__ float normal_ln(float u) {
+  const int exponent = int(__float_as_uint(u) - 0x3f3504f3u) >> 23;
+  const float f = __fadd_rn(__uint_as_float(__float_as_uint(u) - (uint32_t(exponent) << 23)), -1.f);
+  const float k = __int2float_rn(exponent);
+  float p = __fmaf_rn(7.0376836e-2f, f, -1.151461e-1f);
+  p = __fmaf_rn(p, f, 1.16769987e-1f);
+  p = __fmaf_rn(p, f, -1.2420141e-1f);
+  p = __fmaf_rn(p, f, 1.4249323e-1f);
+  p = __fmaf_rn(p, f, -1.6668058e-1f);
+  p = __fmaf_rn(p, f, 2.0000714e-1f);
+  p = __fmaf_rn(p, f, -2.4999994e-1f);
+  p = __fmaf_rn(p, f, 3.333333e-1f);
   const float ff = __fmul_rn(f, f);
-  const float tail = __fmaf_rn(__fmul_rn(f, ff), p, __fmul_rn(k, -1.9046542e-9f));
-  return __fmaf_rn(k, 0.6931472f, __fadd_rn(f, __fmaf_rn(ff, -0.5f, tail)));
-}
-
-// sqrt(-2 ln((a + 1/2) 2^-32))
-__device__ __forceinline__ float normal_radius(uint32_t a) {
-  const bool upper = int(a) < 0;
-  const uint32_t integer = upper ? ~a : a;
-  const float v = __fmaf_rn(__int2float_rn(int(integer)), 2.3283064e-10f, 1.1641532e-10f);
-  const float u = upper ? __fadd_rn(1.f, -v) : v;
-  const int k = int(__float_as_uint(u) - 0x3f3504f3u) >> 23;
-  const float scale = __uint_as_float(uint32_t(127 - k) << 23);
-  const float factor = upper ? -scale : scale;
-  const float constant = upper ? __fadd_rn(scale, -1.f) : -1.f;
-  const float ln = reduced_ln_1p(__fmaf_rn(v, factor, constant), __int2float_rn(k));
-  return __fsqrt_rn(__fmul_rn(-2.f, ln));
+  const float tail = __fmaf_rn(-0.5f, ff, __fmaf_rn(k, -2.1219444e-4f, __fmul_rn(__fmul_rn(p, f), ff)));
+  return __fmaf_rn(k, 0.6933594f, __fadd_rn(f, tail));
 }
 
 // Two independent standard normals from two independent words (Box-Muller): src/device/cpu/philox/box_muller.rs.
 __device__ __forceinline__ float2 normal_pair(uint32_t a, uint32_t b) {
-  const float r = normal_radius(a);
+  const float u = __fmaf_rn(__uint2float_rn(a), 2.3283064e-10f, 1.1641532e-10f);
+  const float r = __fsqrt_rn(__fmul_rn(-2.f, normal_ln(u)));
   const uint32_t q = (b + (1u << 29)) >> 30;
   const float x = __fmul_rn(__int2float_rn(int(b - (q << 30))), 1.4629181e-9f);
   const float xx = __fmul_rn(x, x);
-  const float s_poly = __fmaf_rn(__fmaf_rn(-1.9518605e-4f, xx, 8.332191e-3f), xx, -1.6666655e-1f);
-  const float c_poly = __fmaf_rn(__fmaf_rn(2.443067e-5f, xx, -1.3887301e-3f), xx, 4.1666646e-2f);
-  const float s = __fmaf_rn(__fmul_rn(x, xx), s_poly, x);
-  const float c = __fmaf_rn(xx, __fmaf_rn(xx, c_poly, -0.5f), 1.f);
+  const float s_poly = __fmaf_rn(__fmaf_rn(-1.9515296e-4f, xx, 8.332161e-3f), xx, -1.6666655e-1f);
+  const float c_poly = __fmaf_rn(__fmaf_rn(2.4433157e-5f, xx, -1.3887316e-3f), xx, 4.1666646e-2f);
+  const float s = __fmaf_rn(__fmul_rn(s_poly, xx), x, x);
+  const float c = __fmaf_rn(__fmul_rn(c_poly, xx), xx, __fmaf_rn(-0.5f, xx, 1.f));
   const float first = __uint_as_float(__float_as_uint(q & 1 ? s : c) ^ ((q + 1) & 2) << 30);
   const float second = __uint_as_float(__float_as_uint(q & 1 ? c : s) ^ (q & 2) << 30);
   return make_float2(__fmul_rn(r, first), __fmul_rn(r, second));

@@ -91,6 +91,15 @@ fn random_numbers_are_those_of_the_cpu() {
     }
 }
 
+/// The known answer of `strait::Rng`'s normals, 4,000,000 counters of four.
+#[test]
+fn normals_have_the_known_hash() {
+    let Some(gpu) = gpu() else { return };
+    let normals = Rng::from_state([0x1234_5678_9abc_def0, 7]).normal([16_000_000], DType::F32, &gpu).unwrap().to_vec::<f32>().unwrap();
+    let hash = normals.iter().fold(0x1465_0fb0_739d_0383, |h: u64, v| (h ^ u64::from(v.to_bits())).wrapping_mul(0x0000_0100_0000_01b3));
+    assert_eq!(hash, 0x28e5_df6e_289d_757d, "{hash:#x}");
+}
+
 #[test]
 fn copies_and_conversions_are_those_of_the_cpu() {
     let Some(gpu) = gpu() else { return };

@@ -61,7 +61,7 @@ pub fn exp_m1(x: f32) -> f32 {
 
 /// `k ln 2 + ln(1 + f)` for f in [sqrt(1/2) - 1, sqrt(2) - 1].
 #[inline(always)]
-pub(crate) fn reduced_ln_1p(f: f32, k: f32) -> f32 {
+fn reduced_ln_1p(f: f32, k: f32) -> f32 {
     let p = (-7.858_934e-2_f32)
         .mul_add(f, 1.288_415_5e-1)
         .mul_add(f, -1.312_824_8e-1)
@@ -166,7 +166,7 @@ const TRIG_LIMIT: f32 = 1e5;
 
 /// `(sin x, cos x)` for |x| <= pi/4 and a little more.
 #[inline(always)]
-pub(crate) fn reduced_sin_cos(x: f32) -> (f32, f32) {
+fn reduced_sin_cos(x: f32) -> (f32, f32) {
     let xx = x * x;
     let s = (-1.951_860_5e-4_f32).mul_add(xx, 8.332_191e-3).mul_add(xx, -1.666_665_5e-1);
     let c = 2.443_067e-5_f32.mul_add(xx, -1.388_730_1e-3).mul_add(xx, 4.166_664_6e-2);
