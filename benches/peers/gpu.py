@@ -1,17 +1,20 @@
 """The work of `benches/cuda` in PyTorch, on the same GPU: eager, compiled, and captured by hand in a CUDA graph.
 
-    gpu.py [--json FILE] [--few] [--below N] [NAME...]
+    benches/cuda --list > cases.jsonl
+    gpu.py --cases cases.jsonl [--json FILE] [--few] [--below N] [--device cpu] [NAME...]
 
 The time of a case is taken as in `benches/cuda`: by events around replayed graphs of one and of several copies, where the contestant can
-be captured; else around as many calls. The precision is full f32 unless the case says otherwise."""
-import argparse, json, math, statistics, sys
+be captured; else around as many calls. Precision is that of the case: f32 in full, TF32, or bf16 operands (in training steps: autocast);
+F32x3 has no counterpart, its rival is f32. With `--device cpu` nothing is captured: for a rehearsal."""
+import argparse, json, math, statistics, sys, time
 
 import torch
 import torch.nn.functional as F
 
-torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+from steps import torch_step
+
 torch.backends.cudnn.benchmark = True
-COPIES = 11
+COPIES, BUDGET = 11, 1.5e6  # as benches/cuda
 DEVICE = "cuda"
 
 
@@ -23,216 +26,214 @@ def turns(size):
     return max(1, min(COPIES, -(-(120 << 20) // max(size, 1))))
 
 
-def rotated(size, make):
-    operands = [make() for _ in range(turns(size))]
-    return lambda f: (lambda i: f(*operands[i % len(operands)]))
+class Work:
+    """f on operands that `make` makes, which take turns; `operands` are how many bytes one set has. With `differentiate`, what is timed
+    is f and the gradient of its value with respect to all that want one."""
+
+    def __init__(self, size, make, f, differentiate=False, compiled=True):
+        self.operands, self.f, self.differentiate, self.can_compile = [make() for _ in range(turns(size))], f, differentiate, compiled
+
+    def step(self, compiled=False):
+        f = torch.compile(self.f) if compiled else self.f
+
+        def run(i):
+            operands = self.operands[i % len(self.operands)]
+            out = f(*operands)
+            return torch.autograd.grad(out, [x for x in operands if x.requires_grad]) if self.differentiate else out
+        return run
+
+    def contestants(self, short):
+        """(name, step, whether it is captured in a graph)"""
+        yield "eager", self.step(), not self.differentiate
+        if self.differentiate:
+            yield "captured", self.step(), True
+        if short and self.can_compile:
+            yield "compiled", self.step(True), not self.differentiate
 
 
-def elementwise(count, f):
-    return rotated(8 * count, lambda: (uniform(count),)), f
+# ------------------------------------------------------------------ the work, by id: f(shape, dtype, words of the id)
 
 
-def product(m, k, n, dtype=torch.float32):
-    size = (m * k + k * n + m * n) * dtype.itemsize
-    return rotated(size, lambda: (uniform(m, k, dtype=dtype), uniform(k, n, dtype=dtype))), torch.matmul
+def elementwise(f):
+    return lambda shape, dtype, _: Work(8 * math.prod(shape), lambda: (uniform(*shape, dtype=dtype),), f)
 
 
-def with_gradients(size, make, f):
-    """f(*operands) is a scalar; gradients are taken of those that want them."""
-    run = rotated(size, make)
-
-    def make_step(f):
-        return run(lambda *operands: torch.autograd.grad(f(*operands), [x for x in operands if x.requires_grad]))
-    return make_step, f
+def reduction(shape, dtype, words):
+    axes = {"all": (0, 1), "rows": (1,), "columns": (0,)}[words[1]]
+    f = (lambda x: x.sum(axes)) if words[0] == "sum" else (lambda x: x.var(axes, correction=0))
+    return Work(4 * math.prod(shape), lambda: (uniform(*shape, dtype=dtype),), f)
 
 
-def linear(rows, width=1024):
-    make = lambda: (uniform(rows, width, grad=True), uniform(width, width, grad=True), uniform(width, grad=True))
-    return with_gradients((3 * rows + 2 * width) * width * 4, make, lambda x, w, b: F.linear(x, w, b).relu().sum())
+def product(shape, dtype, words):
+    m, k, n = shape
+    operand = lambda a, b, transposed: uniform(b, a, dtype=dtype).T if transposed else uniform(a, b, dtype=dtype)
+    make = lambda: (operand(m, k, words[1][0] == "t"), operand(k, n, words[1][1] == "t"))
+    return Work((m * k + k * n + m * n) * dtype.itemsize, make, torch.matmul, compiled=False)
 
 
-def bottleneck(rows, latent):
+def linear(shape, dtype, words):
+    rows, inputs, outputs = shape
+    size = (rows * inputs + inputs * outputs + rows * outputs) * dtype.itemsize
+    make = lambda: tuple(uniform(*s, dtype=dtype) for s in ((rows, inputs), (outputs, inputs), (outputs,), (rows, outputs), (rows, outputs)))
+    masked = lambda g, y: torch.ops.aten.threshold_backward(g, y, 0)
+    f = {"forward": lambda x, w, b, g, y: F.linear(x, w, b).relu(), "dx": lambda x, w, b, g, y: masked(g, y) @ w}
+
+    def dw(x, w, b, g, y):
+        g = masked(g, y)
+        return g.T @ x, g.sum(0)
+    return Work(size, make, f.get(words[1], dw))
+
+
+def convolution(channels_last):
+    def work(shape, dtype, words):
+        images, channels, side, filters, window, stride = shape
+        transposed, padding = words[1] == "transpose2d", (window - 1) // 2
+        result = side * stride if transposed else -(-side // stride)
+        out = result + 2 * padding - window - (side - 1) * stride if transposed else 0
+        w = (channels, filters, window, window) if transposed else (filters, channels, window, window)
+        shapes = ((images, channels, side, side), w, (filters,), (images, filters, result, result))
+        size = sum(math.prod(s) for s in shapes) * dtype.itemsize
+        last = lambda x: x.contiguous(memory_format=torch.channels_last) if channels_last and x.dim() == 4 else x
+        make = lambda: tuple(last(uniform(*s, dtype=dtype)) for s in shapes)
+        if words[-1] == "forward":
+            if transposed:
+                return Work(size, make, lambda x, w, b, g: F.conv_transpose2d(x, w, b, stride, padding, out))
+            return Work(size, make, lambda x, w, b, g: F.conv2d(x, w, b, stride, padding))
+        mask = [True, False, False] if words[-1] == "dx" else [False, True, True]
+        back = lambda x, w, b, g: torch.ops.aten.convolution_backward(
+            g, x, w, [filters], [stride] * 2, [padding] * 2, [1, 1], transposed, [out] * 2, 1, mask)
+        return Work(size, make, lambda *x: [y for y in back(*x) if y is not None], compiled=False)
+    return work
+
+
+def bottleneck(shape, dtype, words):
+    rows, latent = shape
+    backward = words[-1] != "forward"
+
     def f(x):
         mean, raw = x.chunk(2, 1)
         sigma = F.softplus(raw - 5)
         z = mean + sigma * torch.randn_like(sigma)
         kl = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).sum(1)
-        return z.sum() + kl.mean()
-    return with_gradients(8 * rows * latent * 4, lambda: (uniform(rows, 2 * latent, grad=True),), f)
+        return z.sum() + kl.mean() if backward else (z, kl)
+    return Work(8 * rows * latent * dtype.itemsize, lambda: (uniform(rows, 2 * latent, dtype=dtype, grad=backward),), f, backward)
 
 
-def cross_entropy(rows, classes):
+def cross_entropy(shape, dtype, words):
+    rows, classes = shape
+    backward = words[-1] != "forward"
     target = torch.arange(rows, device=DEVICE) * 7 % classes
-    return with_gradients(3 * rows * classes * 4, lambda: (uniform(rows, classes, grad=True),), lambda x: F.cross_entropy(x, target))
+    make = lambda: (uniform(rows, classes, dtype=dtype, grad=backward),)
+    return Work(3 * rows * classes * dtype.itemsize, make, lambda x: F.cross_entropy(x, target), backward)
 
 
-def product_tf32():
-    def f(a, b):
-        torch.backends.cuda.matmul.allow_tf32 = True
-        try:
-            return a @ b
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = False
-    return product(4096, 4096, 4096)[0], f
+def batch_norm(shape, dtype, words):
+    backward = words[-1] != "forward"
+    make = lambda: (uniform(*shape, dtype=dtype, grad=backward), uniform(shape[1], dtype=dtype, grad=backward), uniform(shape[1], dtype=dtype, grad=backward))
+    norm = lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True)
+    return Work(5 * math.prod(shape) * dtype.itemsize, make, (lambda *x: norm(*x).pow(3).sum()) if backward else norm, backward)
 
 
-def mmd2(n, d, imq=False):
-    scales = [s * 2 * d for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
-    kernel = lambda u: sum(s / (s + u) for s in scales) if imq else torch.exp(-u / (2 * d * d))
+def mmd2(shape, dtype, words):
+    """In the matrix form."""
+    n, m, d = shape
+    backward, unbiased = "forward" not in words, "unbiased" in words
+    scales = [s * 2 * d for s in ((0.1, 0.2, 0.5, 1, 2, 5, 10) if words[1] == "imq7" else (1,))]
+    kernel = (lambda u: torch.exp(-u / (2 * d * d))) if words[1] == "rbf" else (lambda u: sum(s / (s + u) for s in scales))
 
-    def squares(x, y):
-        return (x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T).clamp_min(0)
+    def mean(x, y, same):
+        k = kernel((x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * x @ y.T).clamp_min(0))
+        return (k.sum() - k.diagonal().sum()) / (len(x) * (len(x) - 1)) if same and unbiased else k.mean()
 
-    def f(x, y):
-        k = lambda a, b: kernel(squares(a, b)).mean()
-        return k(x, x) - 2 * k(x, y) + k(y, y)
-    return with_gradients(12 * n * d, lambda: (uniform(n, d, grad=True), uniform(n, d)), f)
-
-
-def batch_norm():
-    make = lambda: (uniform(64, 128, 16, 16, grad=True), uniform(128, grad=True), uniform(128, grad=True))
-    return with_gradients(20 * 64 * 128 * 256, make, lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True).pow(3).sum())
+    f = lambda x, y: mean(x, x, True) - 2 * mean(x, y, False) + mean(y, y, True)
+    make = lambda: (uniform(n, d, dtype=dtype, grad=backward), uniform(m, d, dtype=dtype))
+    return Work((2 * n + m) * d * dtype.itemsize, make, f, backward)
 
 
-def convolution(x, w, stride):
-    results = x[0] * w[0] * (x[2] // stride) * (x[3] // stride)
-    make = lambda: (uniform(*x, grad=True), uniform(*w, grad=True))
-    return with_gradients(8 * (math.prod(x) + results), make, lambda x, w: F.conv2d(x, w, stride=stride, padding=1).sum())
+LISTS = {"vib": (802816, 1024, 1048576, 1024, 524288, 512, 2560, 10),
+         "vgan": (401408, 512, 262144, 512, 65536, 128, 64, 1, 32768, 512, 262144, 512, 401408, 784)}
 
 
-def adam(count):
-    def make(fused):
-        weight = uniform(count, grad=True)
-        weight.grad = uniform(count)
-        optimizer = torch.optim.Adam([weight], lr=1e-3, fused=fused, foreach=not fused, capturable=True)
-        return lambda _: optimizer.step()
-    return make
+class Adam:
+    """On one tensor or a list, with a moving average of the weights, or the norm of the gradients before."""
 
+    def __init__(self, shape, dtype, words):
+        self.sizes = next((LISTS[w] for w in words if w in LISTS), shape)
+        self.average, self.norm = "ema" in words, "norm" in words
 
-def vib(batch):
-    """Forward, backward, noise and Adam of the paper's classifier of MNIST."""
-    def make(fused, compiled):
-        from torch import nn
-        layers = lambda *sizes: [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:])]
-        a, b, c, decoder = *layers(784, 1024, 1024, 512), nn.Linear(256, 10)
-        model = nn.ModuleList([a, b, c, decoder]).to(DEVICE)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.5, 0.999), fused=fused, foreach=not fused, capturable=True)
-        pool = [uniform(batch, 784) for _ in range(8)]
-        target = torch.arange(batch, device=DEVICE) * 7 % 10
+    def step(self, **how):
+        weights = [uniform(n, grad=True) for n in self.sizes]
+        for w in weights:
+            w.grad = uniform(len(w))
+        gradients, averages = [w.grad for w in weights], [w.detach().clone() for w in weights]
+        optimizer = torch.optim.Adam(weights, lr=1e-3, capturable=DEVICE == "cuda", **how)
 
-        def loss(x):
-            mean, raw = c(b(a(x).relu()).relu()).chunk(2, 1)
-            sigma = F.softplus(raw - 5)
-            z = mean + sigma * torch.randn_like(sigma)
-            kl = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).sum(1)
-            return F.cross_entropy(decoder(z), target) + 1e-3 * kl.mean()
-
-        f = torch.compile(loss) if compiled else loss
-
-        def step(i):
-            optimizer.zero_grad(set_to_none=False)
-            f(pool[i % 8]).backward()
+        def run(_):
+            if self.norm:
+                torch.nn.utils.get_total_norm(gradients)
             optimizer.step()
-        return step
-    return make
+            if self.average:
+                torch._foreach_lerp_(averages, [w.detach() for w in weights], 0.001)
+        return run
+
+    def contestants(self, short):
+        yield "foreach", self.step(foreach=True), True
+        yield "fused", self.step(fused=True), True
 
 
-def vgan(batch):
-    """One step of a discriminator with a bottleneck and R1, and one of the generator."""
-    def make(fused, compiled):
-        from torch import nn
-        softplus, relu = F.softplus, nn.LeakyReLU(0.2)
-        mlp = lambda *sizes: [layer for a, b in zip(sizes, sizes[1:]) for layer in (nn.Linear(a, b), relu)][:-1]
-        encoder, head = nn.Sequential(*mlp(784, 512, 512, 128)).to(DEVICE), nn.Linear(64, 1).to(DEVICE)
-        generator = nn.Sequential(*mlp(64, 512, 512, 784), nn.Tanh()).to(DEVICE)
-        adam = lambda *nets: torch.optim.Adam([p for n in nets for p in n.parameters()], lr=1e-4, betas=(0.5, 0.999), fused=fused,
-                                              foreach=not fused, capturable=True)
-        critic, player = adam(encoder, head), adam(generator)
-        pool = [uniform(batch, 784) for _ in range(8)]
+class Step:
+    """A training step."""
 
-        def of_critic(real, fake):
-            real = real.detach().requires_grad_()
-            stats = torch.cat([encoder(real), encoder(fake.detach())])
-            mean, raw = stats.chunk(2, 1)
-            logits = head(mean + raw.exp() * torch.randn_like(mean)).squeeze(1)
-            kl = 0.5 * (mean.square() + (2 * raw).exp() - 1 - 2 * raw).sum(1).mean()
-            slope = torch.autograd.grad(logits[:batch].sum(), real, create_graph=True)[0]
-            loss = softplus(-logits[:batch]).mean() + softplus(logits[batch:]).mean()
-            return loss + 0.1 * (kl - 0.5) + 5 * slope.square().sum(1).mean()
+    def __init__(self, family, shape, autocast):
+        self.family, self.make = family, lambda **how: self.numbered(torch_step(family, shape, device=DEVICE, autocast=autocast, **how))
 
-        def step(i):
-            fake = generator(torch.randn(batch, 64, device=DEVICE))
-            critic.zero_grad(set_to_none=False)
-            of_critic(pool[i % 8], fake).backward()
-            critic.step()
-            player.zero_grad(set_to_none=False)
-            softplus(-head(encoder(fake)[:, :64])).mean().backward()
-            player.step()
-        return step
-    return make
+    def numbered(self, step):
+        return lambda _: step()
+
+    def contestants(self, short):
+        yield "eager", self.make(), False
+        yield "captured", self.make(), True
+        yield "tuned", self.make(tuned=True), True
+        if short and "vgan" not in self.family and "energy" not in self.family:  # of a penalty torch.compile makes no derivative
+            yield "compiled", self.make(tuned=True, compiled=True), False
 
 
-def contestants(kind, made):
-    """(name, step, whether it is captured in a graph) of each."""
-    if kind == "plain":
-        run, f = made
-        yield "eager", run(f), True
-        if f is not torch.matmul:
-            yield "compiled", run(torch.compile(f)), True
-    elif kind == "gradient":
-        make_step, f = made
-        yield "eager", make_step(f), False
-        yield "captured", make_step(f), True
-        yield "compiled", make_step(torch.compile(f)), False
-    elif kind == "adam":
-        yield "foreach", made(False), True
-        yield "fused", made(True), True
-    else:
-        yield "eager", made(False, False), False
-        yield "captured", made(True, False), True
-        if kind == "step":  # of a penalty torch.compile makes no derivative
-            yield "compiled", made(True, True), False
+class Both:
+    """A convolution with its channels first and last."""
+
+    def __init__(self, shape, dtype, words):
+        self.make = lambda last: convolution(last)(shape, dtype, words)
+
+    def contestants(self, short):
+        yield from self.make(False).contestants(short)
+        for name, step, captured in self.make(True).contestants(False):
+            yield f"channels_last {name}", step, captured
 
 
-CASES = [
-    ("copy", "67108864", "f32", ("plain", lambda: elementwise(1 << 26, lambda x: x.clone()))),
-    ("exp", "10000000", "f32", ("plain", lambda: elementwise(10_000_000, torch.exp))),
-    ("tanh", "10000000", "f32", ("plain", lambda: elementwise(10_000_000, torch.tanh))),
-    ("softplus", "10000000", "f32", ("plain", lambda: elementwise(10_000_000, F.softplus))),
-    ("normals", "16777216", "f32", ("plain", lambda: elementwise(1 << 24, torch.randn_like))),
-    ("sum_all", "67108864", "f32", ("plain", lambda: elementwise(1 << 26, torch.sum))),
-    ("sum_rows", "65536x1024", "f32", ("plain", lambda: elementwise(1 << 26, lambda x: x.view(1 << 16, 1 << 10).sum(1)))),
-    ("sum_columns", "65536x1024", "f32", ("plain", lambda: elementwise(1 << 26, lambda x: x.view(1 << 16, 1 << 10).sum(0)))),
-    ("matmul", "2048", "f32", ("plain", lambda: product(2048, 2048, 2048))),
-    ("matmul", "4096", "f32", ("plain", lambda: product(4096, 4096, 4096))),
-    ("matmul", "100x784x1024", "f32", ("plain", lambda: product(100, 784, 1024))),
-    ("matmul", "1024x8192x1024", "f32", ("plain", lambda: product(1024, 8192, 1024))),
-    ("matmul", "4096", "bf16", ("plain", lambda: product(4096, 4096, 4096, torch.bfloat16))),
-    ("matmul_tf32", "4096", "f32", ("plain", product_tf32)),
-    ("linear_relu", "100x1024x1024", "f32", ("gradient", lambda: linear(100))),
-    ("linear_relu", "4096x1024x1024", "f32", ("gradient", lambda: linear(4096))),
-    ("bottleneck", "100x256", "f32", ("gradient", lambda: bottleneck(100, 256))),
-    ("bottleneck", "4096x256", "f32", ("gradient", lambda: bottleneck(4096, 256))),
-    ("bottleneck", "65536x32", "f32", ("gradient", lambda: bottleneck(65536, 32))),
-    ("bottleneck", "65536x256", "f32", ("gradient", lambda: bottleneck(65536, 256))),
-    ("cross_entropy", "100x10", "f32", ("gradient", lambda: cross_entropy(100, 10))),
-    ("cross_entropy", "65536x10", "f32", ("gradient", lambda: cross_entropy(65536, 10))),
-    ("cross_entropy", "65536x1000", "f32", ("gradient", lambda: cross_entropy(65536, 1000))),
-    ("mmd2", "1024x64", "f32", ("gradient", lambda: mmd2(1024, 64))),
-    ("mmd2", "8192x64", "f32", ("gradient", lambda: mmd2(8192, 64))),
-    ("mmd2_imq", "8192x64", "f32", ("gradient", lambda: mmd2(8192, 64, imq=True))),
-    ("batch_norm", "64x128x16x16", "f32", ("gradient", batch_norm)),
-    ("conv2d", "32x64x32x32", "f32", ("gradient", lambda: convolution((32, 64, 32, 32), (64, 64, 3, 3), 1))),
-    ("conv2d_stride2", "64x64x32x32", "f32", ("gradient", lambda: convolution((64, 64, 32, 32), (128, 64, 4, 4), 2))),
-    ("adam", "2380000", "f32", ("adam", lambda: adam(2_380_000))),
-    ("adam", "100000000", "f32", ("adam", lambda: adam(100_000_000))),
-    ("vib_step", "100", "f32", ("step", lambda: vib(100))),
-    ("vib_step", "1000", "f32", ("step", lambda: vib(1000))),
-    ("vgan_step", "64", "f32", ("penalty", lambda: vgan(64))),
-]
+BUILD = {
+    "copy": elementwise(torch.clone), "exp": elementwise(torch.exp), "tanh": elementwise(torch.tanh), "softplus": elementwise(F.softplus),
+    "normals": elementwise(torch.randn_like), "sum": reduction, "variance": reduction, "linear": linear, "matmul": product,
+    "bottleneck": bottleneck, "cross": cross_entropy, "batch": batch_norm, "mmd2": mmd2, "conv2d": Both, "conv": Both, "adam": Adam,
+}
+
+
+def build(name, shape, kind):
+    if name.endswith("_step"):
+        return Step(name.removesuffix("_step"), shape, kind == "bf16")
+    words = name.split("_")
+    if words[0] == "conv2d":
+        words = ["conv", "2d", *words[1:]]
+    return BUILD[words[0]](shape, torch.bfloat16 if kind == "bf16" else torch.float32, words)
+
+
+# ------------------------------------------------------------------ times
 
 
 def elapsed(f):
+    if DEVICE == "cpu":
+        start = time.perf_counter()
+        f()
+        return (time.perf_counter() - start) * 1e6
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     f()
@@ -241,55 +242,70 @@ def elapsed(f):
     return start.elapsed_time(end) * 1e3
 
 
-def measure(run, captured, repetitions):
+def measure(run, captured, most):
     """Microseconds of one run."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for i in range(3):
-            run(i)
-    torch.cuda.synchronize()
+    if DEVICE == "cuda":
+        with torch.cuda.stream(torch.cuda.Stream()):
+            for i in range(3):
+                run(i)
+        torch.cuda.synchronize()
 
     def graph(copies):
-        if not captured:
+        if not captured or DEVICE == "cpu":
             return lambda: [run(i) for i in range(copies)]
         g = torch.cuda.CUDAGraph()
         with torch.cuda.graph(g):
             for i in range(copies):
                 run(i)
         return g.replay
-    one, several = graph(1), graph(COPIES)
-    times = []
-    for repetition in range(repetitions + 3):
-        short, long = elapsed(one), elapsed(several)
-        if repetition >= 3:
-            times.append((long - short) / (COPIES - 1))
+    one = graph(1)
+    elapsed(one)
+    once = elapsed(one)
+    copies = 2 if once > BUDGET / 100 else COPIES
+    several, times = graph(copies), []
+    for repetition in range(max(3, min(most, int(BUDGET / (once * (copies + 1))))) + 1):
+        difference = -elapsed(one) + elapsed(several)
+        if repetition > 0:  # the first one warms up
+            times.append(difference / (copies - 1))
     times.sort()
     return statistics.median(times), (times[3 * len(times) // 4] - times[len(times) // 4]) / 2
 
 
 def main():
+    global DEVICE
     parser = argparse.ArgumentParser()
+    parser.add_argument("--cases", required=True)
     parser.add_argument("--json")
     parser.add_argument("--few", action="store_true")
     parser.add_argument("--below", type=float, default=math.inf)
+    parser.add_argument("--device", default="cuda")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
-    out = open(options.json, "w") if options.json else None
-    for name, shape, dtype, (kind, make) in CASES:
+    DEVICE = options.device
+    out, failed = open(options.json, "w") if options.json else None, 0
+    for line in open(options.cases):
+        case = json.loads(line)
+        name, shape, kind = case["id"], case["shape"], case["dtype"]
+        if kind == "f32x3" or "accuracy" in name or math.prod(shape) >= options.below:
+            continue
         if options.names and not any(name.startswith(n) for n in options.names):
             continue
-        if math.prod(map(int, shape.split("x"))) >= options.below:
-            continue
-        for contestant, run, captured in contestants(kind, make()):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = kind == "tf32"
+        label = "x".join(map(str, shape))
+        for contestant, run, captured in build(name, shape, kind).contestants(case["short"]):
             try:
                 us, spread = measure(run, captured, 3 if options.few else 30)
-            except Exception as error:  # one that cannot be compiled or captured is left out, not the others
-                print(f"{name} {shape} {contestant}: {error}", file=sys.stderr)
+            except Exception as error:  # one that cannot be compiled or captured, or has no memory, is left out, not the others
+                print(f"{name} {label} {kind} {contestant}: {type(error).__name__}: {error}", file=sys.stderr)
+                failed += 1
                 continue
-            print(f"{name:28} {shape:>22} {dtype:>5} {contestant:>10} {us:12.2f} {spread / us * 100:6.1f}%", flush=True)
+            print(f"{name:28} {label:>22} {kind:>5} {contestant:>22} {us:12.2f} {spread / us * 100:6.1f}%", flush=True)
             if out:
-                out.write(json.dumps({"id": name, "shape": shape, "dtype": dtype, "peer": f"torch {contestant}", "us": us, "spread_us": spread}) + "\n")
-        torch.cuda.empty_cache()
+                out.write(json.dumps({"id": name, "shape": label, "dtype": kind, "peer": f"torch {contestant}", "us": us, "spread_us": spread}) + "\n")
+        if DEVICE == "cuda":
+            torch.cuda.empty_cache()
+    if failed:
+        print(f"{failed} left out", file=sys.stderr)
 
 
 main()

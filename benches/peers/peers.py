@@ -4,15 +4,16 @@
 """
 import json, math, os, re, sys, time
 
-from operands import POOL, labels, values
-from steps import STEPS, jax_step, torch_step
+from families import STEPS
+from operands import labels, values
+from steps import jax_step, torch_step
 
 CONTESTANTS = ["strait", "torch", "torch+", "torch.compile", "jax"]
-WORK = ["vib_b100", "vib_b1000", *STEPS, "adam_2.4M", "matmul_128", "matmul_512", "matmul_1024", "matmul_2048", "layer_forward", "layer_dx",
+WORK = [*STEPS, "adam_2.4M", "matmul_128", "matmul_512", "matmul_1024", "matmul_2048", "layer_forward", "layer_dx",
         "layer_dw", "exp_10M", "tanh_10M", "softplus_10M", "sum_10M", "logsumexp_10000x1000", "normals_10M",
         "linear_relu_forward_backward", "cross_entropy_forward_backward", "mmd2_n1024_d64", "mmd2_n4096_d64", "conv2d_forward",
         "conv2d_forward_backward"]
-TRAINING = {"vib_b100", "vib_b1000", *STEPS}
+TRAINING = set(STEPS)
 TUNED = TRAINING | {"adam_2.4M", "exp_10M", "tanh_10M", "normals_10M", "conv2d_forward", "conv2d_forward_backward"}
 TUNED |= {w for w in WORK if w.startswith(("matmul", "layer"))}  # those for which torch+ differs from torch
 COMPILED = {"vib_b100", "vib_b1000", "exp_10M", "tanh_10M", "softplus_10M", "sum_10M", "logsumexp_10000x1000", "mmd2_n1024_d64",
@@ -36,14 +37,6 @@ def vib_layers():
     return layers(ENCODER, 100) + layers(DECODER, 106)
 
 
-def vib_pool(batch):
-    return [(values((batch, 784), 300 + i), labels(batch, 10, 400 + i)) for i in range(POOL)]
-
-
-def vib_noise(batch):
-    return values((batch, DECODER[0]), 500, 1.75)
-
-
 def adam_gradients():
     return [values(p.shape, 600 + i, 0.01) for i, p in enumerate(a for layer in vib_layers() for a in layer)]
 
@@ -53,10 +46,6 @@ ELEMENTWISE = {"exp_10M": "exp", "tanh_10M": "tanh", "softplus_10M": "softplus",
 PRODUCTS = {f"matmul_{n}": ((n, n), False, (n, n), False) for n in (128, 512, 1024, 2048)}  # shape, transposed, shape, transposed
 PRODUCTS |= {"layer_forward": ((100, 784), False, (1024, 784), True), "layer_dx": ((100, 1024), False, (1024, 784), False),
              "layer_dw": ((100, 1024), True, (100, 784), False)}
-
-
-def batch_of(name):
-    return int(name.split("_")[1][1:])
 
 
 class Call:
@@ -91,34 +80,9 @@ def torch_call(name, tuned, compiled):
     t._dynamo.reset() if compiled else None
 
     if name.removesuffix("_fixed_noise") in STEPS:
-        return Call(torch_step(name, tuned, name in FIXED), figures=lambda losses: losses)
-    if name.startswith("vib"):
-        batch = batch_of(name)
-        params = [[leaf(w), leaf(b)] for w, b in vib_layers()]
-        pool = [(put(x), put(y)) for x, y in vib_pool(batch)]
-        noise = put(vib_noise(batch)) if name in FIXED else None
-        flat = [p for layer in params for p in layer]
-        optimizer = t.optim.Adam(flat, 1e-4, fused=True) if tuned or compiled else t.optim.Adam(flat, 1e-4)
-
-        def loss_of(x, y):
-            h = F.relu(F.linear(x, *params[0]))
-            h = F.relu(F.linear(h, *params[1]))
-            mu, raw = F.linear(h, *params[2]).chunk(2, 1)
-            sigma = F.softplus(raw - 5.0)
-            z = mu + sigma * (t.randn_like(mu) if noise is None else noise)
-            kl = 0.5 * (mu * mu + sigma * sigma - 2 * t.log(sigma) - 1).sum(1).mean()
-            return F.cross_entropy(F.linear(z, *params[3]), y) + 1e-3 * kl
-
-        loss_of, step = jit(loss_of), iter(range(1 << 60))
-
-        def f():
-            loss = loss_of(*pool[next(step) % POOL])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            return loss.item()
-
-        return Call(f, figures=lambda loss: [loss])
+        family, *sizes = STEPS[name.removesuffix("_fixed_noise")]
+        step = torch_step(family, sizes, tuned or compiled, name in FIXED, compiled=compiled)
+        return Call(step, lambda losses: [loss.item() for loss in losses], lambda losses: losses)
     if name == "adam_2.4M":
         params = [leaf(a) for layer in vib_layers() for a in layer]
         for p, g in zip(params, adam_gradients()):
@@ -182,7 +146,8 @@ def jax_call(name):
 
     put, sync = jnp.asarray, jax.block_until_ready
     if name.removesuffix("_fixed_noise") in STEPS:
-        return Call(jax_step(name, name in FIXED), figures=lambda losses: losses)
+        family, *sizes = STEPS[name.removesuffix("_fixed_noise")]
+        return Call(jax_step(family, sizes, name in FIXED), lambda losses: [float(loss) for loss in losses], lambda losses: losses)
 
     def adam(state, grads):
         params, ms, vs, step = state
@@ -196,35 +161,6 @@ def jax_call(name):
     # Weights are [in, out], as is usual in JAX.
     start = lambda: [put(a.T if a.ndim == 2 else a) for layer in vib_layers() for a in layer]
     fresh = lambda params: (params, [jnp.zeros_like(p) for p in params], [jnp.zeros_like(p) for p in params], jnp.float32(0))
-    if name.startswith("vib"):
-        batch = batch_of(name)
-        pool = [(put(x), put(y.astype("int32"))) for x, y in vib_pool(batch)]
-        noise = put(vib_noise(batch)) if name in FIXED else None
-
-        def loss_of(params, x, y, key):
-            w0, b0, w1, b1, w2, b2, w3, b3 = params
-            h = jax.nn.relu(x @ w0 + b0)
-            h = jax.nn.relu(h @ w1 + b1)
-            mu, raw = jnp.split(h @ w2 + b2, 2, axis=1)
-            sigma = jax.nn.softplus(raw - 5.0)
-            z = mu + sigma * (jax.random.normal(key, mu.shape) if noise is None else noise)
-            kl = 0.5 * (mu * mu + sigma * sigma - 2 * jnp.log(sigma) - 1).sum(1).mean()
-            chosen = jnp.take_along_axis(jax.nn.log_softmax(z @ w3 + b3), y[:, None], 1)
-            return 1e-3 * kl - chosen.mean()
-
-        def step(state, x, y):
-            adams, key = state
-            key, sub = jax.random.split(key)
-            loss, grads = jax.value_and_grad(loss_of)(adams[0], x, y, sub)
-            return (adam(adams, grads), key), loss
-
-        step, box, count = jax.jit(step, donate_argnums=0), [(fresh(start()), jax.random.key(0))], iter(range(1 << 60))
-
-        def f():
-            box[0], loss = step(box[0], *pool[next(count) % POOL])
-            return float(loss)
-
-        return Call(f, figures=lambda loss: [loss])
     if name == "adam_2.4M":
         grads = [put(g.T if g.ndim == 2 else g) for g in adam_gradients()]
         update, box = jax.jit(adam, donate_argnums=0), [fresh(start())]

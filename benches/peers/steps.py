@@ -1,11 +1,9 @@
-"""The training steps of VDB, VGAN, InfoVAE and the energy model in PyTorch and JAX: each loss is written once, against a small
-interface that both have. Sizes, batches and noise are those of `benches/tasks/steps`.
-"""
+"""Training steps of the models of `families.py` in PyTorch and JAX, on a CPU or a GPU."""
 import functools, math
 
+from families import DUAL_STEP, FAMILIES, SPREAD, TARGET
 from operands import POOL, values
 
-SPREAD, TARGET, DUAL_STEP, GAMMA = 1.75, 0.5, 1e-3, 10.0  # uniform noise in checks; I_c; the ascent of beta; R1
 
 # ------------------------------------------------------------------ parameters, in PyTorch's layout
 
@@ -49,30 +47,27 @@ def to_jax_layout(layer, arrays):
     return [np.ascontiguousarray(w), *arrays[1:]]
 
 
-def mlp(*sizes):
-    return [("linear", a, b) for a, b in zip(sizes, sizes[1:])]
-
-
 # ------------------------------------------------------------------ the two interfaces
 
 
 class Torch:
-    def __init__(self, tuned, fixed):
+    def __init__(self, tuned, fixed, device="cpu"):
         import torch
         import torch.nn.functional as F
 
-        self.t, self.F, self.tuned, self.fixed = torch, F, tuned, fixed
-        self.relu, self.tanh, self.softplus, self.exp, self.cat, self.images = F.relu, torch.tanh, F.softplus, torch.exp, torch.cat, self.array
+        self.t, self.F, self.tuned, self.fixed, self.device = torch, F, tuned, fixed, device
+        self.relu, self.tanh, self.softplus, self.exp, self.log, self.cat = F.relu, torch.tanh, F.softplus, torch.exp, torch.log, torch.cat
+        self.images, self.cross_entropy = self.array, F.cross_entropy
 
     def array(self, a):
-        t = self.t.from_numpy(a.copy())
+        t = self.t.from_numpy(a.copy()).to(self.device)
         return t.contiguous(memory_format=self.t.channels_last) if self.tuned and t.dim() == 4 else t
 
     def params(self, layers, arrays):
         return [[self.array(a).requires_grad_() for a in layer] for layer in arrays]
 
     def normal(self, shape, salt):
-        return self.array(values(shape, salt, SPREAD)) if self.fixed else self.t.randn(shape)
+        return self.array(values(shape, salt, SPREAD)) if self.fixed else self.t.randn(shape, device=self.device)
 
     def stop(self, x):
         return x.detach()
@@ -118,11 +113,14 @@ class Jax:
         import jax.numpy as jnp
 
         self.j, self.np, self.fixed, self.key = jax, jnp, fixed, key
-        self.relu, self.tanh, self.softplus, self.exp = jax.nn.relu, jnp.tanh, jax.nn.softplus, jnp.exp
+        self.relu, self.tanh, self.softplus, self.exp, self.log = jax.nn.relu, jnp.tanh, jax.nn.softplus, jnp.exp, jnp.log
         self.cat, self.stop, self.array = jnp.concatenate, jax.lax.stop_gradient, jnp.asarray
 
     def images(self, a):
         return self.array(a.transpose(0, 2, 3, 1))
+
+    def cross_entropy(self, logits, target):
+        return -self.np.take_along_axis(self.j.nn.log_softmax(logits), target[:, None], 1).mean()
 
     def params(self, layers, arrays):
         return [[self.array(a) for a in to_jax_layout(s, l)] for s, l in zip(layers, arrays)]
@@ -169,165 +167,11 @@ class Jax:
         return v, other, back(self.np.ones_like(v))[0]
 
 
-# ------------------------------------------------------------------ losses: each gives itself, and the rate if beta follows it
+# ------------------------------------------------------------------ steps
 
 
-def net(B, layers, x, act):
-    for p in layers[:-1]:
-        x = act(B.linear(x, p))
-    return B.linear(x, layers[-1])
-
-
-def halves(h):
-    k = h.shape[1] // 2
-    return h[:, :k], h[:, k:]
-
-
-def kernel(B, x, y):
-    squares = (x * x).sum(1)[:, None] + (y * y).sum(1)[None, :] - 2 * (x @ y.T)
-    return B.exp(B.positive(squares) * (-0.5 / x.shape[1]))
-
-
-def infovae(B, P, d, beta, encode, decode):
-    x = d["x"]
-    mu, logvar = halves(encode(B, P["encoder"], x))
-    z = mu + B.exp(0.5 * logvar) * B.normal(mu.shape, 500)
-    prior = B.normal(z.shape, 501)
-    rate = 0.5 * (mu * mu + B.exp(logvar) - logvar - 1).sum(1).mean()
-    mmd = kernel(B, z, z).mean() + kernel(B, prior, prior).mean() - 2 * kernel(B, z, prior).mean()
-    return B.bernoulli(decode(B, P["decoder"], z), x) / x.shape[0] + rate + 9.0 * mmd, None
-
-
-def conv_encode(B, layers, x, act):
-    for p in layers[:-1]:
-        x = act(B.conv(x, p))
-    return B.linear(B.flatten(x), layers[-1])
-
-
-def conv_decode(B, layers, z):
-    h = B.to_map(B.relu(B.linear(z, layers[0])), 128, 4, 4)
-    for p in layers[1:-1]:
-        h = B.relu(B.up(h, p))
-    return B.up(h, layers[-1])
-
-
-def mlp_critic(B, P, x):
-    return halves(net(B, P["critic"], x, B.leaky))
-
-
-def conv_critic(B, P, x):
-    return halves(conv_encode(B, P["critic"], x, B.leaky))
-
-
-def mlp_generator(B, P, z):
-    return B.tanh(net(B, P["generator"], z, B.relu))
-
-
-def dcgan_generator(B, P, z):
-    g = P["generator"]
-    h = B.relu(B.norm(B.to_map(B.linear(z, g[0]), 256, 4, 4), g[1]))
-    h = B.relu(B.norm(B.up(h, g[2]), g[3]))
-    h = B.relu(B.norm(B.up(h, g[4]), g[5]))
-    return B.tanh(B.up(h, g[6]))
-
-
-def judge(B, P, critic, x, noise):
-    """Logits of sampled codes, and the mean rate."""
-    mu, raw = critic(B, P, x)
-    sigma = B.exp(raw)
-    rate = 0.5 * (mu * mu + sigma * sigma - 2 * raw - 1).sum(1).mean()
-    return B.linear(mu + sigma * noise, P["head"][0])[:, 0], rate
-
-
-def discriminator(B, P, d, beta, critic=mlp_critic, generator=None, latent=0, code=8, r1=False):
-    real, n = d["x"], d["x"].shape[0]
-    fake = d["fake"] if generator is None else B.stop(generator(B, P, B.normal((n, latent), 501)))
-    noise, penalty = B.normal((2 * n, code), 500), 0.0
-    if r1:
-        of_real, rate_real, slope = B.input_grad(lambda x: judge(B, P, critic, x, noise[:n]), real)
-        of_fake, rate_fake = judge(B, P, critic, fake, noise[n:])
-        rate, penalty = 0.5 * (rate_real + rate_fake), 0.5 * GAMMA * (slope * slope).sum() / n
-    else:
-        logits, rate = judge(B, P, critic, B.cat([real, fake]), noise)
-        of_real, of_fake = logits[:n], logits[n:]
-    game = B.softplus(-of_real).mean() + B.softplus(of_fake).mean()
-    return game + beta * (rate - TARGET) + penalty, B.stop(rate)
-
-
-def player(B, P, d, beta, critic, generator, latent):
-    mu, _ = critic(B, P, generator(B, P, B.normal((d["x"].shape[0], latent), 502)))  # the mean, as in the paper
-    return B.softplus(-B.linear(mu, P["head"][0])).mean(), None
-
-
-def energy_loss(B, P, d, beta):
-    fake = B.stop(net(B, P["generator"], B.normal((d["x"].shape[0], 2), 501), B.relu))
-    energy = lambda x: net(B, P["energy"], x, B.leaky)[:, 0]
-    real, _, slope = B.input_grad(lambda x: (energy(x), 0.0 * x[0, 0]), d["x"])
-    return real.mean() - energy(fake).mean() + 0.1 * (slope * slope).sum(1).mean(), None
-
-
-def energy_player(B, P, d, beta):
-    z = B.normal((d["x"].shape[0], 2), 502)
-    x = net(B, P["generator"], z, B.relu)
-    back = net(B, P["inverse"], x, B.leaky)
-    return net(B, P["energy"], x, B.leaky).mean() + ((z - back) ** 2).sum(1).mean(), None
-
-
-# ------------------------------------------------------------------ the list
-
-MAP128, MAP256 = (128, 4, 4), (256, 4, 4)
-
-
-def pictures(batch, shape, scale, shift=0.0):
-    return [{"x": values((batch, *shape), 300 + i, scale) + values((1,), 0, 0.0) + shift} for i in range(POOL)]
-
-
-def two_sides():
-    import numpy as np
-
-    point = lambda salt, x: values((256, 2), salt, 0.75) + np.float32([x, 0])
-    return [{"x": point(300 + i, 1.5), "fake": point(400 + i, -1.5)} for i in range(POOL)]
-
-
-def vgan(critic, generator, latent, nets, data):
-    def of(r1):
-        losses = [(functools.partial(discriminator, critic=critic, generator=generator, latent=latent, code=64, r1=r1), ("critic", "head"), 100),
-                  (functools.partial(player, critic=critic, generator=generator, latent=latent), ("generator",), 200)]
-        return data, nets, losses, 1e-4, (0.5, 0.999)
-
-    return of(True), of(False)
-
-
-VGAN_MLP = vgan(mlp_critic, mlp_generator, 64, {"critic": mlp(784, 512, 512, 128), "head": mlp(64, 1), "generator": mlp(64, 512, 512, 784)},
-                lambda: pictures(64, (784,), 1.0))
-VGAN_DCGAN = vgan(conv_critic, dcgan_generator, 128, {
-    "critic": [("conv", 3, 64), ("conv", 64, 128), ("conv", 128, 256), ("linear", 4096, 128, "of map", MAP256)], "head": mlp(64, 1),
-    "generator": [("linear", 128, 4096, "to map", MAP256), ("norm", 256, 256), ("up without bias", 256, 128), ("norm", 128, 128),
-                  ("up without bias", 128, 64), ("norm", 64, 64), ("up", 64, 3)]}, lambda: pictures(32, (3, 32, 32), 1.0))
-MLP = functools.partial(infovae, encode=lambda B, p, x: net(B, p, x, B.relu), decode=lambda B, p, z: net(B, p, z, B.relu))
-CONV = functools.partial(infovae, encode=lambda B, p, x: conv_encode(B, p, x, B.relu), decode=conv_decode)
-BOTH = ("encoder", "decoder")
-
-# name: data, networks, losses [(loss, what it trains, the salt of its weights)], learning rate, decays of Adam
-STEPS = {
-    "infovae_mlp": (lambda: pictures(128, (784,), 0.5, 0.5), {"encoder": mlp(784, 1024, 1024, 64), "decoder": mlp(32, 1024, 1024, 784)},
-                    [(MLP, BOTH, 100)], 1e-4, (0.9, 0.999)),
-    "infovae_conv": (lambda: pictures(64, (1, 32, 32), 0.5, 0.5), {
-        "encoder": [("conv", 1, 32), ("conv", 32, 64), ("conv", 64, 128), ("linear", 2048, 64, "of map", MAP128)],
-        "decoder": [("linear", 32, 2048, "to map", MAP128), ("up", 128, 64), ("up", 64, 32), ("up", 32, 1)]},
-        [(CONV, BOTH, 100)], 1e-4, (0.9, 0.999)),
-    "vdb_gauss2d": (two_sides, {"critic": mlp(2, 64, 64, 16), "head": mlp(8, 1)}, [(discriminator, ("critic", "head"), 100)], 1e-3,
-                    (0.9, 0.999)),
-    "vgan_mlp": VGAN_MLP[0], "vgan_mlp_without_r1": VGAN_MLP[1],
-    "vgan_dcgan32": VGAN_DCGAN[0], "vgan_dcgan32_without_r1": VGAN_DCGAN[1],
-    "ebgan_energy2d": (lambda: pictures(256, (2,), SPREAD), {
-        "energy": mlp(2, 512, 512, 1), "generator": mlp(2, 512, 512, 2), "inverse": mlp(2, 512, 512, 2)},
-        [(energy_loss, ("energy",), 100), (energy_player, ("generator", "inverse"), 200)], 1e-4, (0.5, 0.9)),
-}
-
-
-def prepare(B, name):
-    data, nets, losses, rate, decays = STEPS[name.removesuffix("_fixed_noise")]
+def prepare(B, family, sizes):
+    data, nets, losses, rate, decays = FAMILIES[family](*sizes)
     put = lambda a: B.images(a) if a.ndim == 4 else B.array(a)
     pool, P = [{k: put(v) for k, v in d.items()} for d in data()], {}
     for _, trained, salt in losses:
@@ -337,49 +181,64 @@ def prepare(B, name):
     return pool, P, losses, rate, decays
 
 
-def torch_step(name, tuned, fixed):
-    """A function that makes one step and gives its losses."""
-    B = Torch(tuned, fixed)
+def turns_of(losses):
+    """For each loss, how many of its kind a step has, and which of them it is."""
+    kinds = [trained for _, trained, _ in losses]
+    return [(kinds.count(k), kinds[:i].count(k)) for i, k in enumerate(kinds)]
+
+
+def torch_step(family, sizes, tuned=False, fixed=False, device="cpu", compiled=False, autocast=False):
+    """A function that makes one step and gives its losses as tensors. Tuned: the fused Adam, images with their channels last."""
+    B = Torch(tuned, fixed, device)
     t = B.t
-    pool, P, losses, rate, decays = prepare(B, name)
+    pool, P, losses, rate, decays = prepare(B, family, sizes)
     frozen = {k: [[a.detach() for a in layer] for layer in v] for k, v in P.items()}
-    beta, count, todo = t.tensor(0.1), iter(range(1 << 60)), []
-    for loss, trained, _ in losses:
+    beta, count, todo, optimizers = t.tensor(0.1, device=device), iter(range(1 << 60)), [], {}
+    # eager on a GPU: foreach, and a step that can be captured
+    how = {"fused": True} if tuned else {"foreach": True} if device == "cuda" else {}
+    for (loss, trained, _), turn in zip(losses, turns_of(losses)):
         leaves = [a for k in trained for layer in P[k] for a in layer]
         nets = {k: P[k] if k in trained else frozen[k] for k in P}
-        todo.append((functools.partial(loss, B, nets), t.optim.Adam(leaves, rate, decays, **({"fused": True} if tuned else {}))))
+        optimizer = optimizers.setdefault(trained, None) or t.optim.Adam(leaves, rate, decays, capturable=device == "cuda", **how)
+        optimizers[trained] = optimizer
+        loss = functools.partial(loss, B, nets)
+        todo.append((t.compile(loss) if compiled else loss, optimizer, turn))
 
     def step():
-        d, out = pool[next(count) % POOL], []
-        for loss_of, optimizer in todo:
-            loss, kl = loss_of(d, beta)
+        i, out = next(count), {}
+        for loss_of, optimizer, (many, which) in todo:
+            with t.autocast(device, t.bfloat16, enabled=autocast):
+                loss, kl = loss_of(pool[(many * i + which) % POOL], beta)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             if kl is not None:
                 with t.no_grad():
                     beta.add_(DUAL_STEP * (kl - TARGET)).clamp_(min=0)
-            out.append(loss.detach())
-        return [float(o) for o in out]
+            out[id(optimizer)] = loss.detach()
+        return list(out.values())
 
     return step
 
 
-def jax_step(name, fixed):
-    """A function that makes one step, all of it compiled, and gives its losses."""
+def jax_step(family, sizes, fixed=False):
+    """A function that makes one step, all of it compiled, and gives its losses as arrays."""
     B = Jax(fixed)
     jax, jnp = B.j, B.np
-    pool, P, losses, rate, (b1, b2) = prepare(B, name)
+    pool, P, losses, rate, (b1, b2) = prepare(B, family, sizes)
     zeros = lambda: jax.tree.map(jnp.zeros_like, P)
-    box, count = [(P, zeros(), zeros(), jnp.float32(0), jnp.float32(0.1), jax.random.key(0))], iter(range(1 << 60))
+    turns, calls = turns_of(losses), iter(range(1 << 60))
+    clocks = {trained: jnp.float32(0) for _, trained, _ in losses}
+    box = [(P, zeros(), zeros(), clocks, jnp.float32(0.1), jax.random.key(0))]
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def whole(state, d):
-        P, M, V, t, beta, key = state
-        P, M, V, t, out = dict(P), dict(M), dict(V), t + 1, []
-        s1, s2 = rate / (1 - b1**t), 1 - b2**t
-        for loss_of, trained, _ in losses:
+    def whole(state, batches):
+        P, M, V, clocks, beta, key = state
+        P, M, V, clocks, out = dict(P), dict(M), dict(V), dict(clocks), {}
+        for (loss_of, trained, _), d in zip(losses, batches):
             key, sub = jax.random.split(key)
+            clocks[trained] = time = clocks[trained] + 1
+            s1, s2 = rate / (1 - b1**time), 1 - b2**time
             f = lambda q: loss_of(Jax(fixed, sub), {**P, **q}, d, beta)
             (loss, kl), g = jax.value_and_grad(f, has_aux=True)({k: P[k] for k in trained})
             for k in trained:
@@ -388,11 +247,12 @@ def jax_step(name, fixed):
                 P[k] = jax.tree.map(lambda p, m, v: p - s1 * m / (jnp.sqrt(v / s2) + 1e-8), P[k], M[k], V[k])
             if kl is not None:
                 beta = jnp.maximum(0, beta + DUAL_STEP * (kl - TARGET))
-            out.append(loss)
-        return (P, M, V, t, beta, key), out
+            out[trained] = loss
+        return (P, M, V, clocks, beta, key), list(out.values())
 
     def step():
-        box[0], out = whole(box[0], pool[next(count) % POOL])
-        return [float(o) for o in out]
+        i = next(calls)
+        box[0], out = whole(box[0], [pool[(many * i + which) % POOL] for many, which in turns])
+        return out
 
     return step

@@ -22,7 +22,7 @@ pub struct Work {
     /// As `benches/peers/compare.py` spells it.
     pub name: &'static str,
     /// Allocates the operands.
-    pub build: fn() -> Box<dyn Run>,
+    pub build: fn(bool) -> Box<dyn Run>,
 }
 
 /// All of it.

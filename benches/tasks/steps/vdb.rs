@@ -1,25 +1,25 @@
 //! The variational discriminator bottleneck, alone and against a generator.
 
 use strait::models::{
-    Architecture, Beta, Discriminator, DiscriminatorConfig, DualForm, Generator, GeneratorConfig, Head, Latent, Penalty, Scale,
-    VdbObjective,
+    Architecture, Beta, Discriminator, DiscriminatorConfig, DiscriminatorLoss, DualForm, Generator, GeneratorConfig, Head, Latent, Penalty,
+    Scale, VdbObjective,
 };
-use strait::nn::Mode;
+use strait::nn::{Mode, Param};
 use strait::ops::Activation;
-use strait::{DType, Device, Rng, Tensor};
+use strait::{DType, Result, Rng, Tensor};
 
-use super::super::data::tensor;
-use super::{POOL, Run, Source, Trained, pool, steps};
+use super::{POOL, Place, Step, Trained, noise, pool};
 
 /// I_c in nats, and how beta gets there.
 const TARGET: f64 = 0.5;
 const BETA: Beta = Beta::Dual { initial: 0.1, target: TARGET, step: 1e-3, form: DualForm::Additive };
 
-fn initial() -> Tensor {
-    Tensor::full(BETA.initial(), (), DType::F64, &Device::cpu()).expect("a scalar")
+/// Beta, where the networks are.
+fn initial(place: Place) -> Param {
+    Param::buffer(&Tensor::full(BETA.initial(), (), DType::F64, &place.device).expect("a scalar"))
 }
 
-fn discriminator(architecture: Architecture, example: Vec<usize>, size: usize) -> Discriminator {
+fn discriminator(place: Place, architecture: Architecture, example: Vec<usize>, size: usize) -> Discriminator {
     let config = DiscriminatorConfig {
         architecture,
         example,
@@ -28,72 +28,81 @@ fn discriminator(architecture: Architecture, example: Vec<usize>, size: usize) -
         head: Head::default(),
         spectral_norm: false,
     };
-    Discriminator::new(&config, &mut Rng::new(1), DType::F32, &Device::cpu()).expect("sizes of at least 1")
+    Discriminator::new(&config, &mut Rng::new(1), DType::F32, &place.device).expect("sizes of at least 1")
+}
+
+/// A step of the discriminator and of beta.
+fn judge(
+    trained: &mut Trained,
+    beta: &Param,
+    loss: impl FnOnce(&dyn Fn(&Tensor) -> Result<Tensor>) -> Result<DiscriminatorLoss>,
+) -> Result<Tensor> {
+    let loss = loss(&|excess| excess.mul(&beta.tensor().to_dtype(excess.dtype())?))?;
+    let rate = loss.rates.as_ref().expect("a bottleneck").constrained.detach();
+    let total = loss.loss.clone();
+    drop(loss);
+    let value = trained.step(total)?;
+    beta.set(&BETA.next(&beta.tensor(), &rate)?)?;
+    Ok(value)
 }
 
 /// A discriminator of two Gaussians in the plane, without a generator.
-pub fn gauss2d(fixed: bool) -> Box<dyn Run> {
-    let (batch, latent) = (256, 8);
-    let model = discriminator(Architecture::Mlp { hidden: vec![64, 64] }, vec![2], latent);
-    let mut trained = Trained::new(&model.params(), 100, [0.9, 0.999], 1e-3);
-    let centre = |x: f32| Tensor::from_vec(vec![x, 0.0], [2], &Device::cpu()).expect("two coordinates");
-    let points = |salt: u64, x: f32| tensor(&[batch, 2], salt, 0.75).add(&centre(x)).expect("points in the plane");
+pub fn gauss2d(place: Place, batch: usize) -> Step {
+    const CODE: usize = 8;
+    let model = discriminator(place, Architecture::Mlp { hidden: vec![64, 64] }, vec![2], CODE);
+    let mut trained = Trained::new(place, &model.params(), 100, [0.9, 0.999], 1e-3);
+    let centre = |x: f32| Tensor::from_vec(vec![x, 0.0], [2], &place.device).expect("two coordinates");
+    let points = |salt: u64, x: f32| place.tensor(&[batch, 2], salt, 0.75).add(&centre(x)).expect("points in the plane");
     let (real, fake) = (pool(|salt| points(salt, 1.5)), pool(|salt| points(salt + 100, -1.5)));
-    let (mut source, mut beta) = (Source::new(fixed), initial());
-    let given = source.given(2 * batch, latent);
-    steps(move |i| {
-        let objective = VdbObjective { beta: beta.item()?, target: TARGET, ..VdbObjective::default() };
-        let noise = source.noise(given.as_ref());
-        let loss = model.loss(&real[i % POOL], &fake[i % POOL], &objective, noise, &mut Mode::Train(&mut source.rng))?;
-        let rate = loss.rates.as_ref().expect("a bottleneck").constrained.detach();
-        let total = loss.loss.clone();
-        drop(loss);
-        let value = trained.step(total)?;
-        beta = BETA.next(&beta, &rate)?;
-        Ok(vec![value])
-    })
+    let (beta, given) = (initial(place), place.given(2 * batch, CODE));
+    let objective = VdbObjective { target: TARGET, ..VdbObjective::default() };
+    let weights = trained.weights();
+    let run = move |i: usize, rng: &mut Rng| {
+        let (real, fake) = (&real[i % POOL], &fake[i % POOL]);
+        let noise = noise(given.as_ref(), rng);
+        let loss = judge(&mut trained, &beta, |weigh| model.loss_weighted(real, fake, &objective, noise, &mut Mode::Train(rng), weigh))?;
+        Ok(vec![loss])
+    };
+    Step { run: Box::new(run), weights }
 }
 
 /// Perceptrons on images of 28 x 28, as rows.
-pub fn mlp(penalised: bool, fixed: bool) -> Box<dyn Run> {
-    game(Architecture::Mlp { hidden: vec![512, 512] }, &[784], 64, 64, penalised, fixed)
+pub fn mlp(place: Place, batch: usize, penalised: bool) -> Step {
+    game(place, Architecture::Mlp { hidden: vec![512, 512] }, &[784], [batch, 64], penalised)
 }
 
 /// DCGAN on images of 32 x 32.
-pub fn dcgan32(penalised: bool, fixed: bool) -> Box<dyn Run> {
-    game(Architecture::Dcgan { width: 64 }, &[3, 32, 32], 128, 32, penalised, fixed)
+pub fn dcgan32(place: Place, batch: usize, penalised: bool) -> Step {
+    game(place, Architecture::Dcgan { width: 64 }, &[3, 32, 32], [batch, 128], penalised)
 }
 
 /// One step of the discriminator, with R1 or without, and one of the generator, which sees the mean.
-fn game(architecture: Architecture, example: &[usize], latent: usize, batch: usize, penalised: bool, fixed: bool) -> Box<dyn Run> {
+fn game(place: Place, architecture: Architecture, example: &[usize], [batch, latent]: [usize; 2], penalised: bool) -> Step {
     const CODE: usize = 64;
-    let model = discriminator(architecture.clone(), example.to_vec(), CODE);
+    let model = discriminator(place, architecture.clone(), example.to_vec(), CODE);
     let config = GeneratorConfig { architecture, example: example.to_vec(), latent, output: Activation::Tanh };
-    let generator = Generator::new(&config, &mut Rng::new(2), DType::F32, &Device::cpu()).expect("sizes of at least 1");
-    let mut critic = Trained::new(&model.params(), 100, [0.5, 0.999], 1e-4);
-    let mut player = Trained::new(&generator.params(), 200, [0.5, 0.999], 1e-4);
+    let generator = Generator::new(&config, &mut Rng::new(2), DType::F32, &place.device).expect("sizes of at least 1");
+    let mut critic = Trained::new(place, &model.params(), 100, [0.5, 0.999], 1e-4);
+    let mut player = Trained::new(place, &generator.params(), 200, [0.5, 0.999], 1e-4);
     let dims: Vec<usize> = [batch].into_iter().chain(example.iter().copied()).collect();
-    let images = pool(|salt| tensor(&dims, salt, 1.0));
+    let images = pool(|salt| place.tensor(&dims, salt, 1.0));
     let penalty = penalised.then(|| Penalty::r1(10.0));
-    let (mut source, mut beta) = (Source::new(fixed), initial());
-    let given = source.given(2 * batch, CODE);
-    steps(move |i| {
-        let objective = VdbObjective { beta: beta.item()?, target: TARGET, penalty, ..VdbObjective::default() };
-        let z = source.normal(&[batch, latent], 501)?;
-        let fake = generator.forward(&z, &mut Mode::Train(&mut source.rng))?.detach();
-        let noise = source.noise(given.as_ref());
-        let loss = model.loss(&images[i % POOL], &fake, &objective, noise, &mut Mode::Train(&mut source.rng))?;
-        let rate = loss.rates.as_ref().expect("a bottleneck").constrained.detach();
-        let total = loss.loss.clone();
-        drop(loss);
-        let of_critic = critic.step(total)?;
-        beta = BETA.next(&beta, &rate)?;
+    let (beta, given) = (initial(place), place.given(2 * batch, CODE));
+    let objective = VdbObjective { target: TARGET, penalty, ..VdbObjective::default() };
+    let weights = critic.weights() + player.weights();
+    let run = move |i: usize, rng: &mut Rng| {
+        let (real, z) = (&images[i % POOL], place.normal(rng, &[batch, latent], 501)?);
+        let fake = generator.forward(&z, &mut Mode::Train(rng))?.detach();
+        let of_z = noise(given.as_ref(), rng);
+        let of_critic =
+            judge(&mut critic, &beta, |weigh| model.loss_weighted(real, &fake, &objective, of_z, &mut Mode::Train(rng), weigh))?;
 
-        let z = source.normal(&[batch, latent], 502)?;
-        let fake = generator.forward(&z, &mut Mode::Train(&mut source.rng))?;
-        let noise = source.noise(given.as_ref());
-        let loss = model.generator_loss(&fake, None, &objective, noise, &mut Mode::Train(&mut source.rng))?;
+        let z = place.normal(rng, &[batch, latent], 502)?;
+        let fake = generator.forward(&z, &mut Mode::Train(rng))?;
+        let of_z = noise(given.as_ref(), rng);
+        let loss = model.generator_loss(&fake, None, &objective, of_z, &mut Mode::Train(rng))?;
         drop(fake);
         Ok(vec![of_critic, player.step(loss)?])
-    })
+    };
+    Step { run: Box::new(run), weights }
 }
