@@ -22,6 +22,7 @@ def main():
     folder = sys.argv[1]
     ours, theirs = load(folder, "ours-*.json"), load(folder, "torch-*.json") | load(folder, "jax-*.json")
     us = lambda rows: statistics.median(r["us"] for r in rows)
+    known = lambda v: v if v is not None and math.isfinite(v) else None
     report = []
     for (name, shape, dtype, _), rows in ours.items():
         # F32x3 stands in for f32, in which the rivals compute in full.
@@ -30,7 +31,8 @@ def main():
         time, first = us(rows), rows[0]
         report.append({
             "id": name, "shape": shape, "dtype": dtype, "ours_us": time, "base_us": base, "ratio": {p: t / time for p, t in base.items()},
-            "floor_us": first["floor_us"], "pct_floor": 100 * (first["floor_us"] or math.nan) / time, "tflops": (first["tflops"] or math.nan) * first["us"] / time,
+            "floor_us": first["floor_us"], "pct_floor": known(100 * (first["floor_us"] or math.nan) / time),
+            "tflops": known((first["tflops"] or math.nan) * first["us"] / time),
             "spread": max(r["spread_us"] / r["us"] for r in rows), "err_vs_f64": first["err_vs_f64"],
         })
     machine = open(os.path.join(folder, "machine.txt")).read() if os.path.exists(os.path.join(folder, "machine.txt")) else ""
@@ -40,7 +42,7 @@ def main():
     lines = ["```", machine.strip(), "```", "", "| case | shape | dtype | us | % of copy | TFLOP/s | error | " + " | ".join(peers) + " |",
              "|---" * (7 + len(peers)) + "|"]
     for r in report:
-        number = lambda v, f: format(v, f) if v is not None and math.isfinite(v) else "-"
+        number = lambda v, f: "-" if v is None else format(v, f)
         cells = [r["id"], r["shape"], r["dtype"], number(r["ours_us"], ".1f"), number(r["pct_floor"], ".0f"), number(r["tflops"], ".1f"),
                  number(r["err_vs_f64"], ".0e")]
         cells += [f"{r['ratio'][p]:.2f}x" if p in r["ratio"] else "-" for p in peers]
