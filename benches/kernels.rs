@@ -9,6 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use strait::{DType, Device, Tensor, grad};
 
 fn operations(c: &mut Criterion) {
+    tasks::join_pool();
     for work in tasks::kernels::WORK {
         // The operands of one piece of work at a time.
         let mut run = None;

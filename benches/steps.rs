@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn steps(c: &mut Criterion) {
+    tasks::join_pool();
     for work in tasks::steps::WORK {
         let mut run = None;
         c.bench_function(work.name, |b| {

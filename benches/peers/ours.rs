@@ -73,6 +73,7 @@ fn answer(running: &mut Option<Box<dyn Run>>, line: &str) -> Result<Value, Strin
 }
 
 fn main() {
+    tasks::join_pool();
     let mut running = None;
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { return };

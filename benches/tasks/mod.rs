@@ -25,6 +25,11 @@ pub struct Work {
     pub build: fn(bool) -> Box<dyn Run>,
 }
 
+/// Makes this thread one of those that work, as the command line does: handing work over and waiting costs more.
+pub fn join_pool() {
+    rayon::ThreadPoolBuilder::new().use_current_thread().build_global().expect("no pool yet");
+}
+
 /// All of it.
 pub fn all() -> impl Iterator<Item = &'static Work> {
     kernels::WORK.iter().chain(steps::WORK)

@@ -145,10 +145,9 @@ pub(super) struct Existing {
 /// Whatever the command fails with.
 pub fn run() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    if let Some(threads) = cli.threads {
-        anyhow::ensure!(threads > 0, "--threads 0: at least one thread is needed");
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    }
+    anyhow::ensure!(cli.threads != Some(0), "--threads 0: at least one thread is needed");
+    // This thread works too, instead of handing all work over and waiting. 0 stands for one thread per core.
+    rayon::ThreadPoolBuilder::new().num_threads(cli.threads.unwrap_or(0)).use_current_thread().build_global()?;
     match cli.command {
         Command::Train { settings, seeds } => train::train(&settings, seeds),
         Command::Resume(run) => train::resume(&run),

@@ -88,7 +88,9 @@ struct Grid {
 }
 
 /// Multiplications and additions of a cell that are worth a task.
-const CELL_WORK: usize = 4 << 20;
+const CELL_WORK: usize = 1 << 20;
+/// Depth below which that takes twice as many.
+const SHALLOW: usize = 128;
 
 impl Grid {
     /// The grid for one of `count` products, from sizes alone.
@@ -96,15 +98,16 @@ impl Grid {
         if rows == 0 || cols == 0 {
             return Grid { row_block: 1, col_block: 1 };
         }
-        let work = rows.saturating_mul(cols).saturating_mul(depth);
+        // Of little depth, a product is over before another thread has woken up.
+        let work = rows.saturating_mul(cols).saturating_mul(depth) / if depth < SHALLOW { 2 } else { 1 };
         // A batch has tasks enough when its products are small.
         let wanted = (work / CELL_WORK).min(64.max(count) / count.max(1)).max(1);
-        let most_cols = cols.div_ceil(128).min(wanted);
+        let most_cols = cols.div_ceil(64).min(wanted);
         let by_rows = rows.div_ceil(512).min(wanted);
         let col_cells = wanted.div_ceil(by_rows).min(most_cols).max(1);
         let row_cells = wanted.div_ceil(col_cells).min(rows.div_ceil(192)).max(1);
-        // Multiples of the largest micro-kernel: 64 columns by 6 rows.
-        Grid { row_block: rows.div_ceil(row_cells).next_multiple_of(48), col_block: cols.div_ceil(col_cells).next_multiple_of(64) }
+        // Multiples of the largest micro-kernel, 64 columns by 6 rows, and as even as they can be.
+        Grid { row_block: rows.div_ceil(row_cells).next_multiple_of(6), col_block: cols.div_ceil(col_cells).next_multiple_of(64) }
     }
 }
 
@@ -181,7 +184,8 @@ fn grid<T: Real>(out: &mut [T], out_stride: usize, batch: Batch, a: MatRef<T>, b
     if cells <= per_task {
         (0..cells).for_each(cell);
     } else {
-        (0..cells).into_par_iter().with_min_len(per_task).for_each(cell);
+        // As many tasks as there are cells: half of them each, and one of two threads would wait for the other's last.
+        (0..cells).into_par_iter().with_min_len(per_task).with_max_len(per_task).for_each(cell);
     }
 }
 
