@@ -239,7 +239,7 @@ fn optimizers(all: &mut List) {
     ];
     for (id, sizes, short) in lists {
         let total = sizes.iter().sum();
-        for (suffix, what) in [("", Algorithm::Plain), ("_ema", Algorithm::Averaged), ("_norm", Algorithm::WithNorm)] {
+        for (suffix, what) in [("", Algorithm::Plain), ("_ema", Algorithm::Averaged), ("_clip", Algorithm::Clipped)] {
             let short = move |_: &[usize], _: Kind| short && suffix.is_empty();
             all.add(&format!("{id}{suffix}"), &[F32], &[vec![total]], short, move |d, t, _| kernels::adam(d, t, sizes, what));
         }

@@ -155,22 +155,22 @@ LISTS = {"vib": (802816, 1024, 1048576, 1024, 524288, 512, 2560, 10),
 
 
 class Adam:
-    """On one tensor or a list, with a moving average of the weights, or the norm of the gradients before."""
+    """On one tensor or a list, with a moving average of the weights, or with gradients cut to a norm before."""
 
     def __init__(self, shape, dtype, words):
         self.sizes = next((LISTS[w] for w in words if w in LISTS), shape)
-        self.average, self.norm = "ema" in words, "norm" in words
+        self.average, self.clip = "ema" in words, "clip" in words
 
     def step(self, **how):
         weights = [uniform(n, grad=True) for n in self.sizes]
         for w in weights:
             w.grad = uniform(len(w))
-        gradients, averages = [w.grad for w in weights], [w.detach().clone() for w in weights]
+        averages = [w.detach().clone() for w in weights]
         optimizer = torch.optim.Adam(weights, lr=1e-3, capturable=DEVICE == "cuda", **how)
 
         def run(_):
-            if self.norm:
-                torch.nn.utils.get_total_norm(gradients)
+            if self.clip:
+                torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             if self.average:
                 torch._foreach_lerp_(averages, [w.detach() for w in weights], 0.001)

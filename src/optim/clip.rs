@@ -11,25 +11,43 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Scales all gradients by the same factor so that their norm, that of all elements of all of them together, is at most
-/// `max_norm`, and returns them with the norm they had (Pascanu et al. 2013, algorithm 1). `max_norm` may be infinite, to
-/// measure alone. The norm is summed in f64 in an order that depends on the sizes alone.
+/// `max_norm`, and returns them with the norm they had, an f64 scalar where they are (Pascanu et al. 2013, algorithm 1). `max_norm` may
+/// be infinite, to measure alone. The norm is summed in f64 in an order that depends on the sizes alone. On a GPU nothing is read back, so
+/// that steps that clip can be captured.
 ///
 /// Unlike PyTorch, which divides by the norm + 1e-6, the result has the norm `max_norm` up to rounding. A NaN or an infinity is no
 /// error: the norm returned is then not finite, and the gradients are returned as they were.
 ///
 /// # Errors
-/// `max_norm` is not above 0; a gradient is not a float tensor.
-pub fn clip_grad_norm(gradients: &[Tensor], max_norm: f64) -> Result<(Vec<Tensor>, f64)> {
+/// `max_norm` is not above 0; a gradient is not a float tensor; they are on several devices.
+pub fn clip_grad_norm(gradients: &[Tensor], max_norm: f64) -> Result<(Vec<Tensor>, Tensor)> {
     if max_norm.is_nan() || max_norm <= 0.0 {
         return Err(Error::OutOfRange { op: "clip_grad_norm", name: "max_norm", value: max_norm, expected: "above 0" });
     }
-    let norm = grad_norm(gradients)?.item()?;
-    let clipped = gradients.iter().map(Tensor::detach);
-    if norm.is_finite() && norm > max_norm {
-        let factor = max_norm / norm;
-        return Ok((clipped.map(|g| g.affine(factor, 0.0)).collect::<Result<_>>()?, norm));
+    let norm = grad_norm(gradients)?;
+    let gradients = gradients.iter().map(Tensor::detach);
+    // Where the norm is at hand, gradients within the bound need no pass.
+    if max_norm.is_infinite() || norm.device() == Device::cpu() && !is_clipped(norm.item()?, max_norm) {
+        return Ok((gradients.collect(), norm));
     }
-    Ok((clipped.collect(), norm))
+    let factor = factor(&norm, max_norm)?;
+    let scale = |gradient: Tensor| {
+        let wide = if gradient.dtype() == DType::F64 { DType::F64 } else { DType::F32 };
+        gradient.to_dtype(wide)?.mul(&factor.to_dtype(wide)?)?.to_dtype(gradient.dtype())
+    };
+    Ok((gradients.map(scale).collect::<Result<_>>()?, norm))
+}
+
+fn is_clipped(norm: f64, max_norm: f64) -> bool {
+    norm.is_finite() && norm > max_norm
+}
+
+/// `max_norm / norm` where that is to be clipped, else 1. Chosen and not computed: 0 times what is not finite is not 0.
+fn factor(norm: &Tensor, max_norm: f64) -> Result<Tensor> {
+    let bound = |value: f64| norm.full_like(value);
+    let clipped = norm.greater_equal(&bound(max_norm)?)?.sub(&norm.greater_equal(&bound(f64::INFINITY)?)?)?;
+    let choices = Tensor::concat(&[&bound(1.0)?.reshape([1])?, &bound(max_norm)?.div(norm)?.reshape([1])?], 0)?;
+    choices.index_select(0, &clipped.to_dtype(DType::I64)?.reshape([1])?)?.reshape(Shape::SCALAR)
 }
 
 /// The norm of all elements of all gradients together, an f64 scalar where they are, summed in an order that depends on the sizes alone.
@@ -120,6 +138,11 @@ mod tests {
         ]
     }
 
+    fn clip(gradients: &[Tensor], bound: f64) -> (Vec<Tensor>, f64) {
+        let (clipped, norm) = clip_grad_norm(gradients, bound).unwrap();
+        (clipped, norm.item().unwrap())
+    }
+
     fn values(tensors: &[Tensor]) -> Vec<f64> {
         tensors.iter().flat_map(|t| t.to_f64_vec().unwrap()).collect()
     }
@@ -130,7 +153,7 @@ mod tests {
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-6), (DType::BF16, 1e-2)] {
             let gradients = gradients(dtype);
             let expected = values(&gradients).iter().map(|v| v * v).sum::<f64>().sqrt();
-            let (clipped, norm) = clip_grad_norm(&gradients, 2.0).unwrap();
+            let (clipped, norm) = clip(&gradients, 2.0);
             assert!((norm / expected - 1.0).abs() < 1e-12, "{norm} for {expected}");
             for (found, whole) in values(&clipped).iter().zip(values(&gradients)) {
                 let expected = whole * 2.0 / expected;
@@ -138,11 +161,11 @@ mod tests {
             }
             assert!(clipped.iter().zip(&gradients).all(|(c, g)| (c.shape(), c.dtype()) == (g.shape(), g.dtype())));
             for bound in [norm, f64::INFINITY] {
-                let (same, again) = clip_grad_norm(&gradients, bound).unwrap();
+                let (same, again) = clip(&gradients, bound);
                 assert_eq!((values(&same), again), (values(&gradients), norm));
             }
         }
-        assert_eq!(clip_grad_norm(&[], 1.0).unwrap().1, 0.0);
+        assert_eq!(clip(&[], 1.0).1, 0.0);
     }
 
     #[test]
@@ -150,7 +173,7 @@ mod tests {
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
-                let (clipped, norm) = clip_grad_norm(&gradients(DType::F32), 1.0).unwrap();
+                let (clipped, norm) = clip(&gradients(DType::F32), 1.0);
                 (values(&clipped), norm.to_bits())
             })
         };
@@ -160,12 +183,22 @@ mod tests {
     #[test]
     fn what_is_not_finite_shows_in_the_norm_and_what_is_large_does_not_overflow() {
         let one = |v: f32| vec![Tensor::from_slice(&[1.0, v], [2], &Device::cpu()).unwrap()];
-        let (same, norm) = clip_grad_norm(&one(f32::NAN), 0.1).unwrap();
+        let (same, norm) = clip(&one(f32::NAN), 0.1);
         assert!(norm.is_nan() && values(&same)[0] == 1.0);
-        let (same, norm) = clip_grad_norm(&one(f32::NEG_INFINITY), 0.1).unwrap();
+        let (same, norm) = clip(&one(f32::NEG_INFINITY), 0.1);
         assert_eq!((values(&same), norm), (vec![1.0, f64::NEG_INFINITY], f64::INFINITY));
-        let (clipped, norm) = clip_grad_norm(&one(1e30), 1.0).unwrap();
+        let (clipped, norm) = clip(&one(1e30), 1.0);
         assert!((norm / 1e30 - 1.0).abs() < 1e-6 && (values(&clipped)[1] - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_factor_is_1_unless_a_finite_norm_is_above_the_bound() {
+        for (norm, expected) in
+            [(4.0, 0.5), (2.0, 1.0), (0.0, 1.0), (1.5, 1.0), (f64::NAN, 1.0), (f64::INFINITY, 1.0), (f64::MAX, 2.0 / f64::MAX)]
+        {
+            let norm = Tensor::full(norm, (), DType::F64, &Device::cpu()).unwrap();
+            assert_eq!(factor(&norm, 2.0).unwrap().item().unwrap(), expected);
+        }
     }
 
     #[test]
