@@ -1,20 +1,11 @@
 //! Products on GPUs in every precision, against sums in f64.
 #![cfg(feature = "cuda")]
 
+mod cuda_support;
+
+use cuda_support::gpu;
 use strait::device::Precision;
 use strait::{Activation, DType, Device, Error, Gradient, Rng, Shape, Tensor};
-
-/// The first GPU. Where there is none the tests have nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
-fn gpu() -> Option<Device> {
-    match Device::cuda(0) {
-        Ok(device) => Some(device),
-        Err(error) if std::env::var_os("STRAIT_REQUIRE_GPU").is_some_and(|v| v == "1") => panic!("{error}"),
-        Err(error) => {
-            eprintln!("not tested: {error}");
-            None
-        }
-    }
-}
 
 /// Numbers on the CPU that the dtype holds.
 fn uniform(seed: u64, low: f64, high: f64, shape: &[usize], dtype: DType) -> Tensor {
@@ -43,7 +34,7 @@ fn the_precision_is_part_of_the_device() {
         assert_eq!(device.precision(), precision);
         assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
         assert_eq!(format!("cuda/{precision}").parse::<Device>().unwrap(), device);
-        assert_eq!(device == gpu, precision == Precision::F32);
+        assert_eq!(device == *gpu, precision == Precision::F32);
         // results stay where their operands are
         let x = Tensor::ones([3, 2], DType::F32, &device).unwrap();
         assert_eq!(x.exp().unwrap().matmul(&x.t().unwrap()).unwrap().square().unwrap().device(), device);
@@ -55,7 +46,7 @@ fn the_precision_is_part_of_the_device() {
     let error = x.matmul(&moved).unwrap_err();
     assert!(matches!(error, Error::MixedDevices { .. }) && error.to_string().contains("cuda:0/tf32"), "{error}");
     let slope = Gradient::of(&moved.square().unwrap()).cotangent(&moved.full_like(1.0).unwrap()).wrt(&[&x]).unwrap().remove(0);
-    assert_eq!((slope.device(), f64s(&slope)), (gpu, vec![2.0, 4.0, 6.0, 8.0]));
+    assert_eq!((slope.device(), f64s(&slope)), (*gpu, vec![2.0, 4.0, 6.0, 8.0]));
 }
 
 #[test]

@@ -395,3 +395,29 @@ fn a_fault_names_the_kernel_and_stays() {
     assert!(matches!(Tensor::from_slice(&[1.0f32], [1], &gpu), Err(Error::CudaFault { .. })));
     println!("fault is named: {error}");
 }
+
+/// In a process of its own, because a checked device is one for all of it.
+#[test]
+fn a_kernel_that_writes_outside_of_its_result_is_named() {
+    const CHILD: &str = "STRAIT_TEST_GUARDS";
+    let Some(gpu) = gpu() else { return };
+    if std::env::var_os(CHILD).is_none() {
+        let out = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_kernel_that_writes_outside_of_its_result_is_named", "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && text.contains("both sides are guarded"), "{text}");
+        return;
+    }
+    let Device::Cuda(cuda) = gpu.checked() else { unreachable!() };
+    let x = Tensor::ones([10], DType::F32, &gpu).unwrap();
+    for (at, count) in [(0, 6u64), (8usize.wrapping_neg(), 1)] {
+        let x = x.exp().unwrap();
+        let error = launch::<{ strait::kernel!("fill_u64") }, _>(cuda, Grid::blocks(1, 32), (x.ptr().offset(at), 1u64, count)).unwrap_err();
+        assert!(error.to_string().contains("fill_u64 wrote outside of memory of 40 bytes"), "{error}");
+    }
+    assert_eq!(x.exp().unwrap().to_vec::<f32>().unwrap().len(), 10);
+    println!("both sides are guarded");
+}

@@ -5,7 +5,7 @@ mod cuda_support;
 
 use cuda_support::gpu;
 use strait::nn::{Param, Params};
-use strait::ops::{self, Spec};
+use strait::ops::{self, ConvOptions, Estimator, MmdKernel, Spec};
 use strait::optim::{Algorithm, Ema, Optimizer, clip_grad_norm};
 use strait::{DType, Device, Error, Gradient, Result, Rng, Shape, Tensor, grad};
 
@@ -298,6 +298,36 @@ fn replayed_steps_equal_eager_steps_bitwise() {
         model.eager(1);
         eager.eager(1);
         assert!(model.state() == eager.state());
+    }
+}
+
+/// Sums that many blocks share: of a product cut along its depth, of all elements, of pairs of rows, of windows.
+fn shared_sums(x: &Tensor) -> Result<Tensor> {
+    let product = x.t()?.matmul(x)?;
+    let y = x.affine(0.5, 0.1)?;
+    let distance = x.mmd2(&y, &MmdKernel::Rbf(vec![3.0]), Estimator::Unbiased)?;
+    let images = x.reshape([8, 1, 32, 10])?;
+    let weight = images.narrow(0, 0, 4)?.narrow(2, 0, 3)?.narrow(3, 0, 3)?.contiguous()?;
+    let loss =
+        images.conv2d(&weight, None, ConvOptions::default())?.square()?.mean_all()?.add(&distance)?.add(&product.square()?.mean_all()?)?;
+    let gradient = grad(&loss, &[x])?;
+    let parts = [product.detach().reshape([100])?, loss.detach().reshape([1])?, gradient[0].reshape([2_560])?];
+    Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)
+}
+
+#[test]
+fn twenty_replays_give_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    let x = Rng::new(3).normal([256, 10], DType::F32, &gpu).unwrap().requires_grad();
+    let out = Param::buffer(&Tensor::zeros([2_661], DType::F32, &gpu).unwrap());
+    out.set(&shared_sums(&x).unwrap()).unwrap();
+    let expected = bits(&out.tensor());
+    let mut rng = Rng::new(4);
+    let mut captured = gpu.capture(&mut rng, 1, |_| out.set(&shared_sums(&x)?)).unwrap();
+    for replay in 0..20 {
+        out.set(&Tensor::zeros([2_661], DType::F32, &gpu).unwrap()).unwrap();
+        captured.replay(&mut rng, 1).unwrap();
+        assert!(bits(&out.tensor()) == expected, "replay {replay}");
     }
 }
 

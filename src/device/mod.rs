@@ -83,7 +83,8 @@ impl Device {
     }
 
     /// This device, which from now on (for all of the process) waits for every kernel after its launch: a fault is then reported by
-    /// the op that made it. Slow; for debugging. On the CPU nothing changes.
+    /// the op that made it, and so is a kernel that writes outside of the memory of a tensor. Slow; for debugging. On the CPU nothing
+    /// changes.
     pub fn checked(self) -> Device {
         #[cfg(feature = "cuda")]
         if let Device::Cuda(gpu) = self {

@@ -22,17 +22,25 @@ impl Deref for Gpu {
     }
 }
 
-/// The first GPU. Where there is none the tests have nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
+/// The first GPU, with guards around its memory if `STRAIT_CHECKED=1`. Where there is none the tests have nothing to say, unless
+/// `STRAIT_REQUIRE_GPU=1` says that there must be one.
 pub fn gpu() -> Option<Gpu> {
     static ALONE: Mutex<()> = Mutex::new(());
     match Device::cuda(0) {
-        Ok(device) => Some(Gpu { device, _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner) }),
-        Err(error) if std::env::var_os("STRAIT_REQUIRE_GPU").is_some_and(|v| v == "1") => panic!("{error}"),
+        Ok(device) => {
+            let device = if is_set("STRAIT_CHECKED") { device.checked() } else { device };
+            Some(Gpu { device, _alone: ALONE.lock().unwrap_or_else(PoisonError::into_inner) })
+        }
+        Err(error) if is_set("STRAIT_REQUIRE_GPU") => panic!("{error}"),
         Err(error) => {
             eprintln!("not tested: {error}");
             None
         }
     }
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|v| v == "1")
 }
 
 /// Standard normals on the CPU, rounded to f32 so that every dtype sees the same numbers.

@@ -27,7 +27,7 @@ impl Ptr {
 
     /// The address this many bytes further on.
     pub fn offset(self, bytes: usize) -> Ptr {
-        Ptr(self.0 + bytes as u64)
+        Ptr(self.0.wrapping_add(bytes as u64))
     }
 }
 

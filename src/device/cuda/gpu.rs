@@ -10,6 +10,7 @@ use cudarc::driver::sys;
 
 use super::args::Ptr;
 use super::driver::{attribute, check, describe, load_module, present};
+use super::guard::Guards;
 use super::launch::LastLaunch;
 use super::pool::Pool;
 use super::ptx::{CUDA_VERSION, ENTRIES, MODULES};
@@ -60,6 +61,7 @@ pub(super) struct Gpu {
     modules: Vec<OnceLock<Handle<sys::CUmodule>>>,
     functions: Vec<OnceLock<Handle<sys::CUfunction>>>,
     pub(super) checked: AtomicBool,
+    pub(super) guards: Guards,
     pub(super) last: Mutex<LastLaunch>,
     pub(super) multiprocessors: u32,
     /// Whether a graph is being captured.
@@ -191,6 +193,7 @@ impl Gpu {
             modules: MODULES.iter().map(|_| OnceLock::new()).collect(),
             functions: ENTRIES.iter().map(|_| OnceLock::new()).collect(),
             checked: AtomicBool::new(false),
+            guards: Guards::default(),
             last: Mutex::default(),
             multiprocessors,
             capturing: AtomicBool::new(false),

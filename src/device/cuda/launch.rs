@@ -89,5 +89,9 @@ pub fn launch<const ENTRY: usize, A: Args>(device: CudaDevice, grid: Grid, args:
         return Err(gpu.fault(code));
     }
     drop(open);
-    if gpu.checked.load(Ordering::Relaxed) && !gpu.capturing.load(Ordering::Relaxed) { gpu.synchronize() } else { Ok(()) }
+    if gpu.checked.load(Ordering::Relaxed) && !gpu.capturing.load(Ordering::Relaxed) {
+        gpu.synchronize()?;
+        gpu.guards.verify(gpu, ENTRIES[ENTRY].name)?;
+    }
+    Ok(())
 }

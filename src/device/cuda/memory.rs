@@ -7,17 +7,25 @@ use cudarc::driver::sys;
 use super::args::Ptr;
 use super::driver::check;
 use super::gpu::CudaDevice;
+use super::guard;
 use super::launch::{Grid, launch};
 use super::pool::block_size;
 use super::ptx::entry;
 use crate::device::capture;
 use crate::error::{Error, Result};
 
+/// The size of the block for so many bytes.
+fn size(bytes: usize, guarded: bool) -> usize {
+    if guarded { guard::block_size_of(bytes) } else { block_size(bytes) }
+}
+
 /// Memory of a device, given back to its pool when it is dropped.
 pub struct CudaBuffer {
     device: CudaDevice,
     address: u64,
     bytes: usize,
+    /// Whether there is room for guards around it.
+    guarded: bool,
 }
 
 impl CudaBuffer {
@@ -26,15 +34,16 @@ impl CudaBuffer {
     /// # Errors
     /// Out of memory, even after giving back what the pool held.
     pub fn new(device: CudaDevice, bytes: usize) -> Result<CudaBuffer> {
-        let gpu = device.0;
         if bytes == 0 {
-            return Ok(CudaBuffer { device, address: 0, bytes });
+            return Ok(CudaBuffer { device, address: 0, bytes, guarded: false });
         }
-        let size = block_size(bytes);
+        let (gpu, guarded) = (device.0, device.is_checked());
         let open = gpu.enter()?;
         let mut pool = gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(address) = pool.take(size) {
-            return Ok(CudaBuffer { device, address, bytes });
+        if let Some(block) = pool.take(size(bytes, guarded)) {
+            let capturing = pool.is_capturing();
+            drop((pool, open));
+            return CudaBuffer::in_block(device, block, bytes, guarded, capturing);
         }
         if pool.is_capturing() {
             // Its address would be another in every replay. What a step needs is there once the step has run.
@@ -49,21 +58,38 @@ impl CudaBuffer {
     /// # Errors
     /// Out of memory, even after giving back what the pool held.
     pub(super) fn fresh(device: CudaDevice, bytes: usize) -> Result<CudaBuffer> {
-        let gpu = device.0;
+        let (gpu, guarded) = (device.0, device.is_checked());
         gpu.bind()?;
-        let size = block_size(bytes);
         let mut pool = gpu.pool.lock().unwrap_or_else(|e| e.into_inner());
-        let mut address = 0;
+        let mut block = 0;
         for _ in 0..2 {
-            // SAFETY: the context is current; `address` outlives the call.
-            match unsafe { sys::cuMemAlloc_v2(&mut address, size) } {
-                sys::CUresult::CUDA_SUCCESS => return Ok(CudaBuffer { device, address, bytes }),
+            // SAFETY: the context is current; `block` outlives the call.
+            match unsafe { sys::cuMemAlloc_v2(&mut block, size(bytes, guarded)) } {
+                sys::CUresult::CUDA_SUCCESS => {
+                    drop(pool);
+                    return CudaBuffer::in_block(device, block, bytes, guarded, false);
+                }
                 sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => pool.trim(),
                 code => return Err(gpu.fault(code)),
             }
         }
         let (free, total) = gpu.memory()?;
         Err(Error::CudaOutOfMemory { index: gpu.index, asked: bytes, free, total })
+    }
+
+    /// Memory in a block of the right size, with guards around it unless a graph is being captured, which would draw them again and again.
+    fn in_block(device: CudaDevice, block: u64, bytes: usize, guarded: bool, capturing: bool) -> Result<CudaBuffer> {
+        let address = if guarded { guard::inside(block) } else { block };
+        let buffer = CudaBuffer { device, address, bytes, guarded };
+        if guarded && !capturing {
+            device.0.guards.set(device.0, address, bytes)?;
+        }
+        Ok(buffer)
+    }
+
+    /// Address and size of the block that it lies in.
+    fn block(&self) -> (u64, usize) {
+        if self.guarded { guard::block(self.address, self.bytes) } else { (self.address, size(self.bytes, false)) }
     }
 
     /// Where it is.
@@ -79,7 +105,8 @@ impl CudaBuffer {
     /// Its first byte's address. A graph that is being captured keeps the memory from then on.
     pub fn ptr(&self) -> Ptr {
         if self.address != 0 && self.device.0.capturing.load(Ordering::Relaxed) {
-            self.device.0.pool.lock().unwrap_or_else(|e| e.into_inner()).hold(self.address, block_size(self.bytes));
+            let (block, size) = self.block();
+            self.device.0.pool.lock().unwrap_or_else(|e| e.into_inner()).hold(block, size);
         }
         Ptr(self.address)
     }
@@ -173,7 +200,11 @@ impl Drop for CudaBuffer {
     fn drop(&mut self) {
         if self.address != 0 {
             // Kernels that use it come before those that reuse it: there is one stream.
-            self.device.0.pool.lock().unwrap_or_else(|e| e.into_inner()).give_back(self.address, block_size(self.bytes));
+            let (block, size) = self.block();
+            if self.guarded {
+                self.device.0.guards.remove(self.address);
+            }
+            self.device.0.pool.lock().unwrap_or_else(|e| e.into_inner()).give_back(block, size);
         }
     }
 }

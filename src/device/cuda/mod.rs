@@ -12,6 +12,7 @@ mod driver;
 pub mod emulator;
 mod gpu;
 mod graph;
+mod guard;
 mod launch;
 pub mod matmul;
 mod memory;
