@@ -43,10 +43,12 @@ fn sides(address: u64, bytes: usize) -> [(u64, usize); 2] {
 impl Guards {
     /// Draws the pattern around this memory.
     pub(super) fn set(&self, gpu: &Gpu, address: u64, bytes: usize) -> Result<()> {
-        let _open = gpu.enter()?;
-        for (at, length) in sides(address, bytes) {
-            // SAFETY: the range lies within the block.
-            check(unsafe { sys::cuMemsetD8Async(at, PATTERN, length, gpu.stream()) }, "draw guards around memory")?;
+        {
+            let _open = gpu.enter()?;
+            for (at, length) in sides(address, bytes) {
+                // SAFETY: the range lies within the block.
+                check(unsafe { sys::cuMemsetD8Async(at, PATTERN, length, gpu.stream()) }, "draw guards around memory")?;
+            }
         }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address, bytes);
         Ok(())
