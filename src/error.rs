@@ -2,10 +2,12 @@
 //!
 //! Sentences have the form `op: what is wrong, with the shapes: what would be right`.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use crate::dtype::DType;
 use crate::shape::Shape;
+use crate::words::{QUOTED, SAID, shorten};
 
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -82,6 +84,16 @@ pub enum Error {
     Interrupted { step: u64 },
 }
 
+/// Words of a user, or of a file, as a sentence quotes them.
+fn quoted(text: &str) -> Cow<'_, str> {
+    shorten(text, QUOTED)
+}
+
+/// Words of this program, which may hold some of a user's.
+fn said(text: &str) -> Cow<'_, str> {
+    shorten(text, SAID)
+}
+
 fn join(shapes: &[Shape]) -> String {
     shapes.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(" and ")
 }
@@ -131,7 +143,7 @@ impl std::fmt::Display for Error {
                 f,
                 "gradcheck: order {order}, input {input}, element {element}: derivative {analytic:e}, finite difference {numeric:e}: they must agree to {tolerance:e}"
             ),
-            Error::UnknownDevice { name } => write!(f, "device: '{name}' is unknown: write cpu or cuda:0"),
+            Error::UnknownDevice { name } => write!(f, "device: '{}' is unknown: write cpu or cuda:0", quoted(name)),
             Error::CudaNotBuilt { index } => {
                 write!(f, "device: cuda:{index} is not available: this build has no CUDA support: build with --features cuda")
             }
@@ -162,15 +174,21 @@ impl std::fmt::Display for Error {
                 }
                 write!(f, ": {detail}: the device cannot be used any more in this process")
             }
-            Error::Cuda { action, detail } => write!(f, "cuda: cannot {action}: {detail}"),
+            Error::Cuda { action, detail } => write!(f, "cuda: cannot {action}: {}", said(detail)),
             Error::Capture { op, what } => write!(f, "{op}: {what} cannot be captured in a graph"),
             Error::NotOnDevice { op, device } => write!(f, "{op}: there is no code for {device}: move the inputs to the cpu"),
-            Error::Io { path, action, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
-            Error::BadFile { path, found, expected } => write!(f, "{}: found {found}: expected {expected}", path.display()),
-            Error::BadTensor { name, found, expected } => write!(f, "tensor '{name}': found {found}: expected {expected}"),
-            Error::BadConfig { key, found, expected } => write!(f, "config: {key} = {found} does not fit: {expected}"),
+            Error::Io { path, action, source } => write!(f, "{}: cannot {action}: {source}", quoted(&path.to_string_lossy())),
+            Error::BadFile { path, found, expected } => {
+                write!(f, "{}: found {}: expected {}", quoted(&path.to_string_lossy()), said(found), said(expected))
+            }
+            Error::BadTensor { name, found, expected } => {
+                write!(f, "tensor '{}': found {}: expected {}", quoted(name), said(found), said(expected))
+            }
+            Error::BadConfig { key, found, expected } => {
+                write!(f, "config: {} = {} does not fit: {}", quoted(key), quoted(found), said(expected))
+            }
             Error::NothingToSample => write!(f, "sample: this model generates nothing: take a run of a generative one"),
-            Error::ConfigSyntax { origin, message } => write!(f, "{origin}: {message}"),
+            Error::ConfigSyntax { origin, message } => write!(f, "{}: {}", quoted(origin), said(message)),
             Error::Diverged { step, cause } => {
                 write!(f, "step {step}: {cause}: lower the learning rate; the last checkpoint, if there is one, is good")
             }

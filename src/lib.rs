@@ -21,6 +21,7 @@ pub mod shape;
 mod storage;
 mod tensor;
 pub mod train;
+mod words;
 
 pub use device::Device;
 pub use dtype::DType;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 /// Layers from the bottom up, each with what it may import. A tensor holds the op that made it, so `tensor` and `op`
 /// are one layer, which needs the CPU kernels that copy and convert.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("error", &["dtype", "shape"]),
+    ("words", &[]),
+    ("error", &["dtype", "shape", "words"]),
     ("dtype", &["error"]),
     ("shape", &["error"]),
     ("device", &["error", "dtype", "shape"]),
@@ -21,8 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("check", &["device", "dtype", "error", "grad", "op", "ops", "rng", "tensor"]),
     ("nn", &["device", "dtype", "error", "grad", "ops", "rng", "shape", "tensor"]),
     ("optim", &["device", "dtype", "error", "grad", "nn", "op", "ops", "rng", "shape", "storage", "tensor"]),
-    ("io", &["device", "dtype", "error", "shape", "tensor"]),
-    ("data", &["device", "dtype", "error", "io", "rng", "shape", "storage", "tensor"]),
+    ("io", &["device", "dtype", "error", "shape", "tensor", "words"]),
+    ("data", &["device", "dtype", "error", "io", "rng", "shape", "storage", "tensor", "words"]),
     ("models", &["device", "dtype", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
     ("metrics", &["data", "device", "dtype", "error", "grad", "io", "nn", "ops", "optim", "rng", "shape", "tensor"]),
     ("report", &["error", "io", "shape"]),
@@ -30,14 +31,14 @@ const LAYERS: &[(&str, &[&str])] = &[
         "train",
         &[
             "capture", "data", "device", "dtype", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "report", "rng",
-            "shape", "tensor",
+            "shape", "tensor", "words",
         ],
     ),
     (
         "cli",
         &[
             "check", "data", "device", "dtype", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "report", "rng", "shape",
-            "tensor", "train",
+            "tensor", "train", "words",
         ],
     ),
 ];
