@@ -1,35 +1,44 @@
-//! Data sets from folders and files in their published formats.
+//! Data sets from folders of files in their published formats.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::data::{Dataset, Pixels, Split};
-use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::io::{cifar, idx, npy, safetensors};
+use crate::io::{cifar, idx, open};
 use crate::shape::Shape;
 
-/// The part of a file without test images that becomes the test part: the last of this many, as in MNIST.
-const TEST_SHARE: usize = 6;
-
-/// The first of `names`, each with and without `.gz`, that is a file in one of `folders`.
+/// The first of `names`, each with and without `.gz`, that is a file in one of `folders`. What is not a file is passed over, as the
+/// folders are that unpacking some archives makes beside or around the files; if nothing is found, the error says what there was.
 fn find(folders: &[PathBuf], names: &[&str]) -> Result<PathBuf> {
     let tried = || names.iter().flat_map(|name| [(*name).to_string(), format!("{name}.gz")]);
-    let found = folders.iter().flat_map(|folder| tried().map(|name| folder.join(name))).find(|path| path.exists());
-    found.ok_or_else(|| {
-        let folder = &folders[0];
-        let found = if !folder.exists() {
-            "no such folder"
-        } else if !folder.is_dir() {
-            "a file, not a folder"
-        } else {
-            "none of the names looked for"
-        };
-        let mut expected = format!("one of {} in it", tried().collect::<Vec<_>>().join(", "));
-        for folder in &folders[1..] {
-            expected.push_str(&format!(" or in {}", folder.display()));
+    let mut passed = Vec::new();
+    for path in folders.iter().flat_map(|folder| tried().map(|name| folder.join(name))) {
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => return Ok(path),
+            Ok(metadata) => passed.push(format!("{} is {}", path.display(), open::kind(metadata.file_type()))),
+            // Nothing there, or a link that leads nowhere.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                if let Ok(target) = std::fs::read_link(&path) {
+                    passed.push(format!("{} is a link to {}, which cannot be found", path.display(), target.display()));
+                }
+            }
+            Err(e) => passed.push(format!("{} cannot be looked at ({e})", path.display())),
         }
-        Error::BadFile { path: folder.clone(), found: found.into(), expected }
-    })
+    }
+    let folder = &folders[0];
+    let found = match std::fs::metadata(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => "no such folder".into(),
+        Err(source) => return Err(Error::Io { path: folder.clone(), action: "look into the folder", source }),
+        Ok(metadata) if !metadata.is_dir() => "a file, not a folder".into(),
+        Ok(_) if passed.is_empty() => "none of the names looked for".into(),
+        Ok(_) => format!("no file of the names looked for ({})", passed.join(", ")),
+    };
+    let mut expected = format!("one of {} in it", tried().collect::<Vec<_>>().join(", "));
+    for folder in &folders[1..] {
+        expected.push_str(&format!(" or in {}", folder.display()));
+    }
+    Err(Error::BadFile { path: folder.clone(), found, expected })
 }
 
 /// MNIST and what is published in the same four files. Ten classes; images of any size, the same in both parts.
@@ -103,115 +112,21 @@ pub(super) fn load_cifar10(folder: &Path) -> Result<Dataset> {
     })
 }
 
-/// Images of a `.npy` file, without labels; the last sixth becomes the test part.
-pub(super) fn load_npy(path: &Path) -> Result<Dataset> {
-    let npy = npy::read(path)?;
-    let image = image_shape(path, "the array", npy.shape)?;
-    let images = pixels(path, "the array", npy.dtype, npy.bytes)?;
-    let train = Split::new(path, images, Vec::new(), image.iter().product(), 0, u8::MAX)?;
-    from_parts(path, train, None, image, 0)
-}
-
-/// The tensors `images`, `labels`, `test_images` and `test_labels` of a `.safetensors` file; all but the first may be
-/// missing. The classes are 0 to the largest label. Without test images the last sixth of the images becomes the test part.
-pub(super) fn load_safetensors(path: &Path) -> Result<Dataset> {
-    let mut file = safetensors::read(path)?;
-    let bad = |found: String, expected: &str| Error::BadFile { path: path.into(), found, expected: expected.into() };
-    let names: Vec<_> = file.tensors.iter().map(|t| t.name.chars().take(40).collect::<String>()).take(8).collect();
-    let mut take = |name: &str| file.tensors.iter().position(|t| t.name == name).map(|at| file.tensors.swap_remove(at));
-    let Some(images) = take("images") else {
-        return Err(bad(format!("the tensors {names:?}"), "a tensor 'images', and perhaps 'labels', 'test_images' and 'test_labels'"));
-    };
-    let test_images = take("test_images");
-    let labels = take("labels").map(|t| read_labels(path, t)).transpose()?;
-    let test_labels = take("test_labels").map(|t| read_labels(path, t)).transpose()?;
-    if labels.is_some() && test_images.is_some() != test_labels.is_some() || labels.is_none() && test_labels.is_some() {
-        return Err(bad("labels for one of the training and test images only".into(), "labels for both or none"));
-    }
-    let classes = labels.iter().chain(&test_labels).flatten().max().map_or(0, |&most| (most.max(0) as usize).saturating_add(1));
-    let part = |tensor: safetensors::NamedTensor, labels: Option<Vec<i64>>| -> Result<(Split, [usize; 3])> {
-        let image = image_shape(path, &tensor.name, tensor.shape)?;
-        let (found, expected) = (tensor.shape[0], labels.as_ref().map_or(tensor.shape[0], Vec::len));
-        if found != expected {
-            return Err(bad(format!("{expected} labels for {found} '{}'", tensor.name), "a label for each image"));
-        }
-        let images = pixels(path, &tensor.name, tensor.dtype, tensor.bytes)?;
-        Ok((Split::new(path, images, labels.unwrap_or_default(), image.iter().product(), classes, u8::MAX)?, image))
-    };
-    let (train, image) = part(images, labels)?;
-    let test = match test_images {
-        None => None,
-        Some(tensor) => match part(tensor, test_labels)? {
-            (test, test_image) if test_image == image => Some(test),
-            (_, test_image) => return Err(sizes_differ(path, image, test_image)),
-        },
-    };
-    from_parts(path, train, test, image, classes)
-}
-
-/// Splits off the last sixth (rounded down, at least one image) as the test part where there is none.
-fn from_parts(path: &Path, mut train: Split, test: Option<Split>, image: [usize; 3], classes: usize) -> Result<Dataset> {
-    let test = match test {
-        Some(test) => test,
-        None if train.len() < 2 => {
-            let expected = "at least two, to have one to test on".into();
-            return Err(Error::BadFile { path: path.into(), found: "one image".into(), expected });
-        }
-        None => train.split_off(train.len() - (train.len() / TEST_SHARE).max(1)),
-    };
-    let name = path.file_stem().map_or_else(|| path.display().to_string(), |stem| stem.to_string_lossy().into_owned());
-    Ok(Dataset { name, train, test, image, classes })
-}
-
-fn image_shape(path: &Path, name: &str, shape: Shape) -> Result<[usize; 3]> {
-    match shape[..] {
-        _ if shape.contains(&0) => Err(wrong_shape(path, shape, "at least one image of at least one pixel")),
-        [_, width] => Ok([1, 1, width]),
-        [_, height, width] => Ok([1, height, width]),
-        [_, channels, height, width] => Ok([channels, height, width]),
-        _ => Err(wrong_shape(path, shape, &format!("images [n, d], [n, H, W] or [n, C, H, W] in {name}"))),
-    }
-}
-
-fn pixels(path: &Path, name: &str, dtype: DType, bytes: Vec<u8>) -> Result<Pixels> {
-    match dtype {
-        DType::U8 => Ok(Pixels::U8(bytes)),
-        DType::F32 => Ok(Pixels::F32(bytemuck::pod_collect_to_vec(&bytes))),
-        _ => {
-            let (found, expected) = (format!("{name} of dtype {dtype}"), "u8 from 0 to 255 or f32 from 0 to 1".into());
-            Err(Error::BadFile { path: path.into(), found, expected })
-        }
-    }
-}
-
-fn read_labels(path: &Path, tensor: safetensors::NamedTensor) -> Result<Vec<i64>> {
-    match (tensor.shape.rank(), tensor.dtype) {
-        (1, DType::U8) => Ok(tensor.bytes.into_iter().map(i64::from).collect()),
-        (1, DType::I64) => tensor.to_vec(),
-        _ => {
-            let found = format!("'{}' {} of shape {}", tensor.name, tensor.dtype, tensor.shape);
-            Err(Error::BadFile { path: path.into(), found, expected: "u8 or i64 labels [n]".into() })
-        }
-    }
-}
-
-fn wrong_shape(path: &Path, shape: Shape, expected: &str) -> Error {
+pub(super) fn wrong_shape(path: &Path, shape: Shape, expected: &str) -> Error {
     Error::BadFile { path: path.into(), found: format!("an array of shape {shape}"), expected: expected.into() }
 }
 
-fn sizes_differ(path: &Path, train: [usize; 3], test: [usize; 3]) -> Error {
+pub(super) fn sizes_differ(path: &Path, train: [usize; 3], test: [usize; 3]) -> Error {
     let found = format!("training images of {train:?} and test images of {test:?}");
     Error::BadFile { path: path.into(), found, expected: "images of one size (channels, height, width)".into() }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::io::Write;
 
     use super::*;
     use crate::data::DataSpec;
-    use crate::io::safetensors::NamedTensor;
 
     fn put_idx(folder: &Path, name: &str, dims: &[usize], modulus: usize) {
         let shape = Shape::new(dims).unwrap();
@@ -251,6 +166,34 @@ mod tests {
         let data = load("fashion-mnist:", folder.path()).unwrap();
         assert_eq!(data.to_string(), "fashion-mnist: 12 training and 5 test images of 1 x 4 x 3, 10 classes");
         assert_eq!(data.train.labels(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        put_mnist(path);
+        let data = load("mnist:", path).unwrap();
+        // Folders of the names that are looked for first, as an archive unpacks to, and links to nothing.
+        for name in ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"] {
+            std::fs::create_dir(path.join(name)).unwrap();
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("nowhere", path.join("train-labels-idx1-ubyte.gz")).unwrap();
+        assert_eq!(load("mnist:", path).unwrap(), data);
+        std::fs::remove_file(path.join("train-labels.idx1-ubyte")).unwrap();
+        let text = message("mnist:", path);
+        assert!(text.contains("train-labels-idx1-ubyte is a folder"), "{text}");
+        #[cfg(unix)]
+        assert!(text.contains("train-labels-idx1-ubyte.gz is a link to nowhere, which cannot be found"), "{text}");
+        // The same for batches, where a missing one must not make a smaller data set.
+        let record: Vec<u8> = (0..cifar::RECORD).map(|i| (i % 9) as u8).collect();
+        for name in ["data_batch_1.bin.gz", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "test_batch.bin"] {
+            std::fs::write(path.join(name), &record).unwrap();
+        }
+        std::fs::create_dir(path.join("data_batch_1.bin")).unwrap();
+        std::fs::create_dir(path.join("data_batch_5.bin")).unwrap();
+        assert!(message("cifar10:", path).contains("data_batch_5.bin is a folder"));
     }
 
     #[test]
@@ -301,50 +244,5 @@ mod tests {
         let data = load("cifar10:", folder.path()).unwrap();
         assert_eq!(data.train.labels(), [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
         assert_eq!(load("cifar10:", &inner).unwrap(), data);
-    }
-
-    #[test]
-    fn npy_files_of_images() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("faces.npy");
-        let put = |dtype, dims: &[usize], bytes: Vec<u8>| npy::write(&path, &npy::Npy { dtype, shape: Shape::new(dims).unwrap(), bytes });
-        put(DType::U8, &[13, 2, 3], (0..78).collect()).unwrap();
-        let data = load("", &path).unwrap();
-        assert_eq!(data.to_string(), "faces: 11 training and 2 test images of 1 x 2 x 3, no labels");
-        assert_eq!(data.test.images(), &Pixels::U8((66..78).collect()));
-        put(DType::F32, &[2, 3], bytemuck::cast_slice(&[0f32, 0.5, 1.0, 0.0, 0.0, 1.5]).to_vec()).unwrap();
-        assert!(message("", &path).contains("faces.npy: found the value 1.5 in image 1"));
-        put(DType::F64, &[2, 1], vec![0; 16]).unwrap();
-        assert!(message("", &path).contains("dtype f64"));
-        put(DType::U8, &[4], vec![0; 4]).unwrap();
-        assert!(message("", &path).contains("an array of shape [4]"));
-        put(DType::U8, &[1, 4], vec![0; 4]).unwrap();
-        assert!(message("", &path).contains("one image"));
-        put(DType::U8, &[0, 4], vec![]).unwrap();
-        assert!(message("", &path).contains("an array of shape [0, 4]"));
-    }
-
-    #[test]
-    fn safetensors_files_with_and_without_a_test_part() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("own.safetensors");
-        let images = |name: &str, n: usize| NamedTensor::from_slice(name, Shape::from([n, 2, 1, 2]), &vec![0.5f32; n * 4]).unwrap();
-        let labels = |name: &str, labels: &[i64]| NamedTensor::from_slice(name, Shape::from([labels.len()]), labels).unwrap();
-        let put = |tensors: &[NamedTensor]| safetensors::write(&path, tensors, &BTreeMap::new()).unwrap();
-        put(&[images("images", 6), labels("labels", &[0, 2, 1, 1, 0, 1]), labels("unrelated", &[7])]);
-        assert_eq!(load("", &path).unwrap().to_string(), "own: 5 training and 1 test images of 2 x 1 x 2, 3 classes");
-        put(&[images("images", 2), labels("labels", &[0, 2]), images("test_images", 1), labels("test_labels", &[3])]);
-        let data = load("", &path).unwrap();
-        assert_eq!((data.train.len(), data.test.labels(), data.classes), (2, &[3][..], 4));
-        put(&[images("images", 2), labels("labels", &[0, 2]), images("test_images", 1)]);
-        assert!(message("", &path).contains("labels for one of"));
-        put(&[images("images", 2), labels("labels", &[0, -1])]);
-        assert!(message("", &path).contains("label -1 of image 1"));
-        put(&[images("images", 2), labels("labels", &[0, i64::MAX])]);
-        assert!(message("", &path).contains("at most 65536"));
-        put(&[images("images", 2), labels("labels", &[0])]);
-        assert!(message("", &path).contains("1 labels for 2 'images'"));
-        put(&[images("pictures", 2)]);
-        assert!(message("", &path).contains("[\"pictures\"]: expected a tensor 'images'"));
     }
 }

@@ -7,6 +7,7 @@ pub mod points;
 pub mod spec;
 pub mod split;
 
+mod arrays;
 mod files;
 #[cfg(feature = "cuda")]
 mod resident;
@@ -15,11 +16,12 @@ mod stacked;
 use std::fmt;
 
 use crate::error::{Error, Result};
+use crate::io::checksum::Hash;
 
 pub use points::{Mixture, PointSet};
 #[cfg(feature = "cuda")]
 pub use resident::Resident;
-pub use spec::DataSpec;
+pub use spec::{DataSpec, Layout};
 pub use split::{Pixels, Range, Split};
 
 /// Images and labels, split into a part to learn from and a part to be judged on.
@@ -41,6 +43,25 @@ impl Dataset {
     /// Pixels of an image, over all channels.
     pub fn pixels(&self) -> usize {
         self.image.iter().product()
+    }
+
+    /// What tells these data from others, in words: how many images and bytes, and a hash of pixels, labels and sizes. How the files
+    /// were packed or named does not matter.
+    pub fn fingerprint(&self) -> String {
+        let (mut hash, mut bytes) = (Hash::new(), 0);
+        for split in [&self.train, &self.test] {
+            let pixels = match split.images() {
+                Pixels::U8(values) => &values[..],
+                Pixels::F32(values) => bytemuck::cast_slice(values),
+            };
+            for part in [pixels, bytemuck::cast_slice(split.labels())] {
+                hash.part(part);
+                bytes += part.len();
+            }
+        }
+        let [channels, height, width] = self.image;
+        hash.part(format!("{channels} {height} {width}").as_bytes());
+        format!("{} images, {bytes} bytes, xxh3 {hash}", self.train.len() + self.test.len())
     }
 
     /// Takes the last `n` images out of the training part and returns them as a validation part, to choose models by. The
@@ -80,6 +101,18 @@ mod tests {
     fn split(labels: &[i64]) -> Split {
         let images = Pixels::U8((0..2 * labels.len()).map(|i| i as u8).collect());
         Split::new(Path::new("x"), images, labels.to_vec(), 2, 10, 255).unwrap()
+    }
+
+    #[test]
+    fn data_are_told_apart_by_every_part_of_them() {
+        let data = |labels: &[i64], last: u8, image| {
+            let images = Pixels::U8(vec![1, 2, 3, last]);
+            let train = Split::new(Path::new("x"), images, labels.to_vec(), 2, 10, 255).unwrap();
+            Dataset { name: "x".into(), train, test: split(&[9]), image, classes: 10 }.fingerprint()
+        };
+        let first = data(&[0, 1], 4, [1, 1, 2]);
+        assert!(first.starts_with("3 images, 30 bytes, xxh3 ") && first == data(&[0, 1], 4, [1, 1, 2]), "{first}");
+        assert!([data(&[1, 1], 4, [1, 1, 2]), data(&[0, 1], 5, [1, 1, 2]), data(&[0, 1], 4, [1, 2, 1])].iter().all(|d| *d != first));
     }
 
     #[test]

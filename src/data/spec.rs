@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::data::{Dataset, PointSet, digits, files, stacked};
+use crate::data::{Dataset, PointSet, arrays, digits, files, stacked};
 use crate::error::{Error, Result};
+use crate::words::nearest;
 
 /// Which data set to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +22,35 @@ pub enum DataSpec {
     /// `cifar10:DIR`: a folder with the binary version of CIFAR-10.
     Cifar10(PathBuf),
     /// A `.npy` file of images.
-    Npy(PathBuf),
+    Npy(PathBuf, Option<Layout>),
     /// A `.safetensors` file with the tensors `images`, and perhaps `labels`, `test_images`, `test_labels`.
-    Safetensors(PathBuf),
+    Safetensors(PathBuf, Option<Layout>),
     /// `25gaussians`, `8gaussians`, `swissroll`, `2gaussians` or `2moons`: points in the plane.
     Points(PointSet),
     /// `2points`: -1 and 1 on a line, see [`super::points::two_points`].
     TwoPoints,
+}
+
+/// Where the channels of an array of images are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// [n, channels, height, width].
+    Nchw,
+    /// [n, height, width, channels].
+    Nhwc,
+}
+
+impl Layout {
+    /// Every layout.
+    pub const ALL: [Layout; 2] = [Layout::Nchw, Layout::Nhwc];
+
+    /// The name after `--layout`, and before the name of a file as data.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Nchw => "nchw",
+            Layout::Nhwc => "nhwc",
+        }
+    }
 }
 
 /// A line of `strait data list`.
@@ -114,10 +137,15 @@ pub const SOURCES: [Source; 8] = [
         sizes: "any; without a test part the last sixth of the images becomes it, so they should be in random order",
         source: "you",
         licence: "yours",
-        get: ".npy: images [n, d], [n, H, W] or [n, C, H, W], u8 from 0 to 255 or f32 from 0 to 1; .safetensors: such a tensor \
-              'images', and if you have them 'labels' [n] (u8 or i64), 'test_images', 'test_labels'",
+        get: ".npy: images [n, d], [n, H, W] or [n, C, H, W], u8 from 0 to 255, floats from 0 to 1 or booleans, or [n, H, W, C] with \
+              --layout nhwc; .safetensors: such a tensor 'images', and if you have them 'labels' [n] (integers), 'test_images', \
+              'test_labels'",
     },
 ];
+
+/// What a data set can be called, besides the sets of points in the plane.
+const NAMES: [&str; 8] =
+    ["digits", "mnist:DIR", "fashion-mnist:DIR", "stacked-mnist:DIR", "cifar10:DIR", "FILE.npy", "FILE.safetensors", "2points"];
 
 /// What `strait data list` prints: every data set with sizes, source, licence and how to get it.
 pub fn describe() -> String {
@@ -143,6 +171,40 @@ impl DataSpec {
         }
     }
 
+    /// The same data with the channels of its images where `layout` says.
+    ///
+    /// # Errors
+    /// The format of the data says where the channels are.
+    pub fn with_layout(self, layout: Layout) -> Result<DataSpec> {
+        match self {
+            DataSpec::Npy(path, _) => Ok(DataSpec::Npy(path, Some(layout))),
+            DataSpec::Safetensors(path, _) => Ok(DataSpec::Safetensors(path, Some(layout))),
+            other => Err(Error::BadConfig {
+                key: "layout".into(),
+                found: layout.name().into(),
+                expected: format!("no layout for {other}: only .npy and .safetensors files have a choice"),
+            }),
+        }
+    }
+
+    /// The same data, found from any working directory.
+    ///
+    /// # Errors
+    /// There is no working directory any more.
+    pub fn absolute(self) -> Result<DataSpec> {
+        let absolute =
+            |path: PathBuf| std::path::absolute(&path).map_err(|source| Error::Io { path, action: "find the absolute path of", source });
+        Ok(match self {
+            DataSpec::Mnist(folder) => DataSpec::Mnist(absolute(folder)?),
+            DataSpec::FashionMnist(folder) => DataSpec::FashionMnist(absolute(folder)?),
+            DataSpec::StackedMnist(folder) => DataSpec::StackedMnist(absolute(folder)?),
+            DataSpec::Cifar10(folder) => DataSpec::Cifar10(absolute(folder)?),
+            DataSpec::Npy(path, layout) => DataSpec::Npy(absolute(path)?, layout),
+            DataSpec::Safetensors(path, layout) => DataSpec::Safetensors(absolute(path)?, layout),
+            DataSpec::Digits | DataSpec::Points(_) | DataSpec::TwoPoints => self,
+        })
+    }
+
     /// Reads the images.
     ///
     /// # Errors
@@ -156,8 +218,8 @@ impl DataSpec {
             DataSpec::FashionMnist(folder) => files::load_idx("fashion-mnist", folder),
             DataSpec::StackedMnist(folder) => stacked::stack(&files::load_idx("mnist", folder)?),
             DataSpec::Cifar10(folder) => files::load_cifar10(folder),
-            DataSpec::Npy(path) => files::load_npy(path),
-            DataSpec::Safetensors(path) => files::load_safetensors(path),
+            DataSpec::Npy(path, layout) => arrays::load_npy(path, *layout),
+            DataSpec::Safetensors(path, layout) => arrays::load_safetensors(path, *layout),
             DataSpec::Points(_) | DataSpec::TwoPoints => Err(Error::BadConfig {
                 key: "data".into(),
                 found: format!("'{self}', points without end"),
@@ -175,7 +237,10 @@ impl fmt::Display for DataSpec {
             DataSpec::FashionMnist(folder) => write!(f, "fashion-mnist:{}", folder.display()),
             DataSpec::StackedMnist(folder) => write!(f, "stacked-mnist:{}", folder.display()),
             DataSpec::Cifar10(folder) => write!(f, "cifar10:{}", folder.display()),
-            DataSpec::Npy(path) | DataSpec::Safetensors(path) => write!(f, "{}", path.display()),
+            DataSpec::Npy(path, layout) | DataSpec::Safetensors(path, layout) => {
+                layout.iter().try_for_each(|layout| write!(f, "{}:", layout.name()))?;
+                write!(f, "{}", path.display())
+            }
             DataSpec::Points(set) => f.write_str(set.name()),
             DataSpec::TwoPoints => f.write_str("2points"),
         }
@@ -198,20 +263,22 @@ impl FromStr for DataSpec {
             Some(("cifar10", folder)) if !folder.is_empty() => return Ok(DataSpec::Cifar10(folder.into())),
             _ => {}
         }
-        let lower = text.to_lowercase();
+        let prefixed = |layout: &Layout| Some((text.strip_prefix(layout.name())?.strip_prefix(':')?, Some(*layout)));
+        let (file, layout) = Layout::ALL.iter().find_map(prefixed).unwrap_or((text, None));
+        let lower = file.to_lowercase();
         let name = lower.strip_suffix(".gz").unwrap_or(&lower);
         if name.ends_with(".npy") {
-            Ok(DataSpec::Npy(text.into()))
+            Ok(DataSpec::Npy(file.into(), layout))
         } else if name.ends_with(".safetensors") {
-            Ok(DataSpec::Safetensors(text.into()))
+            Ok(DataSpec::Safetensors(file.into(), layout))
         } else {
             Err(Error::BadConfig {
                 key: "data".into(),
                 found: format!("'{text}'"),
                 expected: format!(
-                    "digits, mnist:DIR, fashion-mnist:DIR, stacked-mnist:DIR, cifar10:DIR, a file that ends in .npy or .safetensors, or \
-                     one of {}, 2points",
-                    PointSet::ALL.map(PointSet::name).join(", ")
+                    "perhaps {}; there are digits, mnist:DIR, fashion-mnist:DIR, stacked-mnist:DIR, cifar10:DIR, files that end in .npy or \
+                     .safetensors, and sets of points: see strait data list",
+                    nearest(text.split(':').next().unwrap_or(text), NAMES.into_iter().chain(PointSet::ALL.map(PointSet::name)))
                 ),
             })
         }
@@ -233,16 +300,54 @@ mod tests {
             ("2moons", DataSpec::Points(PointSet::TwoMoons)),
             ("2points", DataSpec::TwoPoints),
             ("cifar10:.", DataSpec::Cifar10(".".into())),
-            ("some/Faces.NPY", DataSpec::Npy("some/Faces.NPY".into())),
-            ("x.npy.gz", DataSpec::Npy("x.npy.gz".into())),
-            ("C:\\x.safetensors", DataSpec::Safetensors("C:\\x.safetensors".into())),
+            ("some/Faces.NPY", DataSpec::Npy("some/Faces.NPY".into(), None)),
+            ("x.npy.gz", DataSpec::Npy("x.npy.gz".into(), None)),
+            ("nhwc:x.npy", DataSpec::Npy("x.npy".into(), Some(Layout::Nhwc))),
+            ("nchw:/a/nhwc:x.safetensors", DataSpec::Safetensors("/a/nhwc:x.safetensors".into(), Some(Layout::Nchw))),
+            ("C:\\x.safetensors", DataSpec::Safetensors("C:\\x.safetensors".into(), None)),
         ] {
             assert_eq!(text.parse::<DataSpec>().unwrap(), spec);
             assert_eq!(spec.to_string(), text);
         }
-        for text in ["", "mnist", "mnist:", "digits:x", "cifar100:x", "x.png", "digit", "25gaussian", "8gaussians:x", "stacked-mnist:"] {
+        for text in [
+            "",
+            "mnist",
+            "mnist:",
+            "digits:x",
+            "cifar100:x",
+            "x.png",
+            "digit",
+            "25gaussian",
+            "8gaussians:x",
+            "stacked-mnist:",
+            "nhwc:digits",
+            "hwc:x",
+        ] {
             let message = text.parse::<DataSpec>().unwrap_err().to_string();
             assert!(message.starts_with(&format!("config: data = '{text}'")) && message.contains("mnist:DIR"), "{message}");
+        }
+    }
+
+    #[test]
+    fn paths_become_absolute_and_layouts_belong_to_arrays() {
+        let spec = |text: &str| text.parse::<DataSpec>().unwrap();
+        let here = std::env::current_dir().unwrap();
+        for text in ["mnist:x", "fashion-mnist:x", "stacked-mnist:x", "cifar10:x", "nhwc:x.npy", "x.safetensors"] {
+            let absolute = spec(text).absolute().unwrap().to_string();
+            assert!(absolute.ends_with(&format!("{}/{}", here.display(), text.rsplit(':').next().unwrap())), "{absolute}");
+            assert_eq!(spec(&absolute).absolute().unwrap().to_string(), absolute);
+        }
+        assert_eq!(spec("2moons").absolute().unwrap(), spec("2moons"));
+        assert_eq!(spec("x.npy").with_layout(Layout::Nhwc).unwrap(), spec("nhwc:x.npy"));
+        assert!(spec("digits").with_layout(Layout::Nhwc).unwrap_err().to_string().contains("no layout for digits"));
+    }
+
+    #[test]
+    fn the_nearest_names_are_suggested() {
+        for (text, nearest) in [("mnst:x", "mnist:DIR"), ("25gaussian", "25gaussians"), ("cifar:x", "cifar10:DIR"), ("x.npz", "FILE.npy")] {
+            let message = text.parse::<DataSpec>().unwrap_err().to_string();
+            let perhaps = message.split("perhaps ").nth(1).and_then(|m| m.split(';').next()).unwrap();
+            assert!(perhaps.contains(nearest), "{message}");
         }
     }
 

@@ -57,8 +57,8 @@ fn parse(mut input: Input<'_>) -> Result<Cifar> {
             return Err(input.bad(format!("{} of {length} bytes", crate::io::input::describe(input.head())), FORMAT));
         }
         most = (length / RECORD as u64) as usize;
-        cifar.images.reserve_exact(most * PIXELS);
-        cifar.labels.reserve_exact(most);
+        cifar.images = input.room(most * PIXELS, "images")?;
+        cifar.labels = input.room(most, "labels")?;
     }
     let mut record = [0; RECORD];
     for index in 0.. {

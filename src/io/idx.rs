@@ -10,6 +10,8 @@ use crate::shape::Shape;
 
 const FORMAT: &str = "an IDX file of bytes (first bytes 00 00 08 and a rank of 1 to 4)";
 
+const BIG_ENDIAN: &str = "an IDX file of bytes with magic number and axis lengths in big-endian order, the first byte the highest";
+
 /// The element type "unsigned byte".
 const UNSIGNED_BYTE: u8 = 8;
 
@@ -39,6 +41,9 @@ pub fn decode(path: &Path, bytes: &[u8]) -> Result<Idx> {
 }
 
 fn parse(mut input: Input<'_>) -> Result<Idx> {
+    if let Some([1..=4, UNSIGNED_BYTE, 0, 0]) = input.head().first_chunk() {
+        return Err(input.bad("an IDX file with a little-endian magic number", BIG_ENDIAN));
+    }
     if input.head().len() < 4 || input.head()[..2] != [0, 0] {
         return Err(input.wrong_format());
     }
@@ -64,6 +69,15 @@ fn parse(mut input: Input<'_>) -> Result<Idx> {
         *dim = u32::from_be_bytes(input.array("the axis lengths")?) as usize;
     }
     let shape = Shape::new(dims)?;
+    let swapped: Vec<usize> = dims.iter().map(|&n| (n as u32).swap_bytes() as usize).collect();
+    let swapped_length = byte_length(&Shape::new(&swapped)?, 1);
+    let fits = match input.known_length() {
+        Some(length) => length - (4 + 4 * dims.len() as u64) == swapped_length,
+        None => input.may_hold(swapped_length),
+    };
+    if fits && !input.may_hold(byte_length(&shape, 1)) {
+        return Err(input.bad(format!("an IDX file with little-endian axis lengths {swapped:?}"), BIG_ENDIAN));
+    }
     let data = input.bytes(byte_length(&shape, 1), "elements")?;
     input.finish()?;
     Ok(Idx { shape, data })
@@ -137,6 +151,16 @@ mod tests {
         assert!(message(&[0, 0, 8, 2, 0, 0, 0, 1]).contains("axis lengths"));
         assert!(message(&[0, 0, 8, 1, 0, 0, 0, 2, 7]).contains("promises 2 bytes of elements in a file with 1 more"));
         assert!(message(&[0, 0, 8, 1, 0, 0, 0, 1, 7, 7]).contains("found 10 bytes"));
+    }
+
+    #[test]
+    fn little_endian_files_are_recognised() {
+        let lengths = [0, 0, 8, 2, 3, 0, 0, 0, 2, 0, 0, 0, 1, 2, 3, 4, 5, 6];
+        assert!(message(&lengths).contains("little-endian axis lengths [3, 2]: expected an IDX file of bytes with magic number"));
+        let all = [&[2, 8, 0, 0][..], &lengths[4..]].concat();
+        assert!(message(&all).contains("a little-endian magic number"));
+        // What fits in neither order is judged as it stands.
+        assert!(message(&[0, 0, 8, 1, 1, 1, 0, 0, 9]).contains("promises 16842752 bytes"));
     }
 
     #[test]

@@ -1,16 +1,12 @@
 //! What every reader reads from: a file or bytes, plain or gzip, that never allocates on the word of a header alone.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
 use crate::error::{Error, Result};
+use crate::io::gzip::{self, Members, Trailing};
+use crate::io::open;
 use crate::shape::Shape;
-
-/// The two bytes that every gzip stream starts with.
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// No deflate stream unpacks to more than this many times its own size (258 bytes from 2 bits).
 const MAX_INFLATION: u64 = 1032;
@@ -39,15 +35,8 @@ impl Input<'static> {
     /// # Errors
     /// The file is missing, is not a regular file, cannot be read, is empty, or starts like gzip and is not.
     pub fn open(path: &Path, format: &'static str) -> Result<Input<'static>> {
-        let fail = |source| Error::Io { path: path.to_path_buf(), action: "open the file", source };
-        // Asked before opening, since opening a pipe would wait for a writer.
-        let metadata = std::fs::metadata(path).map_err(fail)?;
-        if !metadata.is_file() {
-            let found = if metadata.is_dir() { "a folder" } else { "something that is not a regular file" };
-            return Err(Error::BadFile { path: path.into(), found: found.into(), expected: format.into() });
-        }
-        let file = File::open(path).map_err(fail)?;
-        Input::new(path, format, BufReader::with_capacity(64 * 1024, file), metadata.len())
+        let (file, length) = open::regular(path, format)?;
+        Input::new(path, format, BufReader::with_capacity(64 * 1024, file), length)
     }
 }
 
@@ -67,10 +56,10 @@ impl<'a> Input<'a> {
         let mut magic = Vec::with_capacity(2);
         (&mut source).take(2).read_to_end(&mut magic).map_err(|e| input.failed(e))?;
         let whole = Cursor::new(magic.clone()).chain(source);
-        let mut reader: Box<dyn Read + 'a> = if magic == GZIP_MAGIC {
+        let mut reader: Box<dyn Read + 'a> = if magic == gzip::MAGIC {
             input.compressed = true;
             input.limit = length.saturating_mul(MAX_INFLATION);
-            Box::new(MultiGzDecoder::new(whole))
+            Box::new(Members::new(whole))
         } else {
             Box::new(whole)
         };
@@ -95,6 +84,11 @@ impl<'a> Input<'a> {
         (!self.compressed).then_some(self.limit)
     }
 
+    /// Whether `length` more bytes can be there: for plain files whether they are, for gzip whether so many can be packed in it.
+    pub fn may_hold(&self, length: u64) -> bool {
+        length <= self.limit.saturating_sub(self.read)
+    }
+
     /// The next `N` bytes, called `what` in errors.
     ///
     /// # Errors
@@ -113,21 +107,23 @@ impl<'a> Input<'a> {
     /// # Errors
     /// The file cannot hold that many, ends before, or cannot be read.
     pub fn bytes(&mut self, length: u64, what: &str) -> Result<Vec<u8>> {
-        let room = self.limit.saturating_sub(self.read);
-        if length > room {
-            let held = if self.compressed {
+        if !self.may_hold(length) {
+            let room = self.limit.saturating_sub(self.read);
+            let held = if length == u64::MAX {
+                format!("a header that promises more bytes of {what} than 64 bits can count")
+            } else if self.compressed {
                 format!("a header that promises {length} bytes of {what} in a gzip stream that can hold at most {room} more")
             } else {
                 format!("a header that promises {length} bytes of {what} in a file with {room} more")
             };
             return Err(self.bad(held, format!("{} that is complete", self.format)));
         }
-        let length = usize::try_from(length).map_err(|_| self.failed(ErrorKind::OutOfMemory.into()))?;
+        let Ok(length) = usize::try_from(length) else { return Err(self.too_large(length, what)) };
         let mut bytes = Vec::new();
         while bytes.len() < length {
             let have = bytes.len();
             let next = if self.compressed { length.min((2 * have).max(FIRST_CHUNK)) } else { length };
-            bytes.try_reserve_exact(next - have).map_err(|_| self.failed(ErrorKind::OutOfMemory.into()))?;
+            bytes.try_reserve_exact(next - have).map_err(|_| self.too_large(length as u64, what))?;
             bytes.resize(next, 0);
             let got = self.fill_counted(&mut bytes[have..])?;
             if have + got < next {
@@ -135,6 +131,38 @@ impl<'a> Input<'a> {
             }
         }
         Ok(bytes)
+    }
+
+    /// Reads over the next `length` bytes, called `what` in errors.
+    ///
+    /// # Errors
+    /// As [`Input::bytes`].
+    pub fn skip(&mut self, length: u64, what: &str) -> Result<()> {
+        let mut scratch = [0; 4096];
+        let mut left = length;
+        while left > 0 {
+            let next = left.min(scratch.len() as u64) as usize;
+            match self.fill_counted(&mut scratch[..next])? {
+                got if got == next => left -= got as u64,
+                got => return Err(self.truncated((length - left) as usize + got, length, what)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Room for `count` values made from these contents, called `what` in errors.
+    ///
+    /// # Errors
+    /// There is no memory for so many.
+    pub fn room<T>(&self, count: usize, what: &str) -> Result<Vec<T>> {
+        let mut values = Vec::new();
+        let length = (count as u64).saturating_mul(size_of::<T>() as u64);
+        values.try_reserve_exact(count).map(|()| values).map_err(|_| self.too_large(length, what))
+    }
+
+    /// The error of what does not fit into memory.
+    fn too_large(&self, length: u64, what: &str) -> Error {
+        self.bad(format!("{length} bytes of {what}, more than there is memory for"), format!("{} that fits into memory", self.format))
     }
 
     /// Fills as much of `buffer` as there are bytes and returns how many there were.
@@ -189,6 +217,9 @@ impl<'a> Input<'a> {
     fn failed(&self, source: io::Error) -> Error {
         if source.raw_os_error().is_some() || !self.compressed {
             return Error::Io { path: self.path.clone(), action: "read the file", source };
+        }
+        if let Some(trailing) = source.get_ref().and_then(|e| e.downcast_ref::<Trailing>()) {
+            return self.bad(trailing.to_string(), format!("{} and at most zeros after it", self.format));
         }
         let found = match source.kind() {
             ErrorKind::OutOfMemory => return Error::Io { path: self.path.clone(), action: "read the file", source },
@@ -308,6 +339,14 @@ mod tests {
         let at = wrong.len() - 6;
         wrong[at] ^= 1;
         assert!(read(&wrong, 5000).unwrap_err().to_string().contains("damaged gzip"));
+    }
+
+    #[test]
+    fn zeros_after_gzip_are_read_over_and_other_bytes_are_named() {
+        let padded = [gzip(&[7; 90]), vec![0; 512]].concat();
+        assert_eq!(read(&padded, 90).unwrap(), [7; 90]);
+        let message = read(&[gzip(&[7; 90]), b"garbage".to_vec()].concat(), 90).unwrap_err().to_string();
+        assert!(message.contains("after the end of the gzip stream (text that starts \"garbage\"): expected a test file"), "{message}");
     }
 
     #[test]

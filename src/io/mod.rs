@@ -7,9 +7,15 @@
 compile_error!("the file formats here are little-endian and elements are copied as they lie in memory");
 
 pub mod atomic;
+pub mod checksum;
 pub mod cifar;
+mod gzip;
 pub mod idx;
 pub mod input;
 pub mod npy;
 mod npy_header;
+pub mod open;
 pub mod safetensors;
+mod stored;
+
+pub use stored::Stored;

@@ -1,10 +1,10 @@
-//! NumPy's `.npy` arrays, format versions 1.0, 2.0 and 3.0, little-endian.
+//! NumPy's `.npy` arrays, format versions 1.0, 2.0 and 3.0; read in either byte order, written little-endian.
 //! Format: NumPy Enhancement Proposal 1 and the documentation of `numpy.lib.format`.
 
 use std::path::Path;
 
-use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::io::Stored;
 use crate::io::atomic::write_atomic_bytes;
 use crate::io::input::{Input, byte_length};
 use crate::io::npy_header::{self, Header, MAGIC};
@@ -18,19 +18,19 @@ const MAX_HEADER: u32 = 64 * 1024;
 /// An array of a `.npy` file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Npy {
-    /// The element type: as in the file, but 32-bit integers are widened to i64 and booleans are u8 (0 or 1).
-    pub dtype: DType,
+    /// The type of the elements.
+    pub dtype: Stored,
     /// The lengths of the axes.
     pub shape: Shape,
     /// The elements, row-major and little-endian.
     pub bytes: Vec<u8>,
 }
 
-/// Reads a `.npy` file of `f2`, `f4`, `f8`, `i4`, `i8`, `u1` or `b1`, in C or Fortran order, plain or gzip.
+/// Reads a `.npy` file of floats, integers or booleans, in C or Fortran order and either byte order, plain or gzip.
 ///
 /// # Errors
-/// The file cannot be read, is not `.npy`, has another element type, is big-endian, has more than
-/// [`MAX_RANK`] axes, or is shorter or longer than its header says.
+/// The file cannot be read, is not `.npy`, has another element type, has more than [`MAX_RANK`] axes, or is shorter or longer
+/// than its header says.
 pub fn read(path: &Path) -> Result<Npy> {
     parse(Input::open(path, FORMAT)?)
 }
@@ -43,35 +43,32 @@ pub fn decode(path: &Path, bytes: &[u8]) -> Result<Npy> {
     parse(Input::from_bytes(path, FORMAT, bytes)?)
 }
 
-/// How the elements lie in the file.
-enum Stored {
-    As(DType),
-    I32,
-    Bool,
-}
+/// The types that NumPy has, by what it calls them after the byte order.
+const TYPES: [(&str, Stored); 12] = [
+    ("b1", Stored::Bool),
+    ("u1", Stored::U8),
+    ("i1", Stored::I8),
+    ("u2", Stored::U16),
+    ("i2", Stored::I16),
+    ("u4", Stored::U32),
+    ("i4", Stored::I32),
+    ("u8", Stored::U64),
+    ("i8", Stored::I64),
+    ("f2", Stored::F16),
+    ("f4", Stored::F32),
+    ("f8", Stored::F64),
+];
 
-impl Stored {
-    /// The type that a `descr` string names.
-    fn from_descr(descr: &str) -> Option<Stored> {
-        Some(match descr {
-            "<f2" => Stored::As(DType::F16),
-            "<f4" => Stored::As(DType::F32),
-            "<f8" => Stored::As(DType::F64),
-            "<i8" => Stored::As(DType::I64),
-            "<i4" => Stored::I32,
-            // Bytes have no order; old NumPy wrote '<' all the same.
-            "|u1" | "<u1" => Stored::As(DType::U8),
-            "|b1" | "<b1" => Stored::Bool,
-            _ => return None,
-        })
-    }
-
-    fn size(&self) -> usize {
-        match self {
-            Stored::As(dtype) => dtype.size(),
-            Stored::I32 => 4,
-            Stored::Bool => 1,
-        }
+/// The type that a `descr` string names, and whether the highest byte of an element comes first.
+fn from_descr(descr: &str) -> Option<(Stored, bool)> {
+    let (order, name) = descr.split_at_checked(1)?;
+    let (_, stored) = *TYPES.iter().find(|(n, _)| *n == name)?;
+    match order {
+        // Bytes have no order; old NumPy wrote one all the same.
+        "|" if stored.size() > 1 => None,
+        "<" | "|" => Some((stored, false)),
+        ">" => Some((stored, true)),
+        _ => None,
     }
 }
 
@@ -96,41 +93,36 @@ fn parse(mut input: Input<'_>) -> Result<Npy> {
             "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), } or the like",
         )
     })?;
-    let Some(stored) = Stored::from_descr(&header.descr) else {
-        return Err(
-            input.bad(format!("elements of type '{}'", header.descr), "little-endian '<f2', '<f4', '<f8', '<i4', '<i8', '|u1' or '|b1'")
-        );
+    let Some((dtype, big_endian)) = from_descr(&header.descr) else {
+        let expected = format!("floats, integers or booleans ({})", TYPES.map(|(name, _)| name).join(", "));
+        return Err(input.bad(format!("elements of type '{}'", header.descr), expected));
     };
     let shape = Shape::new(&header.shape)
         .map_err(|_| input.bad(format!("an array with {} axes", header.shape.len()), format!("at most {MAX_RANK} axes")))?;
-    let mut bytes = input.bytes(byte_length(&shape, stored.size()), "elements")?;
-    if let (Stored::Bool, Some(at)) = (&stored, bytes.iter().position(|&b| b > 1)) {
+    let mut bytes = input.bytes(byte_length(&shape, dtype.size()), "elements")?;
+    if let (Stored::Bool, Some(at)) = (dtype, bytes.iter().position(|&b| b > 1)) {
         return Err(input.bad(format!("the value {} in element {at} of a boolean array", bytes[at]), "0 or 1"));
     }
-    input.finish()?;
-    if header.fortran_order {
-        bytes = to_c_order(&bytes, &shape, stored.size());
+    if big_endian {
+        bytes.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
     }
-    Ok(match stored {
-        Stored::As(dtype) => Npy { dtype, shape, bytes },
-        Stored::Bool => Npy { dtype: DType::U8, shape, bytes },
-        Stored::I32 => {
-            let (values, _) = bytes.as_chunks::<4>();
-            let bytes = values.iter().flat_map(|&v| i64::from(i32::from_le_bytes(v)).to_le_bytes()).collect();
-            Npy { dtype: DType::I64, shape, bytes }
-        }
-    })
+    if header.fortran_order {
+        let mut ordered = input.room(bytes.len(), "reordered elements")?;
+        to_c_order(&bytes, &shape, dtype.size(), &mut ordered);
+        bytes = ordered;
+    }
+    input.finish()?;
+    Ok(Npy { dtype, shape, bytes })
 }
 
-/// Reorders elements of `size` bytes from first-axis-fastest to last-axis-fastest.
-fn to_c_order(bytes: &[u8], shape: &Shape, size: usize) -> Vec<u8> {
+/// Appends elements of `size` bytes to `out`, reordered from first-axis-fastest to last-axis-fastest.
+fn to_c_order(bytes: &[u8], shape: &Shape, size: usize, out: &mut Vec<u8>) {
     let mut strides = [0; MAX_RANK];
     let mut step = size;
     for (stride, &length) in strides.iter_mut().zip(shape.iter()) {
         *stride = step;
         step *= length;
     }
-    let mut out = Vec::with_capacity(bytes.len());
     let mut index = [0; MAX_RANK];
     let mut at = 0;
     while out.len() < bytes.len() {
@@ -145,7 +137,6 @@ fn to_c_order(bytes: &[u8], shape: &Shape, size: usize) -> Vec<u8> {
             index[axis] = 0;
         }
     }
-    out
 }
 
 /// The bytes of a `.npy` file (version 1.0, C order), the same that NumPy writes.
@@ -153,18 +144,15 @@ fn to_c_order(bytes: &[u8], shape: &Shape, size: usize) -> Vec<u8> {
 /// # Errors
 /// The bytes do not fit shape and dtype, or the dtype is bf16, which NumPy does not have.
 pub fn encode(npy: &Npy) -> Result<Vec<u8>> {
-    let descr = match npy.dtype {
-        DType::F16 => "<f2",
-        DType::F32 => "<f4",
-        DType::F64 => "<f8",
-        DType::I64 => "<i8",
-        DType::U8 => "|u1",
-        DType::BF16 => return Err(Error::BadDType { op: "npy", found: npy.dtype, expected: "f32, which NumPy has instead of bf16" }),
+    let Some((name, _)) = TYPES.iter().find(|(_, stored)| *stored == npy.dtype) else {
+        let (found, expected) = (npy.dtype.dtype("npy")?, "f32, which NumPy has instead of bf16");
+        return Err(Error::BadDType { op: "npy", found, expected });
     };
+    let descr = format!("{}{name}", if npy.dtype.size() == 1 { '|' } else { '<' });
     if npy.bytes.len() != npy.shape.len() * npy.dtype.size() {
         return Err(Error::WrongLength { op: "npy", found: npy.bytes.len() / npy.dtype.size(), shape: npy.shape });
     }
-    let header = Header { descr: descr.into(), fortran_order: false, shape: npy.shape.to_vec() };
+    let header = Header { descr, fortran_order: false, shape: npy.shape.to_vec() };
     let mut bytes = npy_header::encode(&header);
     bytes.extend_from_slice(&npy.bytes);
     Ok(bytes)
@@ -181,6 +169,7 @@ pub fn write(path: &Path, npy: &Npy) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::DType;
 
     fn decode(bytes: &[u8]) -> Result<Npy> {
         super::decode(Path::new("x.npy"), bytes)
@@ -210,7 +199,7 @@ mod tests {
         let data: Vec<u8> = (0..6).flat_map(|i| (i as f32).to_le_bytes()).collect();
         let bytes = file(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", &data);
         let npy = decode(&bytes).unwrap();
-        assert_eq!((npy.dtype, npy.shape.dims(), &npy.bytes), (DType::F32, &[2, 3][..], &data));
+        assert_eq!((npy.dtype, npy.shape.dims(), &npy.bytes), (Stored::F32, &[2, 3][..], &data));
         assert_eq!(encode(&npy).unwrap(), bytes);
         // np.array(1.5), np.arange(3, dtype='u1')
         let scalar = file(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (), }", &1.5f64.to_le_bytes());
@@ -220,20 +209,34 @@ mod tests {
     }
 
     #[test]
-    fn versions_2_and_3_fortran_order_and_widening() {
+    fn versions_2_and_3_and_fortran_order() {
         // np.asfortranarray(np.arange(6, dtype='<i4').reshape(2, 3) - 1)
         let data: Vec<u8> = [-1, 2, 0, 3, 1, 4].into_iter().flat_map(i32::to_le_bytes).collect();
         for version in [2, 3] {
             let npy = decode(&file(version, "{'descr': '<i4', 'fortran_order': True, 'shape': (2, 3), }", &data)).unwrap();
-            let expected: Vec<u8> = (-1..5i64).flat_map(i64::to_le_bytes).collect();
-            assert_eq!((npy.dtype, npy.shape.dims(), npy.bytes), (DType::I64, &[2, 3][..], expected));
+            let expected: Vec<u8> = (-1..5i32).flat_map(i32::to_le_bytes).collect();
+            assert_eq!((npy.dtype, npy.shape.dims(), npy.bytes), (Stored::I32, &[2, 3][..], expected));
         }
         // np.asfortranarray(np.arange(24, dtype='u1').reshape(2, 3, 4))
         let data: Vec<u8> = (0..24).map(|i| (i % 2) * 12 + (i / 2 % 3) * 4 + i / 6).collect();
         let npy = decode(&file(1, "{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3, 4), }", &data)).unwrap();
         assert_eq!(npy.bytes, (0..24).collect::<Vec<u8>>());
         let npy = decode(&file(1, "{'descr': '|b1', 'fortran_order': False, 'shape': (2,), }", &[1, 0])).unwrap();
-        assert_eq!((npy.dtype, &npy.bytes[..]), (DType::U8, &[1, 0][..]));
+        assert_eq!((npy.dtype, &npy.bytes[..]), (Stored::Bool, &[1, 0][..]));
+    }
+
+    #[test]
+    fn either_byte_order_is_read() {
+        // np.arange(3, dtype='>u2') + 256, and the same of other types.
+        let file = |descr: &str, data: &[u8]| file(1, &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (3,), }}"), data);
+        let npy = decode(&file(">u2", &[1, 0, 1, 1, 1, 2])).unwrap();
+        assert_eq!((npy.dtype, npy.dtype.integers(&npy.bytes).unwrap()), (Stored::U16, vec![256, 257, 258]));
+        let data: Vec<u8> = [0.1f64, -2.0, 1e300].into_iter().flat_map(f64::to_be_bytes).collect();
+        let npy = decode(&file(">f8", &data)).unwrap();
+        assert_eq!((npy.dtype, npy.dtype.floats(&npy.bytes).unwrap()), (Stored::F64, vec![0.1, -2.0, f32::INFINITY]));
+        let data: Vec<u8> = [-3i64, 0, i64::MAX].into_iter().flat_map(i64::to_be_bytes).collect();
+        let npy = decode(&file(">i8", &data)).unwrap();
+        assert_eq!((npy.dtype, npy.dtype.integers(&npy.bytes).unwrap()), (Stored::I64, vec![-3, 0, i64::MAX]));
     }
 
     #[test]
@@ -245,7 +248,8 @@ mod tests {
     #[test]
     fn wrong_files_are_named_with_what_they_are() {
         let typed = |descr: &str| message(&file(1, &format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (1,), }}"), &[0; 8]));
-        assert!(typed("'>i8'").contains("elements of type '>i8'"));
+        assert!(typed("'>c8'").contains("elements of type '>c8'"));
+        assert!(typed("'|i8'").contains("elements of type '|i8'"));
         assert!(typed("'|O'").contains("elements of type '|O'"));
         assert!(typed("[('a', '<f4')]").contains("a structured or unknown 'descr'"));
         assert!(typed("'<f4'").contains("132"), "one element more than the header says");
@@ -265,12 +269,12 @@ mod tests {
     fn round_trip_through_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.npy");
-        for dtype in [DType::F16, DType::F32, DType::F64, DType::I64, DType::U8] {
-            let npy = Npy { dtype, shape: Shape::from([2, 1, 5]), bytes: (0..10 * dtype.size()).map(|i| i as u8).collect() };
+        for (_, dtype) in TYPES {
+            let npy = Npy { dtype, shape: Shape::from([2, 1, 5]), bytes: (0..10 * dtype.size()).map(|i| (i % 2) as u8).collect() };
             write(&path, &npy).unwrap();
             assert_eq!(read(&path).unwrap(), npy);
         }
-        assert!(encode(&Npy { dtype: DType::BF16, shape: Shape::SCALAR, bytes: vec![0; 2] }).is_err());
-        assert!(encode(&Npy { dtype: DType::F32, shape: Shape::from(3), bytes: vec![0; 8] }).is_err());
+        assert!(encode(&Npy { dtype: DType::BF16.into(), shape: Shape::SCALAR, bytes: vec![0; 2] }).is_err());
+        assert!(encode(&Npy { dtype: Stored::F32, shape: Shape::from(3), bytes: vec![0; 8] }).is_err());
     }
 }

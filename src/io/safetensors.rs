@@ -11,16 +11,21 @@ use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::dtype::{DType, Element};
+use crate::dtype::Element;
 use crate::error::{Error, Result};
+use crate::io::Stored;
 use crate::io::atomic::write_atomic;
 use crate::io::input::{Input, byte_length};
 use crate::shape::{MAX_RANK, Shape};
+use crate::words::shorten;
 
 const FORMAT: &str = "a safetensors file (8 bytes of header length, a JSON header, tensors)";
 
 /// The longest header that is read: room for 100,000 tensors, and little enough to take apart.
 const MAX_HEADER: u64 = 16 << 20;
+
+/// Characters of a tensor's name that errors show.
+const NAME: usize = 64;
 
 /// The header key of the table of strings.
 const METADATA: &str = "__metadata__";
@@ -31,7 +36,7 @@ pub struct NamedTensor {
     /// What the file calls it.
     pub name: String,
     /// The type of the elements.
-    pub dtype: DType,
+    pub dtype: Stored,
     /// The lengths of the axes.
     pub shape: Shape,
     /// The elements, as they lie in memory.
@@ -47,7 +52,7 @@ impl NamedTensor {
         if values.len() != shape.len() {
             return Err(Error::WrongLength { op: "safetensors", found: values.len(), shape });
         }
-        Ok(NamedTensor { name: name.into(), dtype: T::DTYPE, shape, bytes: bytemuck::cast_slice(values).to_vec() })
+        Ok(NamedTensor { name: name.into(), dtype: T::DTYPE.into(), shape, bytes: bytemuck::cast_slice(values).to_vec() })
     }
 
     /// The elements.
@@ -55,7 +60,7 @@ impl NamedTensor {
     /// # Errors
     /// The tensor has another dtype than `T`.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        if self.dtype != T::DTYPE {
+        if self.dtype != T::DTYPE.into() {
             return Err(Error::BadTensor { name: self.name.clone(), found: self.dtype.to_string(), expected: T::DTYPE.to_string() });
         }
         // Copies element by element, since bytes need not lie where a `T` may.
@@ -66,8 +71,10 @@ impl NamedTensor {
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TensorFile {
-    /// The tensors in the order of the file: by falling dtype (i64, f64, f32, bf16, f16, u8), then by name, if [`write()`] wrote it.
+    /// The tensors in the order of the file: by falling size and type of their elements, then by name, if [`write()`] wrote it.
     pub tensors: Vec<NamedTensor>,
+    /// The names of tensors that were passed over, and why: elements that are not in [`Stored`], or more axes than [`MAX_RANK`].
+    pub others: BTreeMap<String, String>,
     /// The table of strings.
     pub metadata: BTreeMap<String, String>,
 }
@@ -82,8 +89,7 @@ impl TensorFile {
 /// Reads a safetensors file.
 ///
 /// # Errors
-/// The file cannot be read, is not safetensors, is shorter or longer than its header says, or holds a tensor of a dtype
-/// outside [`DType`] or with more than [`MAX_RANK`] axes.
+/// The file cannot be read, is not safetensors, or is shorter or longer than its header says.
 pub fn read(path: &Path) -> Result<TensorFile> {
     parse(Input::open(path, FORMAT)?)
 }
@@ -112,19 +118,25 @@ fn parse(mut input: Input<'_>) -> Result<TensorFile> {
     infos.sort_by(|(a, left), (b, right)| (left.data_offsets, a).cmp(&(right.data_offsets, b)));
     // The crate checks that the tensors follow each other without gaps and that their lengths fit their shapes.
     Metadata::new(None, infos.clone()).map_err(|e| invalid(&e))?;
-    let mut tensors = Vec::with_capacity(infos.len());
+    let (mut tensors, mut others) = (Vec::with_capacity(infos.len()), BTreeMap::new());
     for (name, info) in infos {
-        let shown = shorten(&name);
-        let Some(dtype) = from_file(info.dtype) else {
-            return Err(input.bad(format!("tensor '{shown}' of dtype {}", info.dtype), "F32, F64, BF16, F16, I64 or U8"));
+        let what = format!("tensor '{}'", shorten(&name, NAME));
+        // Tensors that this program cannot hold may stand beside those that are wanted.
+        let other = match (from_file(info.dtype), Shape::new(&info.shape)) {
+            (Some(dtype), Ok(shape)) => {
+                let bytes = input.bytes(byte_length(&shape, dtype.size()), &what)?;
+                tensors.push(NamedTensor { name, dtype, shape, bytes });
+                continue;
+            }
+            (None, _) => format!("elements of type {}", info.dtype),
+            (_, Err(_)) => format!("{} axes, more than {MAX_RANK}", info.shape.len()),
         };
-        let shape = Shape::new(&info.shape)
-            .map_err(|_| input.bad(format!("tensor '{shown}' with {} axes", info.shape.len()), format!("at most {MAX_RANK} axes")))?;
-        let bytes = input.bytes(byte_length(&shape, dtype.size()), &format!("tensor '{shown}'"))?;
-        tensors.push(NamedTensor { name, dtype, shape, bytes });
+        let (start, end) = info.data_offsets;
+        input.skip((end - start) as u64, &what)?;
+        others.insert(name, other);
     }
     input.finish()?;
-    Ok(TensorFile { tensors, metadata })
+    Ok(TensorFile { tensors, others, metadata })
 }
 
 /// The JSON of the header. The crate's own reader of it keeps the last of two tensors with one name, and takes it apart twice.
@@ -148,7 +160,7 @@ impl<'de> Deserialize<'de> for Header {
                 let (mut names, mut tensors, mut metadata) = (BTreeSet::new(), Vec::new(), BTreeMap::new());
                 while let Some(name) = map.next_key::<String>()? {
                     if !names.insert(name.clone()) {
-                        return Err(A::Error::custom(format!("'{}' occurs twice", shorten(&name))));
+                        return Err(A::Error::custom(format!("'{}' occurs twice", shorten(&name, NAME))));
                     }
                     if name == METADATA {
                         metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
@@ -229,24 +241,26 @@ fn header<'a>(tensors: &'a [NamedTensor], metadata: &BTreeMap<String, String>) -
     Ok((bytes, order))
 }
 
-fn from_file(dtype: Dtype) -> Option<DType> {
-    DType::ALL.into_iter().find(|&d| to_file(d) == dtype)
+fn from_file(dtype: Dtype) -> Option<Stored> {
+    Stored::ALL.into_iter().find(|&d| to_file(d) == dtype)
 }
 
-fn to_file(dtype: DType) -> Dtype {
+fn to_file(dtype: Stored) -> Dtype {
     match dtype {
-        DType::F32 => Dtype::F32,
-        DType::F64 => Dtype::F64,
-        DType::BF16 => Dtype::BF16,
-        DType::F16 => Dtype::F16,
-        DType::I64 => Dtype::I64,
-        DType::U8 => Dtype::U8,
+        Stored::Bool => Dtype::BOOL,
+        Stored::U8 => Dtype::U8,
+        Stored::I8 => Dtype::I8,
+        Stored::U16 => Dtype::U16,
+        Stored::I16 => Dtype::I16,
+        Stored::U32 => Dtype::U32,
+        Stored::I32 => Dtype::I32,
+        Stored::U64 => Dtype::U64,
+        Stored::I64 => Dtype::I64,
+        Stored::F16 => Dtype::F16,
+        Stored::BF16 => Dtype::BF16,
+        Stored::F32 => Dtype::F32,
+        Stored::F64 => Dtype::F64,
     }
-}
-
-/// A name from a file as errors show it: it may be of any length and have any characters.
-fn shorten(name: &str) -> String {
-    name.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
@@ -268,7 +282,7 @@ mod tests {
     }
 
     fn tensors() -> Vec<NamedTensor> {
-        let mut tensors: Vec<_> = DType::ALL
+        let mut tensors: Vec<_> = Stored::ALL
             .into_iter()
             .map(|dtype| NamedTensor {
                 name: format!("of.{dtype}"),
@@ -296,7 +310,8 @@ mod tests {
         let file = read(&path).unwrap();
         assert_eq!(file.metadata, metadata(20));
         let names: Vec<_> = file.tensors.iter().map(|t| &t.name[..]).collect();
-        assert_eq!(names, ["of.i64", "of.f64", "empty a", "empty b", "of.f32", "scalar", "of.bf16", "of.f16", "of.u8"]);
+        let long = ["of.u64", "of.i64", "of.f64", "empty a", "empty b", "of.f32", "scalar", "of.u32", "of.i32"];
+        assert_eq!(names, [&long[..], &["of.bf16", "of.f16", "of.u16", "of.i16", "of.i8", "of.u8", "of.bool"]].concat());
         for tensor in tensors() {
             assert_eq!(file.get(&tensor.name), Some(&tensor));
         }
@@ -336,14 +351,24 @@ mod tests {
             file(&format!(r#"{{"a":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,{end}]}}}}"#), &[0; 8])
         };
         assert!(decode(&one("F32", "[2]", 8)).is_ok());
-        assert!(message(&one("I32", "[2]", 8)).contains("tensor 'a' of dtype I32"));
-        assert!(message(&one("F32", "[2,1,1,1,1,1,1]", 8)).contains("tensor 'a' with 7 axes"));
+        assert!(message(&one("F8_E4M3", "[9]", 9)).contains("8 of 9 bytes of tensor 'a'"));
         assert!(message(&one("F32", "[3]", 12)).contains("12 bytes of tensor 'a'"));
         assert!(message(&one("F32", "[1]", 4)).contains("bytes, as its header says"));
         assert!(message(&one("F32", "[3]", 8)).contains("not valid"));
         assert!(message(&one("F32", "[0,4294967296,4294967296]", 0)).contains("promises"));
         assert!(message(&[&u64::MAX.to_le_bytes()[..], b"{}"].concat()).contains("a header of 18446744073709551615 bytes"));
         assert!(message(&[&1000u64.to_le_bytes()[..], b"{}"].concat()).contains("1000 bytes of the header"));
+    }
+
+    #[test]
+    fn tensors_that_cannot_be_held_are_passed_over() {
+        let header = r#"{"a":{"dtype":"F8_E4M3","shape":[5],"data_offsets":[0,5]},"b":{"dtype":"I32","shape":[1],"data_offsets":[5,9]},
+            "c":{"dtype":"U8","shape":[1,1,1,1,1,1,3],"data_offsets":[9,12]},"d":{"dtype":"BOOL","shape":[2],"data_offsets":[12,14]}}"#;
+        let file = decode(&file(header, &[9, 9, 9, 9, 9, 7, 0, 0, 0, 8, 8, 8, 0, 1])).unwrap();
+        let tensors: Vec<_> = file.tensors.iter().map(|t| (&t.name[..], t.dtype, t.dtype.integers(&t.bytes).unwrap())).collect();
+        assert_eq!(tensors, [("b", Stored::I32, vec![7]), ("d", Stored::Bool, vec![0, 1])]);
+        let others: Vec<_> = file.others.iter().map(|(name, what)| (&name[..], &what[..])).collect();
+        assert_eq!(others, [("a", "elements of type F8_E4M3"), ("c", "7 axes, more than 6")]);
     }
 
     #[test]

@@ -63,13 +63,13 @@ impl Features {
         let name = path.to_string_lossy().to_lowercase();
         let (dtype, shape, bytes) = if name.trim_end_matches(".gz").ends_with(".npy") {
             let array = npy::read(path)?;
-            (array.dtype, array.shape, array.bytes)
+            (array.dtype.dtype("features")?, array.shape, array.bytes)
         } else {
             let mut file = safetensors::read(path)?;
             let at = file.tensors.iter().position(|t| t.name == "features");
             let at = at.ok_or_else(|| bad(format!("{} tensors of other names", file.tensors.len()), "a tensor 'features'"))?;
             let tensor = file.tensors.swap_remove(at);
-            (tensor.dtype, tensor.shape, tensor.bytes)
+            (tensor.dtype.dtype(&tensor.name)?, tensor.shape, tensor.bytes)
         };
         let features = dispatch!(dtype, T => tensor::<T>(&bytes, shape)).and_then(|values| Features::new(extractor, values));
         features.map_err(|e| bad(e.to_string(), "float features [images, width]"))
@@ -135,7 +135,7 @@ mod tests {
         let values = [1.0f32, -2.0, 3.5, 0.0, 1e-3, 7.0];
         let (npy_path, other) = (folder.path().join("f.npy"), folder.path().join("f.safetensors"));
         let bytes = bytemuck::cast_slice(&values).to_vec();
-        npy::write(&npy_path, &npy::Npy { dtype: DType::F32, shape: Shape::from([3, 2]), bytes }).unwrap();
+        npy::write(&npy_path, &npy::Npy { dtype: DType::F32.into(), shape: Shape::from([3, 2]), bytes }).unwrap();
         let tensor = safetensors::NamedTensor::from_slice("features", Shape::from([3, 2]), &values).unwrap();
         safetensors::write(&other, &[tensor], &BTreeMap::new()).unwrap();
         for path in [&npy_path, &other] {
