@@ -6,6 +6,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 use super::{report, sample, sweep, tools, train};
+use crate::data::Layout;
 use crate::train::FAMILIES;
 
 const AFTER: &str = "\
@@ -108,6 +109,9 @@ pub(super) struct Settings {
     /// digits, mnist:DIR, fashion-mnist:DIR, cifar10:DIR, or a .npy or .safetensors file; a classifier needs labels.
     #[arg(long, value_name = "SPEC")]
     pub data: Option<String>,
+    /// Where the channels of the images in a .npy or .safetensors file are: [n, C, H, W] or [n, H, W, C]. Kept with the run.
+    #[arg(long, value_parser = PossibleValuesParser::new(Layout::ALL.map(Layout::name)))]
+    pub layout: Option<String>,
     /// Where to compute: cpu or cuda:0.
     #[arg(long, default_value = "cpu")]
     pub device: String,

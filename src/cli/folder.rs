@@ -1,10 +1,13 @@
 //! The files of a run's folder.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::train::located;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::atomic::{remove_leftovers, write_atomic_bytes};
+use crate::io::open;
 use crate::train::{Checkpoint, Run, family_of};
 
 /// Writes a file into a folder that is made if there is none.
@@ -28,7 +31,7 @@ impl RunFolder {
                 .expect("numbers do not end"),
         };
         let folder = RunFolder(folder);
-        if folder.config().exists() {
+        if open::exists(&folder.config())? {
             return Err(Error::BadFile {
                 path: folder.0,
                 found: "the folder of another run".into(),
@@ -42,7 +45,7 @@ impl RunFolder {
     /// The folder of a run that exists.
     pub fn open(folder: &Path) -> Result<RunFolder> {
         let run = RunFolder(folder.to_path_buf());
-        if !run.config().exists() {
+        if !open::exists(&run.config())? {
             let found = if folder.is_dir() { "a folder without config.toml" } else { "no such folder" };
             return Err(Error::BadFile {
                 path: folder.into(),
@@ -114,17 +117,27 @@ impl RunFolder {
     /// The resolved settings, with changes on top.
     pub fn settings(&self, changes: &[String]) -> Result<String> {
         let path = self.config();
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), action: "read", source })?;
+        let text = open::settings(&path, "the settings of a run")?;
         let origin = path.display().to_string();
-        family_of(&origin, &text)?.resolve(&origin, &text, changes)
+        let family = family_of(&origin, &text)?;
+        let settings = family.resolve(&origin, &text, changes)?;
+        match located(&settings, None)? {
+            Some(data) => family.resolve(&origin, &settings, &[data]),
+            None => Ok(settings),
+        }
     }
 
     /// The run with the state of its checkpoint; at its beginning if it was stopped before the first one.
     pub fn load(&self, device: &Device, changes: &[String]) -> Result<Run> {
         let mut run = Run::of_settings("settings", &self.settings(changes)?, device)?;
-        if self.checkpoint().exists() {
+        if open::exists(&self.checkpoint())? {
             let path = self.checkpoint();
-            let restored = run.restore(&Checkpoint::read(&path, device)?);
+            let checkpoint = Checkpoint::read(&path, device)?;
+            let restored = run.restore(&checkpoint);
+            if let (Ok(()), Some(saved)) = (&restored, run.other_data(&checkpoint)) {
+                // That nobody may hear it does not matter.
+                let _ = writeln!(std::io::stderr(), "note: these are not the data that the run was trained on, which were {saved}");
+            }
             restored.map_err(|e| Error::BadFile { path, found: e.to_string(), expected: "the state of the run in config.toml".into() })?;
         }
         Ok(run)

@@ -6,11 +6,12 @@ use super::folder::RunFolder;
 use super::train::train_in;
 use crate::device::Device;
 use crate::error::Error;
+use crate::io::open;
 use crate::train::{Figure, Run};
 
 /// The finished run with these settings in a folder: trained from its beginning, from where it was, or not at all.
 pub fn complete(path: &Path, settings: &str, device: &Device) -> anyhow::Result<(Run, Vec<Figure>)> {
-    let folder = if path.join("config.toml").exists() {
+    let folder = if open::exists(&path.join("config.toml"))? {
         let folder = RunFolder::open(path)?;
         if folder.settings(&[])? != settings {
             let (found, expected) = ("a run with other settings".into(), "the settings of this command; choose another --out".into());

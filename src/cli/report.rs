@@ -1,17 +1,23 @@
 //! `strait report` and `strait eval`: what a run came to, in figures and pictures.
 
+use std::collections::BTreeMap;
+
 use super::args::Existing;
 use super::folder::RunFolder;
 use super::seeds;
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::io::open;
 use crate::report::Drawing;
 use crate::report::html::Report;
-use crate::report::metrics::read_metrics;
+use crate::report::metrics::{Number, read_metrics};
 use crate::train::{Figure, Run};
 
 /// Pictures of samples over time that a report shows.
 const STRIP: usize = 12;
+
+/// The longest picture that is taken into a report.
+const MAX_PICTURE: u64 = 64 << 20;
 
 /// Opens a run that exists.
 pub fn open(existing: &Existing) -> anyhow::Result<(RunFolder, Run)> {
@@ -37,8 +43,8 @@ pub fn eval(existing: &Existing, json: bool) -> anyhow::Result<()> {
     let (_, mut run) = open(existing)?;
     let values = run.evaluate()?;
     if json {
-        let values: serde_json::Map<String, serde_json::Value> = values.into_iter().map(|(n, v)| (n, v.into())).collect();
-        println!("{}", serde_json::Value::Object(values));
+        let values: BTreeMap<String, Number> = values.into_iter().map(|(name, value)| (name, Number(value))).collect();
+        println!("{}", serde_json::to_string(&values)?);
     } else {
         print(&run.trainer().figures(&values));
     }
@@ -56,7 +62,7 @@ pub fn print(figures: &[Figure]) {
 pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<Figure>> {
     let values = run.evaluate()?;
     let figures = run.trainer().figures(&values);
-    let records = if folder.metrics().exists() { read_metrics(folder.metrics())? } else { Vec::new() };
+    let records = if open::exists(&folder.metrics())? { read_metrics(folder.metrics())? } else { Vec::new() };
     let mut page = Report::new(run.family().title);
     page.subtitle(format!("{} · {} steps · seed {}", run.trainer().describe(), run.done(), run.seed()));
     for Figure { name, value, unit, note } in &figures {
@@ -87,7 +93,7 @@ fn strip(folder: &RunFolder, done: u64) -> Result<Vec<(Vec<u8>, String)>> {
     (0..shown)
         .map(|i| {
             let (step, path) = &all[if shown > 1 { i * (all.len() - 1) / (shown - 1) } else { 0 }];
-            let png = std::fs::read(path).map_err(|source| Error::Io { path: path.clone(), action: "read", source })?;
+            let png = open::bytes(path, "a PNG image", MAX_PICTURE)?;
             Ok((png, format!("step {step}")))
         })
         .collect()

@@ -31,7 +31,7 @@ fn write(out: &Path, name: &str, samples: &Samples) -> anyhow::Result<()> {
         Ok(())
     };
     let values = samples.values()?;
-    let array = Npy { dtype: values.dtype(), shape: values.shape(), bytes: bytemuck::cast_slice(&values.to_vec::<f32>()?).to_vec() };
+    let array = Npy { dtype: values.dtype().into(), shape: values.shape(), bytes: bytemuck::cast_slice(&values.to_vec::<f32>()?).to_vec() };
     written("npy", &encode(&array)?)?;
     match samples {
         Samples::Points { points, window: [left, right, bottom, top] } if points.dims()[1] == 2 => {

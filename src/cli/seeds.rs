@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::args::{Existing, Settings};
 use super::folder::{RunFolder, write_in};
 use super::many::{complete, print_table};
-use super::train::{go_on, resolve};
+use super::train::{go_on, located, resolve};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::atomic::write_atomic_bytes;
+use crate::io::open;
 use crate::report::Drawing;
 use crate::report::html::Report;
-use crate::report::metrics::{Record, read_metrics};
+use crate::report::metrics::{Number, Record, read_metrics};
 use crate::report::svg::{Axis, LineChart, Series};
 use crate::train::{Figure, Run, Values, family_of};
 
@@ -80,7 +81,7 @@ pub fn report(existing: &Existing) -> anyhow::Result<()> {
     let mut last = None;
     for seed in seeds.all() {
         let folder = seeds.folder(root, seed);
-        if !folder.join("config.toml").exists() {
+        if !open::exists(&folder.join("config.toml"))? {
             continue;
         }
         let mut run = RunFolder::open(&folder)?.load(&device, &existing.set)?;
@@ -98,7 +99,7 @@ pub fn report(existing: &Existing) -> anyhow::Result<()> {
 impl Seeds {
     fn read(root: &Path) -> Result<Seeds> {
         let path = root.join(FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| Error::Io { path: path.clone(), action: "read", source })?;
+        let text = open::settings(&path, "the settings of several seeds")?;
         let syntax = |e: toml::de::Error| Error::ConfigSyntax { origin: path.display().to_string(), message: e.message().into() };
         toml::from_str(&text).map_err(syntax)
     }
@@ -116,7 +117,9 @@ impl Seeds {
         let text = toml::to_string(&self.settings)?;
         let family = family_of(FILE, &text)?;
         // Every seed is checked before the first run begins.
-        let runs = self.all().map(|seed| Ok((seed, family.resolve(FILE, &text, &[format!("seed={seed}")])?)));
+        let data = located(&text, None)?;
+        let changes = |seed: u64| data.iter().cloned().chain([format!("seed={seed}")]).collect::<Vec<_>>();
+        let runs = self.all().map(|seed| Ok((seed, family.resolve(FILE, &text, &changes(seed))?)));
         let runs = runs.collect::<Result<Vec<_>>>()?;
         write_in(root, FILE, toml::to_string(self)?.as_bytes())?;
         let mut rows = Vec::new();
@@ -212,7 +215,10 @@ fn summarise(root: &Path, run: &Run, rows: &[Row]) -> Result<()> {
     let (mut page, _) = drawing.finish();
     page.config(run.settings());
     page.write(root.join("report.html"))?;
-    let entry = |s: Statistic| (s.name, serde_json::json!({"mean": s.mean, "standard_deviation": s.deviation, "values": s.values}));
+    let entry = |s: Statistic| {
+        let values: Vec<Number> = s.values.into_iter().map(Number).collect();
+        (s.name, serde_json::json!({"mean": Number(s.mean), "standard_deviation": Number(s.deviation), "values": values}))
+    };
     let figures: serde_json::Map<String, serde_json::Value> = statistics(rows).into_iter().map(entry).collect();
     let seeds: Vec<u64> = rows.iter().map(|r| r.seed).collect();
     let summary = serde_json::json!({"model": run.family().name, "seeds": seeds, "figures": figures});

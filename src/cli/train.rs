@@ -7,8 +7,10 @@ use super::console::{Console, catch_interrupts};
 use super::folder::RunFolder;
 use super::report::{self, open};
 use super::seeds;
+use crate::data::{DataSpec, Layout};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::io::open;
 use crate::train::{Figure, Run, family, preset};
 
 /// The resolved settings that the arguments ask for, and a name for the run.
@@ -18,16 +20,28 @@ pub fn resolve(settings: &Settings) -> Result<(String, String)> {
     let path = Path::new(config);
     let (text, name) = match preset(config) {
         Ok(text) => (text.to_string(), config.to_string()),
-        Err(_) if path.exists() || path.extension().is_some_and(|e| e == "toml") => {
-            let text = std::fs::read_to_string(path).map_err(|source| Error::Io { path: path.into(), action: "read", source })?;
-            (text, path.file_stem().map_or("run".into(), |s| s.to_string_lossy().into_owned()))
+        Err(_) if open::exists(path)? || path.extension().is_some_and(|e| e == "toml") => {
+            (open::settings(path, "settings as TOML")?, path.file_stem().map_or("run".into(), |s| s.to_string_lossy().into_owned()))
         }
         Err(error) => return Err(error),
     };
     let mut changes = settings.set.clone();
     changes.extend(settings.data.as_ref().map(|d| format!("data={}", toml::Value::String(d.clone()))));
     changes.extend(settings.seed.map(|s| format!("seed={s}")));
+    let resolved = family.resolve(config, &text, &changes)?;
+    let layout = settings.layout.as_deref().and_then(|name| Layout::ALL.into_iter().find(|layout| layout.name() == name));
+    changes.extend(located(&resolved, layout)?);
     Ok((family.resolve(config, &text, &changes)?, name))
+}
+
+/// The change of settings that names their data by an absolute path, so that the run finds them from any working directory, and with
+/// the place of the channels, if that is given.
+pub fn located(settings: &str, layout: Option<Layout>) -> Result<Option<String>> {
+    let table: toml::Table = settings.parse().unwrap_or_default();
+    let Some(data) = table.get("data").and_then(toml::Value::as_str) else { return Ok(None) };
+    let data: DataSpec = data.parse()?;
+    let data = layout.map_or(Ok(data.clone()), |layout| data.with_layout(layout))?.absolute()?;
+    Ok(Some(format!("data={}", toml::Value::String(data.to_string()))))
 }
 
 /// Trains in `folder` from where the run is, and draws the report.

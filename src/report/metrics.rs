@@ -3,11 +3,12 @@
 //! Reading a number may round its last bit differently unless serde_json's feature `float_roundtrip` is on; resuming keeps bytes.
 //!
 //! Keys keep the order in which the run gives them. Numbers are f64, printed with the fewest digits that read back as the
-//! same number. JSON has no NaN and no infinity: they are written as the strings `"NaN"`, `"Infinity"` and `"-Infinity"`,
-//! which `float()` of Python and `Number()` of JavaScript both understand; `null` reads as NaN.
+//! same number. JSON has no NaN and no infinity: all JSON of this program writes them as [`Number`] does, as the strings `"NaN"`,
+//! `"Infinity"` and `"-Infinity"`, which `float()` of Python and `Number()` of JavaScript both understand. (`null`, the usual way,
+//! would not tell them apart.) TensorBoard's files are binary and hold them as they are.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,12 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::io::open;
+
+const FORMAT: &str = "a file of metrics: one JSON object of step, epoch, time_s and numbers on each line";
+
+/// The longest file that is read: ten million lines.
+const MAX_LENGTH: u64 = 1 << 30;
 
 /// What was measured at one step.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,8 +60,10 @@ pub fn series(records: &[Record], name: &str) -> Vec<(f64, f64)> {
     records.iter().filter_map(|r| Some((r.step as f64, r.get(name)?))).collect()
 }
 
-/// A number as it stands in the file.
-struct Number(f64);
+/// A number as it stands in JSON: the one way in which this program writes and reads those that JSON does not have. `null` reads
+/// as NaN, since other programs write it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Number(pub f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -172,10 +181,10 @@ impl MetricsWriter {
     /// Garbage before the last line, or the operating system refused.
     pub fn resume(path: impl Into<PathBuf>, step: u64) -> Result<(MetricsWriter, Vec<Record>)> {
         let path = path.into();
-        if !path.exists() {
+        if !open::exists(&path)? {
             return Ok((MetricsWriter::create(path)?, Vec::new()));
         }
-        let bytes = fs::read(&path).map_err(|source| Error::Io { path: path.clone(), action: "read", source })?;
+        let bytes = open::bytes(&path, FORMAT, MAX_LENGTH)?;
         let mut kept = Vec::with_capacity(bytes.len());
         let mut records = Vec::new();
         for (line, record) in parse(&path, &bytes)? {
@@ -221,8 +230,15 @@ impl MetricsWriter {
 /// The file cannot be read, or a line before the last is not a record; the error names the line.
 pub fn read_metrics(path: impl AsRef<Path>) -> Result<Vec<Record>> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(|source| Error::Io { path: path.into(), action: "read", source })?;
-    Ok(parse(path, &bytes)?.into_iter().map(|(_, record)| record).collect())
+    decode(path, &open::bytes(path, FORMAT, MAX_LENGTH)?)
+}
+
+/// Reads metrics from memory; `path` is what errors call them.
+///
+/// # Errors
+/// As [`read_metrics`].
+pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Record>> {
+    Ok(parse(path, bytes)?.into_iter().map(|(_, record)| record).collect())
 }
 
 /// The lines of a metrics file and what they say. What follows the last line break is skipped if it does not parse.
@@ -238,7 +254,7 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Record)>> {
                 return Err(Error::BadFile {
                     path: path.into(),
                     found: format!("in line {}: {error}", index + 1),
-                    expected: "one JSON object of step, epoch, time_s and numbers on each line".into(),
+                    expected: FORMAT.into(),
                 });
             }
         }
@@ -248,6 +264,8 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Record)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn record(step: u64) -> Record {

@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::dispatch;
 use crate::dtype::Element;
 use crate::error::{Error, Result};
+use crate::io::checksum;
 use crate::io::safetensors::{self, NamedTensor};
 use crate::tensor::Tensor;
 
@@ -19,8 +20,11 @@ pub struct Checkpoint {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// The format that is written, and the only one that is read.
-const FORMAT: &str = "strait-checkpoint-2";
+/// The format that is written: with checksums.
+const FORMAT: &str = "strait-checkpoint-3";
+
+/// The format before, which is read too.
+const UNSEALED: &str = "strait-checkpoint-2";
 
 impl Checkpoint {
     /// Adds tensors under `section.`.
@@ -80,17 +84,31 @@ impl Checkpoint {
         let mut metadata = self.metadata.clone();
         metadata.insert("format".into(), FORMAT.into());
         metadata.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        checksum::seal(&tensors, &mut metadata);
         safetensors::write(path, &tensors, &metadata)
     }
 
     /// Reads a checkpoint.
     ///
     /// # Errors
-    /// The file is missing, damaged, or no checkpoint of this format.
+    /// The file is missing, damaged (then the error names the tensor, if the damage is in one), or no checkpoint of this format.
     pub fn read(path: &Path, device: &Device) -> Result<Checkpoint> {
-        let file = safetensors::read(path)?;
+        Checkpoint::take(path, safetensors::read(path)?, device)
+    }
+
+    /// Reads a checkpoint from memory; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn decode(path: &Path, bytes: &[u8], device: &Device) -> Result<Checkpoint> {
+        Checkpoint::take(path, safetensors::decode(path, bytes)?, device)
+    }
+
+    fn take(path: &Path, file: safetensors::TensorFile, device: &Device) -> Result<Checkpoint> {
         match file.metadata.get("format").map(String::as_str) {
-            Some(FORMAT) => {}
+            // Without checksums, but of the same parts. What has any is checked, so that damage cannot make a file look older.
+            Some(UNSEALED) if !checksum::is_sealed(&file.metadata) => {}
+            Some(FORMAT | UNSEALED) => checksum::verify(path, &file)?,
             other => {
                 let found = other.map_or("a safetensors file without a format entry".into(), |f| format!("format '{f}'"));
                 return Err(Error::BadFile { path: path.into(), found, expected: format!("a checkpoint of format '{FORMAT}'") });
@@ -116,7 +134,7 @@ pub fn load_tensors(tensors: &[NamedTensor], device: &Device) -> Result<BTreeMap
     fn load<T: Element>(t: &NamedTensor, device: &Device) -> Result<Tensor> {
         Tensor::from_vec(t.to_vec::<T>()?, t.shape, device)
     }
-    tensors.iter().map(|t| Ok((t.name.clone(), dispatch!(t.dtype, T => load::<T>(t, device))?))).collect()
+    tensors.iter().map(|t| Ok((t.name.clone(), dispatch!(t.dtype.dtype(&t.name)?, T => load::<T>(t, device))?))).collect()
 }
 
 #[cfg(test)]

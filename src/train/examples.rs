@@ -75,6 +75,14 @@ impl Examples {
         }
     }
 
+    /// What tells images from others.
+    pub fn fingerprint(&self) -> Option<String> {
+        match self {
+            Examples::Images(images) => Some(images.data.fingerprint()),
+            Examples::Points { .. } => None,
+        }
+    }
+
     /// The shape of one example.
     pub fn shape(&self) -> Vec<usize> {
         match self {

@@ -15,6 +15,9 @@ use crate::tensor::Tensor;
 /// Seed of the samples that are shown over time: the same ones at each evaluation.
 const SHOWN_SEED: u64 = 0x5eed;
 
+/// The entry of a checkpoint that tells its data from others.
+const DATA: &str = "data";
+
 /// What a training loop tells the world, and how the world stops it.
 pub trait Observer {
     /// A step was taken; `done` counts them.
@@ -55,6 +58,8 @@ pub struct Run {
     device: Device,
     pub(super) trainer: Box<dyn Trainer>,
     plan: Plan,
+    /// See [`Trainer::fingerprint`].
+    fingerprint: Option<String>,
     done: u64,
     #[cfg(feature = "cuda")]
     replay: super::replay::Replay,
@@ -101,6 +106,7 @@ impl Run {
             settings,
             device: *device,
             plan: trainer.plan(),
+            fingerprint: trainer.fingerprint(),
             trainer,
             done: 0,
             #[cfg(feature = "cuda")]
@@ -242,6 +248,7 @@ impl Run {
         checkpoint.put_integers("run.steps", &[self.done])?;
         checkpoint.metadata.insert("model".into(), self.family.name.into());
         checkpoint.metadata.insert("settings".into(), self.settings.clone());
+        checkpoint.metadata.extend(self.fingerprint.clone().map(|data| (DATA.into(), data)));
         Ok(checkpoint)
     }
 
@@ -250,7 +257,14 @@ impl Run {
     /// # Errors
     /// The checkpoint is of another run, or of the same with settings that changed what was trained.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        self.same_settings(checkpoint.metadata.get("settings").map_or("", String::as_str))?;
+        let settings = checkpoint.metadata.get("settings").map_or("", String::as_str);
+        self.same_settings(settings)?;
+        if let (Some(saved), true) = (self.other_data(checkpoint), data_of(settings) == data_of(&self.settings)) {
+            let found = format!("'{}', now {}", data_of(settings), self.fingerprint.as_deref().unwrap_or("points"));
+            let expected =
+                format!("the data that the checkpoint was trained on, {saved}; other data must have another name: --set data=SPEC");
+            return bad("data", found, expected);
+        }
         for (name, state) in self.trainer.state() {
             let key = format!("run.{name}");
             let wrong = |found: String, expected: String| Err(Error::BadTensor { name: key.clone(), found, expected });
@@ -276,6 +290,12 @@ impl Run {
         [self.done] = checkpoint.integers("run.steps")?;
         self.evaluation = None;
         Ok(())
+    }
+
+    /// What the data of a checkpoint were, if they are not those of this run.
+    pub fn other_data<'a>(&self, checkpoint: &'a Checkpoint) -> Option<&'a str> {
+        let saved = checkpoint.metadata.get(DATA)?;
+        (self.fingerprint.as_ref() != Some(saved)).then_some(saved)
     }
 
     /// Checks that only what may change has changed since a checkpoint was written.
@@ -351,6 +371,12 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The data that a text of settings names.
+fn data_of(settings: &str) -> String {
+    let table: toml::Table = settings.parse().unwrap_or_default();
+    table.get("data").and_then(toml::Value::as_str).unwrap_or_default().into()
 }
 
 /// An error of step `step` as the run's.

@@ -64,6 +64,10 @@ pub trait Settings: Default + Serialize + DeserializeOwned + 'static {
                 .parse()
                 .or_else(|_| format!("value = {}", toml::Value::String(value.into())).parse())
                 .map_err(|e: toml::de::Error| syntax(change, e.message()))?;
+            // The rest of the text must not be read as if it were lines of their own, nor be dropped.
+            if parsed.len() != 1 {
+                return Err(syntax(change, "one change must be one key=value: write another --set for the next"));
+            }
             // A change inside a table that the text does not have is one of the usual table.
             let head = key.split('.').next().unwrap_or(key).trim();
             if let (false, Some(usual)) = (table.contains_key(head), usual.get(head)) {

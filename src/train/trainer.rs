@@ -131,6 +131,11 @@ pub trait Trainer: Send {
     /// The data and whatever else a line about the run should say.
     fn describe(&self) -> String;
 
+    /// What tells the data set from others, as [`crate::data::Dataset::fingerprint`] gives it; `None` without a data set.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
+
     /// Takes a step after `done` others and returns its figures, f64 `[figures]`, where the model is: what the host does not look at, a
     /// GPU can repeat by itself.
     ///

@@ -135,6 +135,10 @@ impl Trainer for EbganTrainer {
         self.examples.describe()
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        self.examples.fingerprint()
+    }
+
     fn step(&mut self, done: u64) -> Result<Tensor> {
         let [discriminator_loss, real, fake, pushed, discriminator_norm] = self.update(done)?;
         let [generator_loss, term, generator_norm] = self.play(done)?;

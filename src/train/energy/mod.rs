@@ -157,6 +157,10 @@ impl Trainer for EnergyTrainer {
         self.examples.describe()
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        self.examples.fingerprint()
+    }
+
     fn step(&mut self, done: u64) -> Result<Tensor> {
         let first = done * self.settings.energy_steps;
         let mut update = self.update(first, done)?;

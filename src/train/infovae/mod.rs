@@ -110,6 +110,10 @@ impl Trainer for InfoVaeTrainer {
         self.source.describe()
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        self.source.fingerprint()
+    }
+
     fn step(&mut self, done: u64) -> Result<Tensor> {
         let x = self.source.batch(done, &mut self.rng, &self.device)?;
         let (rows, noise) = (x.dims()[0], Noise::Draw(self.rng.draw()));

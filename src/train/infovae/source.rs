@@ -64,6 +64,11 @@ impl Source {
         }
     }
 
+    /// What tells images from others.
+    pub fn fingerprint(&self) -> Option<String> {
+        if let Source::Images { data, .. } = self { Some(data.fingerprint()) } else { None }
+    }
+
     /// Channels, height and width; points are rows.
     pub fn shape(&self) -> [usize; 3] {
         match self {

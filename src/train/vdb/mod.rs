@@ -211,6 +211,10 @@ impl Trainer for VdbTrainer {
         self.examples.describe()
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        self.examples.fingerprint()
+    }
+
     fn step(&mut self, done: u64) -> Result<Tensor> {
         let beta = self.beta.affine(1.0, 0.0)?;
         let updates = self.settings.discriminator_steps;

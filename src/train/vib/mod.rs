@@ -32,6 +32,8 @@ pub struct VibTrainer {
     settings: VibSettings,
     device: Device,
     data: Dataset,
+    /// Of the data as they were loaded.
+    fingerprint: String,
     validation: Option<Split>,
     batches: Batches,
     model: Vib,
@@ -54,6 +56,7 @@ impl VibTrainer {
             let found = format!("'{}', which has no labels", settings.data);
             return bad("data", found, "labelled data; in a .safetensors file, the tensor 'labels'");
         }
+        let fingerprint = data.fingerprint();
         let validation = if settings.validation > 0 { Some(data.validation(settings.validation)?) } else { None };
         let mut rng = Rng::new(settings.seed);
         let mut streams = rng.split();
@@ -67,6 +70,7 @@ impl VibTrainer {
             device: *device,
             settings,
             data,
+            fingerprint,
             validation,
             model,
             network,
@@ -114,6 +118,10 @@ impl Trainer for VibTrainer {
 
     fn describe(&self) -> String {
         self.data.to_string()
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        Some(self.fingerprint.clone())
     }
 
     fn step(&mut self, done: u64) -> Result<Tensor> {
