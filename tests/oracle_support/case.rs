@@ -76,7 +76,7 @@ impl Case {
     pub fn tensor(&self, name: &str, precision: Precision) -> Outcome<Tensor> {
         let found = self.file.get(name).ok_or_else(|| format!("the case has no tensor '{name}'"))?;
         let device = device();
-        if found.dtype == DType::I64 {
+        if found.dtype == DType::I64.into() {
             return Ok(Tensor::from_vec(found.to_vec::<i64>()?, found.shape, &device)?);
         }
         let x = Tensor::from_vec(found.to_vec::<f64>()?, found.shape, &device)?;
