@@ -365,7 +365,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = |path: &Path| Input::open(path, "a test file").err().unwrap().to_string();
         assert!(open(folder.path()).contains("found a folder: expected a test file"));
-        assert!(open(&folder.path().join("nothing")).contains("nothing: cannot open the file"));
+        assert!(open(&folder.path().join("nothing")).contains("nothing: cannot read the file"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub const MAX_SETTINGS: u64 = 1 << 20;
 /// # Errors
 /// The file is missing, is a folder, a pipe, a device or a socket, or may not be read.
 pub fn regular(path: &Path, expected: &str) -> Result<(File, u64)> {
-    let fail = |source| Error::Io { path: path.to_path_buf(), action: "open the file", source };
+    let fail = |source| Error::Io { path: path.to_path_buf(), action: "read the file", source };
     // Asked before opening, since opening a pipe would wait for a writer.
     let metadata = std::fs::metadata(path).map_err(|e| dangling(path, expected).unwrap_or_else(|| fail(e)))?;
     if !metadata.is_file() {
@@ -103,7 +103,7 @@ mod tests {
         let message = |result: Result<Vec<u8>>| result.unwrap_err().to_string();
         assert!(message(bytes(&at("file"), "settings", 4)).contains("found more than 4 bytes: expected settings of at most 4 bytes"));
         assert!(message(bytes(folder.path(), "settings", 4)).contains("found a folder: expected settings"));
-        assert!(message(bytes(&at("none"), "settings", 4)).contains("cannot open the file"));
+        assert!(message(bytes(&at("none"), "settings", 4)).contains("cannot read the file"));
         std::fs::write(at("image"), b"\x89PNG\r\n\x1a\n\xff").unwrap();
         assert!(settings(&at("image"), "settings").unwrap_err().to_string().contains("found a PNG image, not text"));
         assert!(exists(&at("file")).unwrap() && !exists(&at("none")).unwrap() && !exists(&at("file/below")).unwrap());
