@@ -56,8 +56,8 @@ pub enum Error {
     CudaDriverTooOld { index: usize, found: (i32, i32), needed: (i32, i32) },
     /// The GPU does not run the kernels of this build.
     CudaTooOld { index: usize, capability: (i32, i32), needed: (i32, i32) },
-    /// A GPU's memory is full.
-    CudaOutOfMemory { index: usize, asked: usize, free: usize, total: usize },
+    /// The memory of a device is full, or too small for what was asked. Sizes in bytes; `shapes` are those of the results.
+    OutOfMemory { op: &'static str, shapes: Vec<Shape>, device: String, asked: u128, free: Option<usize>, total: Option<usize> },
     /// A kernel failed. Unless `exact`, it is the last one launched, and an earlier one may be at fault.
     CudaFault { kernel: &'static str, grid: [u64; 3], block: [u32; 3], exact: bool, shapes: Vec<Shape>, detail: String },
     /// The driver refused something else.
@@ -92,6 +92,37 @@ fn quoted(text: &str) -> Cow<'_, str> {
 /// Words of this program, which may hold some of a user's.
 fn said(text: &str) -> Cow<'_, str> {
     shorten(text, SAID)
+}
+
+/// A number of bytes as people read it, and exactly.
+struct Bytes(u128);
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        write!(f, "{} bytes", self.0)?;
+        match (self.0.max(1).ilog2() / 10).min(6) {
+            0 => Ok(()),
+            power => write!(f, " ({:.1} {})", self.0 as f64 / 1024f64.powi(power as i32), UNITS[power as usize - 1]),
+        }
+    }
+}
+
+impl Error {
+    /// The same error with the op in which it happened and the shapes that it was about, where the error has room for them.
+    pub(crate) fn in_op(mut self, name: &'static str, about: &[Shape]) -> Error {
+        match &mut self {
+            // What is known already was nearer to the cause.
+            Error::OutOfMemory { op, shapes, .. } if shapes.is_empty() => {
+                *op = name;
+                *shapes = about.to_vec();
+            }
+            Error::CudaFault { shapes, .. } => *shapes = about.to_vec(),
+            Error::Capture { op, .. } => *op = name,
+            _ => {}
+        }
+        self
+    }
 }
 
 fn join(shapes: &[Shape]) -> String {
@@ -163,8 +194,16 @@ impl std::fmt::Display for Error {
                 "device: cuda:{index} has compute capability {}.{}: the kernels need {}.{} or newer",
                 capability.0, capability.1, needed.0, needed.1
             ),
-            Error::CudaOutOfMemory { index, asked, free, total } => {
-                write!(f, "device: cuda:{index} is out of memory: {asked} bytes were asked for, {free} of {total} are free")
+            Error::OutOfMemory { op, shapes, device, asked, free, total } => {
+                write!(f, "{op}: out of memory on {device}: ")?;
+                if !shapes.is_empty() {
+                    write!(f, "shape{} {}: ", if shapes.len() > 1 { "s" } else { "" }, join(shapes))?;
+                }
+                write!(f, "{} wanted", Bytes(*asked))?;
+                match (free, total) {
+                    (Some(free), Some(total)) => write!(f, ", {} of {} free", Bytes(*free as u128), Bytes(*total as u128)),
+                    _ => Ok(()),
+                }
             }
             Error::CudaFault { kernel, grid, block, exact, shapes, detail } => {
                 let doubt = if *exact { "" } else { " (the last one launched; an earlier one may be at fault: see Device::checked)" };

@@ -180,7 +180,6 @@ pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few
     check_devices(kernel.name(), inputs)?;
     let metas: Few<Meta> = inputs.iter().map(|t| Meta { shape: t.shape(), dtype: t.dtype() }).collect();
     let results = kernel.infer(&metas)?;
-    results.iter().try_for_each(|meta| meta.shape.check(kernel.name(), meta.dtype.size()))?;
     let device = inputs[0].device();
     let strided = kernel.takes_strides();
     #[cfg(feature = "cuda")]
@@ -210,28 +209,15 @@ pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few
 }
 
 fn run(kernel: &(impl Kernel + ?Sized), device: Device, inputs: &[&Tensor], results: &[Meta]) -> Result<Few<Tensor>> {
-    let output = |&meta: &Meta| Ok(Output { meta, storage: Storage::new(device, meta.shape.len() * meta.dtype.size())? });
-    let outputs = results.iter().map(output).collect::<Result<_>>();
-    #[cfg(feature = "cuda")]
-    let outputs = outputs.map_err(|error| in_op(error, kernel.name(), inputs));
-    let mut outputs: Few<Output> = outputs?;
-    match device {
-        Device::Cpu => kernel.cpu(inputs, &mut outputs)?,
+    let output = |&meta: &Meta| Ok(Output { meta, storage: Storage::of_shape(kernel.name(), device, meta.shape, meta.dtype)? });
+    let mut outputs: Few<Output> = results.iter().map(output).collect::<Result<_>>()?;
+    let computed = match device {
+        Device::Cpu => kernel.cpu(inputs, &mut outputs),
         #[cfg(feature = "cuda")]
-        Device::Cuda(_) => kernel.cuda(inputs, &mut outputs).map_err(|error| in_op(error, kernel.name(), inputs))?,
-    }
+        Device::Cuda(_) => kernel.cuda(inputs, &mut outputs),
+    };
+    computed.map_err(|error| error.in_op(kernel.name(), &inputs.iter().map(|t| t.shape()).collect::<Few<Shape>>()))?;
     Ok(outputs.into_iter().map(|o| Tensor::from_storage(o.storage, o.meta.shape, o.meta.dtype)).collect())
-}
-
-/// Adds to errors of a GPU which op it was, and what it was given.
-#[cfg(feature = "cuda")]
-fn in_op(mut error: Error, name: &'static str, inputs: &[&Tensor]) -> Error {
-    match &mut error {
-        Error::CudaFault { shapes, .. } => *shapes = inputs.iter().map(|t| t.shape()).collect(),
-        Error::Capture { op, .. } => *op = name,
-        _ => {}
-    }
-    error
 }
 
 /// Runs an op with several results and records the call if an input is tracked.
@@ -360,7 +346,7 @@ fn convert(x: &Tensor, dtype: DType, device: Device) -> Result<Tensor> {
         elementwise::unary(x.view::<T>(), out.as_mut_slice::<U>(), |v| U::from_f64(v.to_f64()));
     }
     use DType::{BF16, F16, F32, F64, U8};
-    let mut storage = Storage::new(device, x.element_count() * dtype.size())?;
+    let mut storage = Storage::of_shape("to_dtype", device, x.shape(), dtype)?;
     match &mut storage {
         Storage::Cpu(out) => match (x.dtype(), dtype) {
             (from, to) if from == to => crate::dispatch!(to, T => copy::<T>(x, out)),

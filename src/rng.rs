@@ -136,8 +136,7 @@ impl Draw {
             return Err(Error::BadDType { op, found: dtype, expected: "a float" });
         }
         let drawn = if dtype == DType::F64 { dtype } else { DType::F32 };
-        shape.check(op, drawn.size())?;
-        let mut storage = Storage::new(*device, shape.len() * drawn.size())?;
+        let mut storage = Storage::of_shape(op, *device, shape, drawn)?;
         distribution.fill(&mut storage, self, drawn)?;
         Tensor::from_storage(storage, shape, drawn).to_dtype(dtype)
     }

@@ -43,7 +43,7 @@ impl Shape {
         self.iter().fold(1, |n, &length| n.saturating_mul(length))
     }
 
-    /// Whether memory can hold a tensor of this shape with elements of `size` bytes.
+    /// Whether the elements of `size` bytes of a tensor of this shape, or of a view, can be counted.
     pub(crate) fn check(&self, op: &'static str, size: usize) -> Result<()> {
         match self.len().checked_mul(size) {
             Some(bytes) if bytes <= isize::MAX as usize => Ok(()),

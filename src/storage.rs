@@ -2,10 +2,12 @@
 
 use crate::device::Device;
 use crate::device::cpu::buffer::Buffer;
+use crate::device::cpu::memory;
 #[cfg(feature = "cuda")]
 use crate::device::cuda::CudaBuffer;
-use crate::dtype::Element;
+use crate::dtype::{DType, Element};
 use crate::error::Result;
+use crate::shape::Shape;
 
 /// The memory of one or more tensors.
 pub(crate) enum Storage {
@@ -23,10 +25,23 @@ impl Storage {
     /// The device is out of memory.
     pub(crate) fn new(device: Device, bytes: usize) -> Result<Storage> {
         Ok(match device {
-            Device::Cpu => Storage::Cpu(Buffer::new(bytes)),
+            Device::Cpu => Storage::Cpu(Buffer::new(bytes)?),
             #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => Storage::Cuda(CudaBuffer::new(gpu, bytes)?),
         })
+    }
+
+    /// Memory with arbitrary contents for the result of `op` of this shape.
+    ///
+    /// # Errors
+    /// The device is out of memory, or no memory could hold the shape.
+    pub(crate) fn of_shape(op: &'static str, device: Device, shape: Shape, dtype: DType) -> Result<Storage> {
+        let bytes = shape.iter().fold(dtype.size() as u128, |bytes, &length| bytes.saturating_mul(length as u128));
+        let storage = match usize::try_from(bytes) {
+            Ok(bytes) if bytes <= isize::MAX as usize => Storage::new(device, bytes),
+            _ => Err(memory::refused(bytes)),
+        };
+        storage.map_err(|error| error.in_op(op, &[shape]))
     }
 
     /// Memory that holds these bytes.
@@ -71,7 +86,7 @@ impl Storage {
     /// The device is out of memory.
     pub(crate) fn copy(&self) -> Result<Storage> {
         Ok(match self {
-            Storage::Cpu(buffer) => Storage::Cpu(buffer.clone()),
+            Storage::Cpu(buffer) => Storage::Cpu(buffer.copy()?),
             #[cfg(feature = "cuda")]
             Storage::Cuda(buffer) => Storage::Cuda(buffer.copy(0, buffer.bytes())?),
         })

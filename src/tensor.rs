@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device::Device;
+use crate::device::cpu::memory;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::op::Call;
@@ -71,7 +72,8 @@ impl Tensor {
         if data.len() != shape.len() {
             return Err(Error::WrongLength { op: "from_slice", found: data.len(), shape });
         }
-        Ok(Tensor::from_storage(Storage::of(*device, bytemuck::cast_slice(data))?, shape, T::DTYPE))
+        let storage = Storage::of(*device, bytemuck::cast_slice(data)).map_err(|error| error.in_op("from_slice", &[shape]))?;
+        Ok(Tensor::from_storage(storage, shape, T::DTYPE))
     }
 
     /// A tensor of these elements, in row-major order.
@@ -88,8 +90,7 @@ impl Tensor {
     /// The shape is too large for any memory.
     pub fn full(value: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
-        shape.check("full", dtype.size())?;
-        let mut storage = Storage::new(*device, shape.len() * dtype.size())?;
+        let mut storage = Storage::of_shape("full", *device, shape, dtype)?;
         crate::dispatch!(dtype, T => storage.fill::<T>(T::from_f64(value))?);
         Ok(Tensor::from_storage(storage, shape, dtype))
     }
@@ -317,10 +318,14 @@ impl Tensor {
         }
         let x = self.detach().contiguous()?;
         match x.storage().as_ref() {
-            Storage::Cpu(_) => Ok(x.slice::<T>().to_vec()),
+            Storage::Cpu(_) => {
+                let mut out = memory::vector("to_vec", x.element_count())?;
+                out.extend_from_slice(x.slice::<T>());
+                Ok(out)
+            }
             #[cfg(feature = "cuda")]
             Storage::Cuda(buffer) => {
-                let mut out = vec![T::from_f64(0.0); x.element_count()];
+                let mut out = memory::filled("to_vec", T::from_f64(0.0), x.element_count())?;
                 buffer.read(x.layout().offset * size_of::<T>(), bytemuck::cast_slice_mut(&mut out))?;
                 Ok(out)
             }

@@ -12,7 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dtype", &["error"]),
     ("shape", &["error"]),
     ("device", &["error", "dtype", "shape"]),
-    ("storage", &["device", "dtype", "error"]),
+    ("storage", &["device", "dtype", "error", "shape"]),
     ("tensor", &["device", "dtype", "error", "op", "shape", "storage"]),
     ("op", &["device", "dtype", "error", "shape", "storage", "tensor"]),
     ("rng", &["device", "dtype", "error", "shape", "storage", "tensor"]),

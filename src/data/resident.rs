@@ -113,7 +113,7 @@ impl Resident {
     pub fn next(&self, rows: usize) -> Result<(Tensor, Tensor)> {
         let device = self.order.device();
         let empty = |shape: Shape, dtype: DType| -> Result<Tensor> {
-            Ok(Tensor::from_storage(Storage::new(device, shape.len() * dtype.size())?, shape, dtype))
+            Ok(Tensor::from_storage(Storage::of_shape("next", device, shape, dtype)?, shape, dtype))
         };
         let x = empty([rows, self.pixels].into(), DType::F32)?;
         let labels = empty([if self.labelled { rows } else { 0 }].into(), DType::I64)?;

@@ -189,7 +189,7 @@ impl Kernel for HeadGrad {
             let g_z = if self.of_z { rest.next() } else { None };
             let g_kl = if self.of_kl { rest.next() } else { None };
             let stats = inputs[0].slice::<T>();
-            let mut scratch = crate::device::cpu::buffer::Buffer::new(if g_z.is_some() { self.head.samples * rows * k * size_of::<T>() } else { 0 });
+            let mut scratch = crate::device::cpu::buffer::Buffer::new(if g_z.is_some() { self.head.samples * rows * k * size_of::<T>() } else { 0 })?;
             let noise: &mut [T] = scratch.as_mut_slice();
             if g_z.is_some() {
                 self.head.noise(noise, given);

@@ -7,6 +7,9 @@ use std::sync::Mutex;
 
 use bytemuck::{Pod, Zeroable};
 
+use super::memory;
+use crate::error::Result;
+
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Block([u8; 64]);
@@ -36,6 +39,16 @@ fn class(blocks: usize) -> (usize, usize) {
     (power * STEPS + held / step - STEPS, held)
 }
 
+/// Fresh memory for a buffer of `bytes` bytes. What the pool keeps is given back if the system has no more.
+fn allocate(blocks: usize, bytes: usize) -> Result<Vec<Block>> {
+    memory::check(blocks.saturating_mul(size_of::<Block>()))?;
+    let fresh = bytemuck::allocation::try_zeroed_vec(blocks).or_else(|()| {
+        release_unused();
+        bytemuck::allocation::try_zeroed_vec(blocks)
+    });
+    fresh.map_err(|()| memory::refused(bytes as u128))
+}
+
 /// Frees what the pool keeps.
 pub fn release_unused() {
     let mut pool = POOL.lock().unwrap_or_else(|e| e.into_inner());
@@ -51,10 +64,13 @@ pub struct Buffer {
 
 impl Buffer {
     /// A buffer of `bytes` bytes with arbitrary contents, which the caller overwrites.
-    pub fn new(bytes: usize) -> Buffer {
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn new(bytes: usize) -> Result<Buffer> {
         let blocks = bytes.div_ceil(size_of::<Block>());
         if blocks < POOL_FROM {
-            return Buffer { blocks: bytemuck::zeroed_vec(blocks), bytes };
+            return Ok(Buffer { blocks: allocate(blocks, bytes)?, bytes });
         }
         let (class, held) = class(blocks);
         let reused = {
@@ -65,19 +81,26 @@ impl Buffer {
             }
             found
         };
-        let mut buffer = Buffer { blocks: reused.unwrap_or_else(|| bytemuck::zeroed_vec(held)), bytes };
+        let blocks = match reused {
+            Some(blocks) => blocks,
+            None => allocate(held, bytes)?,
+        };
+        let mut buffer = Buffer { blocks, bytes };
         if cfg!(debug_assertions) {
             // An op that leaves a part of its output unwritten then shows NaN in every float type.
             buffer.as_mut_slice::<u8>().fill(0xff);
         }
-        buffer
+        Ok(buffer)
     }
 
-    /// A buffer of zero bytes.
-    pub fn zeroed(bytes: usize) -> Buffer {
-        let mut buffer = Buffer::new(bytes);
-        buffer.as_mut_slice::<u8>().fill(0);
-        buffer
+    /// A buffer with the same contents.
+    ///
+    /// # Errors
+    /// [`crate::Error::OutOfMemory`].
+    pub fn copy(&self) -> Result<Buffer> {
+        let mut copy = Buffer::new(self.bytes)?;
+        copy.as_mut_slice::<u8>().copy_from_slice(self.as_slice());
+        Ok(copy)
     }
 
     /// The contents as elements of `T`.
@@ -88,14 +111,6 @@ impl Buffer {
     /// The contents as elements of `T`, to write.
     pub fn as_mut_slice<T: Pod>(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut bytemuck::cast_slice_mut::<Block, u8>(&mut self.blocks)[..self.bytes])
-    }
-}
-
-impl Clone for Buffer {
-    fn clone(&self) -> Buffer {
-        let mut copy = Buffer::new(self.bytes);
-        copy.as_mut_slice::<u8>().copy_from_slice(self.as_slice());
-        copy
     }
 }
 
@@ -138,11 +153,19 @@ mod tests {
     #[test]
     fn buffers_are_aligned_and_typed() {
         for bytes in [0, 4, 64, 4000, 100_000] {
-            let mut buffer = Buffer::zeroed(bytes);
+            let mut buffer = Buffer::new(bytes).unwrap();
             assert_eq!(buffer.as_slice::<f32>().len(), bytes / 4);
-            assert!(buffer.as_slice::<f32>().iter().all(|&v| v == 0.0));
             buffer.as_mut_slice::<f32>().fill(1.0);
+            assert!(buffer.copy().unwrap().as_slice::<f32>().iter().all(|&v| v == 1.0));
             assert!(bytes == 0 || (buffer.as_slice::<u8>().as_ptr() as usize).is_multiple_of(64));
+        }
+    }
+
+    #[test]
+    fn more_than_there_is_is_an_error() {
+        for bytes in [1 << 50, isize::MAX as usize, usize::MAX / 2 + 1] {
+            let Err(crate::Error::OutOfMemory { asked, .. }) = Buffer::new(bytes) else { panic!("{bytes} bytes") };
+            assert!(asked >= bytes as u128);
         }
     }
 }

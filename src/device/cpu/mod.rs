@@ -8,6 +8,7 @@ pub mod elementwise;
 pub mod math;
 pub mod matmul;
 pub mod matrix;
+pub mod memory;
 pub mod normalize;
 pub mod pairwise;
 pub mod parallel;

@@ -74,7 +74,8 @@ impl CudaBuffer {
             }
         }
         let (free, total) = gpu.memory()?;
-        Err(Error::CudaOutOfMemory { index: gpu.index, asked: bytes, free, total })
+        let device = format!("cuda:{}", gpu.index);
+        Err(Error::OutOfMemory { op: "memory", shapes: Vec::new(), device, asked: bytes as u128, free: Some(free), total: Some(total) })
     }
 
     /// Memory in a block of the right size, with guards around it unless a graph is being captured, which would draw them again and again.

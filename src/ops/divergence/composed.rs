@@ -4,6 +4,7 @@
 
 use super::{Estimator, MmdKernel};
 use crate::device::Device;
+use crate::device::cpu::memory;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::op::{Kernel, Meta};
@@ -27,7 +28,7 @@ fn evaluate(kernel: &MmdKernel, squared: &Tensor) -> Result<Tensor> {
 
 /// 1 off the diagonal and 0 on it, [n, n].
 fn off_diagonal(n: usize, device: &Device) -> Result<Tensor> {
-    let mut mask = vec![1.0; n * n];
+    let mut mask = memory::filled("mmd2", 1.0, n.saturating_mul(n))?;
     mask.iter_mut().step_by(n + 1).for_each(|v| *v = 0.0);
     Tensor::from_vec::<f64>(mask, [n, n], device)
 }

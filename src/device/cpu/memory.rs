@@ -1,0 +1,88 @@
+//! Memory whose size a user's number decides: asked for politely, so that too much is an error and not the end of the process.
+//!
+//! Linux promises memory that it does not have and kills the process that then uses it. Large requests are therefore compared with what
+//! is free before they are made.
+
+use crate::error::{Error, Result};
+
+/// Requests below this many bytes are made without a look at what is free, which takes some twenty microseconds.
+const LOOK_FROM: usize = 64 << 20;
+
+/// Bytes that this process can still get and bytes that there are, by the machine and by the limits of its group of processes.
+/// None where the system does not tell.
+pub fn free_and_total() -> Option<(usize, usize)> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    let (mut free, mut total) = (system.available_memory(), system.total_memory());
+    if let Some(limits) = system.cgroup_limits() {
+        (free, total) = (free.min(limits.free_memory), total.min(limits.total_memory));
+    }
+    (total > 0).then(|| (usize::try_from(free).unwrap_or(usize::MAX), usize::try_from(total).unwrap_or(usize::MAX)))
+}
+
+/// The error of a request for `bytes` bytes that cannot be granted. Whoever knows adds the op and the shapes.
+pub fn refused(bytes: u128) -> Error {
+    let (free, total) = free_and_total().unzip();
+    Error::OutOfMemory { op: "memory", shapes: Vec::new(), device: "cpu".into(), asked: bytes, free, total }
+}
+
+/// Whether so many bytes may be asked for.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] if more is wanted than is free.
+pub fn check(bytes: usize) -> Result<()> {
+    if bytes >= LOOK_FROM && free_and_total().is_some_and(|(free, _)| bytes > free) {
+        // What the pool of buffers keeps is free as well.
+        super::buffer::release_unused();
+        if free_and_total().is_some_and(|(free, _)| bytes > free) {
+            return Err(refused(bytes as u128));
+        }
+    }
+    Ok(())
+}
+
+/// An empty vector with room for `len` elements.
+///
+/// # Errors
+/// [`Error::OutOfMemory`], in the name of `op`.
+pub fn vector<T>(op: &'static str, len: usize) -> Result<Vec<T>> {
+    let bytes = len as u128 * size_of::<T>() as u128;
+    let mut vector = Vec::new();
+    let granted = usize::try_from(bytes).map_err(|_| refused(bytes)).and_then(check);
+    let granted = granted.and_then(|()| vector.try_reserve_exact(len).map_err(|_| refused(bytes)));
+    granted.map_err(|error| error.in_op(op, &[]))?;
+    Ok(vector)
+}
+
+/// A vector of `len` equal elements.
+///
+/// # Errors
+/// As [`vector`].
+pub fn filled<T: Clone>(op: &'static str, value: T, len: usize) -> Result<Vec<T>> {
+    let mut filled = vector(op, len)?;
+    filled.resize(len, value);
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_much_is_an_error_that_says_how_much() {
+        for len in [1usize << 40, usize::MAX / 8, usize::MAX] {
+            let error = vector::<f64>("here", len).unwrap_err();
+            let Error::OutOfMemory { op: "here", asked, free, total, .. } = error else { panic!("{error:?}") };
+            assert_eq!(asked, len as u128 * 8);
+            assert!(free <= total);
+        }
+        assert_eq!(filled("here", 3u8, 5).unwrap(), [3; 5]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_machine_tells_how_much_there_is() {
+        let (free, total) = free_and_total().unwrap();
+        assert!(free > 1 << 20 && free <= total);
+    }
+}
