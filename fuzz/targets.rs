@@ -69,7 +69,9 @@ pub fn cifar(bytes: &[u8]) -> bool {
 pub fn npy(bytes: &[u8]) -> bool {
     let Some(array) = accepted(npy_files::decode(Path::new(NAME), bytes)) else { return false };
     assert_eq!(array.bytes.len(), array.shape.len() * array.dtype.size());
-    for numbers in [array.dtype.integers(&array.bytes).map(|v| v.len()), array.dtype.floats(&array.bytes).map(|v| v.len())] {
+    for numbers in
+        [array.dtype.integers(&array.bytes).unwrap().map(|v| v.len()), array.dtype.floats(&array.bytes).unwrap().map(|v| v.len())]
+    {
         assert!(numbers.is_none_or(|count| count == array.shape.len()));
     }
     let again = npy_files::encode(&array).unwrap();

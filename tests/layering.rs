@@ -113,6 +113,19 @@ fn unsafe_stays_under_device() {
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
+/// So that a pipe, a device or a folder in the place of a file is one error and not a process that waits.
+#[test]
+fn files_are_opened_in_one_place() {
+    let opens = |path: &PathBuf| {
+        let words = ["fs::read(", "fs::read_to_string(", "File::open(", "read_to_string(path"];
+        code(path).lines().any(|line| !line.trim_start().starts_with("//") && words.iter().any(|word| line.contains(word)))
+    };
+    // The second opens a folder, to sync it.
+    let allowed = ["src/io/open.rs", "src/io/atomic.rs"];
+    let wrong: Vec<PathBuf> = sources().into_iter().filter(|p| opens(p) && !allowed.iter().any(|a| p.ends_with(a))).collect();
+    assert!(wrong.is_empty(), "files are read through io::open, but not in {wrong:?}");
+}
+
 #[test]
 fn files_stay_readable() {
     let long: Vec<String> = sources()

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::data::files::{sizes_differ, wrong_shape};
 use crate::data::{Dataset, Layout, Pixels, Split};
+use crate::device::cpu::memory;
 use crate::error::{Error, Result};
 use crate::io::{Stored, npy, safetensors};
 use crate::shape::Shape;
@@ -93,8 +94,8 @@ fn read_images(
         [_, height, width, channels] if layout == Some(Layout::Nhwc) => [channels, height, width],
         [_, second, _, last] if layout.is_none() && channels(last) && !channels(second) => {
             let found = format!("{name} of shape {shape}, whose channels may be the last axis");
-            let expected =
-                format!("--layout nhwc (data = \"nhwc:FILE\") if it has {last}, --layout nchw (data = \"nchw:FILE\") if {second}");
+            let (nhwc, nchw) = ("--layout nhwc (data = \"nhwc:FILE\")", "--layout nchw (data = \"nchw:FILE\")");
+            let expected = format!("{nhwc} if the images have {last} channels, {nchw} if they have {second}");
             return Err(Error::BadFile { path: path.into(), found, expected });
         }
         [_, channels, height, width] => [channels, height, width],
@@ -102,9 +103,9 @@ fn read_images(
     };
     let moved = shape.rank() == 4 && layout == Some(Layout::Nhwc);
     let pixels = match dtype {
-        Stored::U8 => Pixels::U8(if moved { channels_first(&bytes, image) } else { bytes }),
-        _ => match dtype.floats(&bytes) {
-            Some(values) => Pixels::F32(if moved { channels_first(&values, image) } else { values }),
+        Stored::U8 => Pixels::U8(if moved { channels_first(&bytes, image)? } else { bytes }),
+        _ => match dtype.floats(&bytes)? {
+            Some(values) => Pixels::F32(if moved { channels_first(&values, image)? } else { values }),
             None => {
                 let (found, expected) = (format!("{name} of dtype {dtype}"), "u8 from 0 to 255, floats from 0 to 1 or booleans".into());
                 return Err(Error::BadFile { path: path.into(), found, expected });
@@ -115,16 +116,16 @@ fn read_images(
 }
 
 /// Images [n, height, width, channels] as [n, channels, height, width].
-fn channels_first<T: Copy>(values: &[T], [channels, height, width]: [usize; 3]) -> Vec<T> {
-    let mut out = Vec::with_capacity(values.len());
+fn channels_first<T: Copy>(values: &[T], [channels, height, width]: [usize; 3]) -> Result<Vec<T>> {
+    let mut out = memory::vector("images", values.len())?;
     for image in values.chunks_exact(channels * height * width) {
         (0..channels).for_each(|channel| out.extend(image[channel..].iter().step_by(channels)));
     }
-    out
+    Ok(out)
 }
 
 fn read_labels(path: &Path, tensor: safetensors::NamedTensor) -> Result<Vec<i64>> {
-    let labels = if tensor.shape.rank() == 1 { tensor.dtype.integers(&tensor.bytes) } else { None };
+    let labels = if tensor.shape.rank() == 1 { tensor.dtype.integers(&tensor.bytes)? } else { None };
     labels.ok_or_else(|| {
         let found = format!("'{}' {} of shape {}", tensor.name, tensor.dtype, tensor.shape);
         Error::BadFile { path: path.into(), found, expected: "labels [n] of integers".into() }
@@ -224,7 +225,7 @@ mod tests {
             NamedTensor { name: name.into(), dtype, shape, bytes }
         };
         let images = NamedTensor::from_slice("images", Shape::from([2, 1]), &[0.0f32, 1.0]).unwrap();
-        for dtype in Stored::ALL.into_iter().filter(|d| d.integers(&[]).is_some()) {
+        for dtype in Stored::ALL.into_iter().filter(|d| d.integers(&[]).unwrap().is_some()) {
             let one: Vec<u8> = (0..dtype.size()).map(|i| u8::from(i == 0)).collect();
             let labels = tensor("labels", dtype, [one, vec![0; dtype.size()]].concat());
             // Tensors of every type beside them do not matter.

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::data::{Dataset, Pixels, Split};
+use crate::device::cpu::memory;
 use crate::error::{Error, Result};
 use crate::io::{cifar, idx, open};
 use crate::shape::Shape;
@@ -95,7 +96,9 @@ pub(super) fn load_cifar10(folder: &Path) -> Result<Dataset> {
             if images.is_empty() {
                 // One allocation for all batches, which are of the same size as published.
                 images = batch.images;
-                images.reserve_exact(images.len() * (paths.len() - 1));
+                let more = images.len().saturating_mul(paths.len() - 1);
+                memory::check(more)?;
+                images.try_reserve_exact(more).map_err(|_| memory::refused(more as u128))?;
             } else {
                 images.extend_from_slice(&batch.images);
             }

@@ -3,7 +3,8 @@
 use std::f64::consts::{PI, TAU};
 use std::fmt;
 
-use crate::device::cpu::philox;
+use crate::device::cpu::{memory, philox};
+use crate::error::Result;
 use crate::rng::Draw;
 
 /// A distribution of points in the plane that models are tried on. It has no end, so it has no test part either: other
@@ -16,8 +17,9 @@ use crate::rng::Draw;
 /// ```
 /// use strait::Draw;
 /// use strait::data::PointSet;
-/// let points = PointSet::Gaussians25.sample(1000, Draw { key: 7, number: 0 });
+/// let points = PointSet::Gaussians25.sample(1000, Draw { key: 7, number: 0 })?;
 /// assert!(points.iter().flatten().all(|x| x.abs() < 1.6));
+/// # Ok::<(), strait::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PointSet {
@@ -79,7 +81,10 @@ impl PointSet {
     }
 
     /// `n` points of this draw.
-    pub fn sample(self, n: usize, draw: Draw) -> Vec<[f32; 2]> {
+    ///
+    /// # Errors
+    /// There is no memory for so many.
+    pub fn sample(self, n: usize, draw: Draw) -> Result<Vec<[f32; 2]>> {
         if let Some(mixture) = self.mixture() {
             return mixture.sample(n, draw);
         }
@@ -95,7 +100,7 @@ impl PointSet {
             };
             [((x + deviation * noise_x) / scale) as f32, ((y + deviation * noise_y) / scale) as f32]
         };
-        (0..n as u64).map(point).collect()
+        drawn(n, point)
     }
 
     /// Half the side of a square around the origin that holds the set, for pictures.
@@ -111,23 +116,29 @@ impl PointSet {
 
 impl Mixture {
     /// `n` points of this draw.
-    pub fn sample(&self, n: usize, draw: Draw) -> Vec<[f32; 2]> {
+    ///
+    /// # Errors
+    /// There is no memory for so many.
+    pub fn sample(&self, n: usize, draw: Draw) -> Result<Vec<[f32; 2]>> {
         let components = self.means.len() as f64;
         let point = |i| {
             let ([u, _], noise) = numbers(draw, i);
             // Uniforms are below 1 by 2^-24, far more than the product rounds by.
             self.point(&self.means[(u * components) as usize], noise)
         };
-        (0..n as u64).map(point).collect()
+        drawn(n, point)
     }
 
     /// `n` points of this draw, all of one component.
     ///
+    /// # Errors
+    /// There is no memory for so many.
+    ///
     /// # Panics
     /// There is no such component.
-    pub fn sample_of(&self, component: usize, n: usize, draw: Draw) -> Vec<[f32; 2]> {
+    pub fn sample_of(&self, component: usize, n: usize, draw: Draw) -> Result<Vec<[f32; 2]>> {
         let mean = &self.means[component];
-        (0..n as u64).map(|i| self.point(mean, numbers(draw, i).1)).collect()
+        drawn(n, |i| self.point(mean, numbers(draw, i).1))
     }
 
     fn point(&self, mean: &[f64; 2], noise: [f64; 2]) -> [f32; 2] {
@@ -146,12 +157,22 @@ impl Mixture {
 
 /// `n` numbers of this draw: -1 or 1, equally likely, with standard deviation 1e-5 (Zhao, Song and Ermon 2019, figure 1, as
 /// in their code).
-pub fn two_points(n: usize, draw: Draw) -> Vec<f32> {
+///
+/// # Errors
+/// There is no memory for so many.
+pub fn two_points(n: usize, draw: Draw) -> Result<Vec<f32>> {
     let point = |i| {
         let ([u, _], [noise, _]) = numbers(draw, i);
         ((if u < 0.5 { -1.0 } else { 1.0 }) + 1e-5 * noise) as f32
     };
-    (0..n as u64).map(point).collect()
+    drawn(n, point)
+}
+
+/// The points with the numbers 0 to `n - 1`.
+fn drawn<T>(n: usize, point: impl Fn(u64) -> T) -> Result<Vec<T>> {
+    let mut points = memory::vector("points", n)?;
+    points.extend((0..n as u64).map(point));
+    Ok(points)
 }
 
 impl fmt::Display for PointSet {
@@ -170,6 +191,7 @@ fn numbers(draw: Draw, i: u64) -> ([f64; 2], [f64; 2]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     const DRAW: Draw = Draw { key: 5, number: 9 };
 
@@ -182,12 +204,23 @@ mod tests {
     #[test]
     fn batches_depend_on_the_draw_alone() {
         for set in PointSet::ALL {
-            let points = set.sample(100, DRAW);
-            assert_eq!(set.sample(250, DRAW)[..100], points);
-            assert_ne!(set.sample(100, Draw { number: 10, ..DRAW }), points);
-            assert_ne!(set.sample(100, Draw { key: 6, ..DRAW }), points);
+            let sample = |n, draw| set.sample(n, draw).unwrap();
+            let points = sample(100, DRAW);
+            assert_eq!(sample(250, DRAW)[..100], points);
+            assert_ne!(sample(100, Draw { number: 10, ..DRAW }), points);
+            assert_ne!(sample(100, Draw { key: 6, ..DRAW }), points);
             let reach = set.reach() as f32;
-            assert!(set.sample(20_000, DRAW).iter().flatten().all(|x| x.abs() < reach), "{set}");
+            assert!(sample(20_000, DRAW).iter().flatten().all(|x| x.abs() < reach), "{set}");
+        }
+    }
+
+    #[test]
+    fn more_points_than_memory_holds_are_an_error() {
+        let mixture = PointSet::Gaussians8.mixture().unwrap();
+        for n in [1usize << 50, i64::MAX as usize, usize::MAX] {
+            let refused = |error: Error| matches!(error, Error::OutOfMemory { op: "points", asked, .. } if asked >= 4 * n as u128);
+            assert!(PointSet::ALL.iter().all(|set| refused(set.sample(n, DRAW).unwrap_err())));
+            assert!(refused(mixture.sample_of(0, n, DRAW).unwrap_err()) && refused(two_points(n, DRAW).unwrap_err()));
         }
     }
 
@@ -199,7 +232,7 @@ mod tests {
             assert_eq!((mixture.means.len(), (mixture.deviation - deviation).abs() < 1e-6), (modes, true));
             let n = 40_000;
             let mut offsets = vec![Vec::new(); modes];
-            for point in mixture.sample(n, DRAW) {
+            for point in mixture.sample(n, DRAW).unwrap() {
                 let offset = |m: &[f64; 2]| [point[0] - m[0] as f32, point[1] - m[1] as f32];
                 let far = |m: &[f64; 2]| offset(m).iter().map(|d| d * d).sum::<f32>();
                 let nearest = (0..modes).min_by(|a, b| far(&mixture.means[*a]).total_cmp(&far(&mixture.means[*b]))).unwrap();
@@ -225,7 +258,7 @@ mod tests {
 
     #[test]
     fn one_component_can_be_drawn_alone() {
-        let (mean, variance) = moments(&PointSet::TwoGaussians.mixture().unwrap().sample_of(1, 20_000, DRAW));
+        let (mean, variance) = moments(&PointSet::TwoGaussians.mixture().unwrap().sample_of(1, 20_000, DRAW).unwrap());
         assert!((mean[0] - 1.5).abs() < 0.02 && mean[1].abs() < 0.02 && variance.iter().all(|v| (v - 0.25).abs() < 0.0125));
     }
 
@@ -246,17 +279,17 @@ mod tests {
 
     #[test]
     fn two_points_have_the_promised_spread() {
-        let points = two_points(10_000, DRAW);
+        let points = two_points(10_000, DRAW).unwrap();
         let right = points.iter().filter(|x| **x > 0.0).count() as f64;
         let square: f64 = points.iter().map(|x| f64::from(x.abs() - 1.0).powi(2)).sum::<f64>() / 1e4;
         assert!((right / 1e4 - 0.5).abs() < 0.02 && (square.sqrt() / 1e-5 - 1.0).abs() < 0.03, "{right} {square}");
-        assert_eq!(two_points(10, DRAW), points[..10]);
+        assert_eq!(two_points(10, DRAW).unwrap(), points[..10]);
     }
 
     #[test]
     fn the_curves_are_followed() {
         // The radius of the roll is its angle; the noise moves a point by 0.25 along each axis.
-        let roll = PointSet::SwissRoll.sample(20_000, DRAW);
+        let roll = PointSet::SwissRoll.sample(20_000, DRAW).unwrap();
         let residuals = roll.iter().map(|p| {
             let (x, y) = (7.5 * f64::from(p[0]), 7.5 * f64::from(p[1]));
             let (radius, angle) = (x.hypot(y), y.atan2(x));
@@ -265,7 +298,7 @@ mod tests {
         let square = residuals.map(|r| r * r).sum::<f64>() / 20_000.0;
         assert!((square / 0.0625 - 1.0).abs() < 0.08, "{square}");
         let from = |p: &[f32; 2], sign: f64| (f64::from(p[0]) + 0.5 * sign).hypot(f64::from(p[1]) + 0.25 * sign);
-        let moons = PointSet::TwoMoons.sample(20_000, DRAW);
+        let moons = PointSet::TwoMoons.sample(20_000, DRAW).unwrap();
         let (mean, _) = moments(&moons);
         assert!(mean.iter().all(|m| m.abs() < 0.03), "{mean:?}");
         let nearest = moons.iter().map(|p| (from(p, 1.0) - 1.0).abs().min((from(p, -1.0) - 1.0).abs()));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::device::cpu::parallel;
+use crate::device::cpu::{memory, parallel};
 use crate::error::{Error, Result};
 
 /// Labels must be below this: models have a row per class, so a wild label would cost memory.
@@ -131,13 +131,17 @@ impl Split {
     /// A pixel v is mapped to the float nearest to v / max, or (2 v - max) / max, so both ends of the range are exact.
     ///
     /// # Errors
-    /// An index is not below the number of images. The outputs are then as before.
+    /// An index is not below the number of images, or there is no memory for so many. The outputs are then as before.
     pub fn batch(&self, indices: &[u32], range: Range, images: &mut Vec<f32>, labels: &mut Vec<i64>) -> Result<()> {
         if let Some(&index) = indices.iter().find(|&&i| i as usize >= self.len()) {
             return Err(Error::IndexOutOfRange { op: "batch", index: index.into(), length: self.len() });
         }
         // Without clearing first, so that a batch of the same size writes every element once.
-        images.resize(indices.len() * self.pixels, 0.0);
+        let wanted = indices.len().saturating_mul(self.pixels);
+        if wanted > images.capacity() {
+            *images = memory::vector("batch", wanted)?;
+        }
+        images.resize(wanted, 0.0);
         match &self.images {
             Pixels::U8(values) => {
                 let max = f32::from(self.max_value);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::data::{Dataset, Pixels, Split, order};
+use crate::device::cpu::memory;
 use crate::error::Result;
 
 const CHANNELS: usize = 3;
@@ -14,15 +15,15 @@ const KEY: u64 = 0x57ac_4ed0;
 /// The class is 100 * first + 10 * second + third digit.
 ///
 /// # Errors
-/// None for ten classes of labelled bytes.
+/// There is no memory for them; none else for ten classes of labelled bytes.
 pub fn stack(digits: &Dataset) -> Result<Dataset> {
     let part = |split: &Split, number: u64| -> Result<Split> {
         let (n, pixels) = (split.len(), digits.pixels());
         let orders: [Vec<u32>; CHANNELS] =
             std::array::from_fn(|channel| order::epoch_order(n, KEY, number * CHANNELS as u64 + channel as u64));
         let Pixels::U8(values) = split.images() else { unreachable!("idx files hold bytes") };
-        let mut images = Vec::with_capacity(n * CHANNELS * pixels);
-        let mut labels = Vec::with_capacity(n);
+        let mut images = memory::vector("stacked", (n * pixels).saturating_mul(CHANNELS))?;
+        let mut labels = memory::vector("stacked", n)?;
         for i in 0..n {
             let chosen = orders.each_ref().map(|order| order[i] as usize);
             chosen.iter().for_each(|&at| images.extend_from_slice(&values[at * pixels..][..pixels]));

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use crate::device::cpu::memory;
 use crate::error::{Error, Result};
 use crate::io::gzip::{self, Members, Trailing};
 use crate::io::open;
@@ -123,7 +124,10 @@ impl<'a> Input<'a> {
         while bytes.len() < length {
             let have = bytes.len();
             let next = if self.compressed { length.min((2 * have).max(FIRST_CHUNK)) } else { length };
-            bytes.try_reserve_exact(next - have).map_err(|_| self.too_large(length as u64, what))?;
+            let granted = memory::check(next - have).is_ok() && bytes.try_reserve_exact(next - have).is_ok();
+            if !granted {
+                return Err(self.too_large(length as u64, what));
+            }
             bytes.resize(next, 0);
             let got = self.fill_counted(&mut bytes[have..])?;
             if have + got < next {
@@ -155,14 +159,14 @@ impl<'a> Input<'a> {
     /// # Errors
     /// There is no memory for so many.
     pub fn room<T>(&self, count: usize, what: &str) -> Result<Vec<T>> {
-        let mut values = Vec::new();
         let length = (count as u64).saturating_mul(size_of::<T>() as u64);
-        values.try_reserve_exact(count).map(|()| values).map_err(|_| self.too_large(length, what))
+        memory::vector("file", count).map_err(|_| self.too_large(length, what))
     }
 
     /// The error of what does not fit into memory.
     fn too_large(&self, length: u64, what: &str) -> Error {
-        self.bad(format!("{length} bytes of {what}, more than there is memory for"), format!("{} that fits into memory", self.format))
+        let free = memory::free_and_total().map_or(String::new(), |(free, _)| format!("; {free} are free"));
+        self.bad(format!("{length} bytes of {what}, more than memory can hold{free}"), format!("{} that fits into memory", self.format))
     }
 
     /// Fills as much of `buffer` as there are bytes and returns how many there were.

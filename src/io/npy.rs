@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::io::Stored;
-use crate::io::atomic::write_atomic_bytes;
+use crate::io::atomic::write_atomic;
 use crate::io::input::{Input, byte_length};
 use crate::io::npy_header::{self, Header, MAGIC};
 use crate::shape::{MAX_RANK, Shape};
@@ -144,6 +144,13 @@ fn to_c_order(bytes: &[u8], shape: &Shape, size: usize, out: &mut Vec<u8>) {
 /// # Errors
 /// The bytes do not fit shape and dtype, or the dtype is bf16, which NumPy does not have.
 pub fn encode(npy: &Npy) -> Result<Vec<u8>> {
+    let mut bytes = header(npy)?;
+    bytes.extend_from_slice(&npy.bytes);
+    Ok(bytes)
+}
+
+/// The bytes in front of the elements.
+fn header(npy: &Npy) -> Result<Vec<u8>> {
     let Some((name, _)) = TYPES.iter().find(|(_, stored)| *stored == npy.dtype) else {
         let (found, expected) = (npy.dtype.dtype("npy")?, "f32, which NumPy has instead of bf16");
         return Err(Error::BadDType { op: "npy", found, expected });
@@ -153,9 +160,7 @@ pub fn encode(npy: &Npy) -> Result<Vec<u8>> {
         return Err(Error::WrongLength { op: "npy", found: npy.bytes.len() / npy.dtype.size(), shape: npy.shape });
     }
     let header = Header { descr, fortran_order: false, shape: npy.shape.to_vec() };
-    let mut bytes = npy_header::encode(&header);
-    bytes.extend_from_slice(&npy.bytes);
-    Ok(bytes)
+    Ok(npy_header::encode(&header))
 }
 
 /// Writes a `.npy` file, atomically.
@@ -163,7 +168,8 @@ pub fn encode(npy: &Npy) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`encode`], and whatever the operating system refuses.
 pub fn write(path: &Path, npy: &Npy) -> Result<()> {
-    write_atomic_bytes(path, &encode(npy)?)
+    let header = header(npy)?;
+    write_atomic(path, |writer| writer.write_all(&header).and_then(|()| writer.write_all(&npy.bytes)))
 }
 
 #[cfg(test)]
@@ -230,13 +236,13 @@ mod tests {
         // np.arange(3, dtype='>u2') + 256, and the same of other types.
         let file = |descr: &str, data: &[u8]| file(1, &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (3,), }}"), data);
         let npy = decode(&file(">u2", &[1, 0, 1, 1, 1, 2])).unwrap();
-        assert_eq!((npy.dtype, npy.dtype.integers(&npy.bytes).unwrap()), (Stored::U16, vec![256, 257, 258]));
+        assert_eq!((npy.dtype, npy.dtype.integers(&npy.bytes).unwrap().unwrap()), (Stored::U16, vec![256, 257, 258]));
         let data: Vec<u8> = [0.1f64, -2.0, 1e300].into_iter().flat_map(f64::to_be_bytes).collect();
         let npy = decode(&file(">f8", &data)).unwrap();
-        assert_eq!((npy.dtype, npy.dtype.floats(&npy.bytes).unwrap()), (Stored::F64, vec![0.1, -2.0, f32::INFINITY]));
+        assert_eq!((npy.dtype, npy.dtype.floats(&npy.bytes).unwrap().unwrap()), (Stored::F64, vec![0.1, -2.0, f32::INFINITY]));
         let data: Vec<u8> = [-3i64, 0, i64::MAX].into_iter().flat_map(i64::to_be_bytes).collect();
         let npy = decode(&file(">i8", &data)).unwrap();
-        assert_eq!((npy.dtype, npy.dtype.integers(&npy.bytes).unwrap()), (Stored::I64, vec![-3, 0, i64::MAX]));
+        assert_eq!((npy.dtype, npy.dtype.integers(&npy.bytes).unwrap().unwrap()), (Stored::I64, vec![-3, 0, i64::MAX]));
     }
 
     #[test]

@@ -365,7 +365,7 @@ mod tests {
         let header = r#"{"a":{"dtype":"F8_E4M3","shape":[5],"data_offsets":[0,5]},"b":{"dtype":"I32","shape":[1],"data_offsets":[5,9]},
             "c":{"dtype":"U8","shape":[1,1,1,1,1,1,3],"data_offsets":[9,12]},"d":{"dtype":"BOOL","shape":[2],"data_offsets":[12,14]}}"#;
         let file = decode(&file(header, &[9, 9, 9, 9, 9, 7, 0, 0, 0, 8, 8, 8, 0, 1])).unwrap();
-        let tensors: Vec<_> = file.tensors.iter().map(|t| (&t.name[..], t.dtype, t.dtype.integers(&t.bytes).unwrap())).collect();
+        let tensors: Vec<_> = file.tensors.iter().map(|t| (&t.name[..], t.dtype, t.dtype.integers(&t.bytes).unwrap().unwrap())).collect();
         assert_eq!(tensors, [("b", Stored::I32, vec![7]), ("d", Stored::Bool, vec![0, 1])]);
         let others: Vec<_> = file.others.iter().map(|(name, what)| (&name[..], &what[..])).collect();
         assert_eq!(others, [("a", "elements of type F8_E4M3"), ("c", "7 axes, more than 6")]);

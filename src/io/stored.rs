@@ -4,6 +4,7 @@ use std::fmt;
 
 use half::{bf16, f16};
 
+use crate::device::cpu::memory;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 
@@ -79,8 +80,11 @@ impl Stored {
     }
 
     /// These elements as integers, if that is what they are: booleans are 0 and 1, and what is above the largest i64 becomes that.
-    pub fn integers(self, bytes: &[u8]) -> Option<Vec<i64>> {
-        Some(match self {
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn integers(self, bytes: &[u8]) -> Result<Option<Vec<i64>>> {
+        match self {
             Stored::Bool | Stored::U8 => convert(bytes, |[v]| v.into()),
             Stored::I8 => convert(bytes, |v| i8::from_le_bytes(v).into()),
             Stored::U16 => convert(bytes, |v| u16::from_le_bytes(v).into()),
@@ -89,26 +93,33 @@ impl Stored {
             Stored::I32 => convert(bytes, |v| i32::from_le_bytes(v).into()),
             Stored::U64 => convert(bytes, |v| i64::try_from(u64::from_le_bytes(v)).unwrap_or(i64::MAX)),
             Stored::I64 => convert(bytes, i64::from_le_bytes),
-            Stored::F16 | Stored::BF16 | Stored::F32 | Stored::F64 => return None,
-        })
+            Stored::F16 | Stored::BF16 | Stored::F32 | Stored::F64 => return Ok(None),
+        }
+        .map(Some)
     }
 
     /// These elements in f32, if they are floats, each rounded once: the nearest, to even. Booleans are 0 and 1.
-    pub fn floats(self, bytes: &[u8]) -> Option<Vec<f32>> {
-        Some(match self {
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn floats(self, bytes: &[u8]) -> Result<Option<Vec<f32>>> {
+        match self {
             Stored::Bool => convert(bytes, |[v]| v.into()),
             Stored::F16 => convert(bytes, |v| f16::from_le_bytes(v).to_f32()),
             Stored::BF16 => convert(bytes, |v| bf16::from_le_bytes(v).to_f32()),
             Stored::F32 => convert(bytes, f32::from_le_bytes),
             Stored::F64 => convert(bytes, |v| f64::from_le_bytes(v) as f32),
-            _ => return None,
-        })
+            _ => return Ok(None),
+        }
+        .map(Some)
     }
 }
 
 /// Elements of `N` bytes, one by one: they need not lie where a number may.
-fn convert<const N: usize, T>(bytes: &[u8], f: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks::<N>().0.iter().map(|&value| f(value)).collect()
+fn convert<const N: usize, T>(bytes: &[u8], f: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
+    let mut numbers = memory::vector("elements of a file", bytes.len() / N)?;
+    numbers.extend(bytes.as_chunks::<N>().0.iter().map(|&value| f(value)));
+    Ok(numbers)
 }
 
 impl From<DType> for Stored {
@@ -162,20 +173,20 @@ mod tests {
     fn numbers_are_converted_exactly_or_rounded_once() {
         let minus = [0xff; 8];
         for stored in [Stored::I8, Stored::I16, Stored::I32, Stored::I64] {
-            assert_eq!(stored.integers(&minus[..stored.size()]), Some(vec![-1]), "{stored}");
+            assert_eq!(stored.integers(&minus[..stored.size()]).unwrap(), Some(vec![-1]), "{stored}");
         }
         for (stored, largest) in [(Stored::U8, 255), (Stored::U16, 65535), (Stored::U32, u32::MAX.into()), (Stored::U64, i64::MAX)] {
-            assert_eq!(stored.integers(&minus[..stored.size()]), Some(vec![largest]), "{stored}");
+            assert_eq!(stored.integers(&minus[..stored.size()]).unwrap(), Some(vec![largest]), "{stored}");
         }
-        assert_eq!(Stored::Bool.integers(&[1, 0]), Some(vec![1, 0]));
-        assert_eq!(Stored::F32.integers(&[0; 4]), None);
-        assert_eq!(Stored::U8.floats(&[0]), None);
+        assert_eq!(Stored::Bool.integers(&[1, 0]).unwrap(), Some(vec![1, 0]));
+        assert_eq!(Stored::F32.integers(&[0; 4]).unwrap(), None);
+        assert_eq!(Stored::U8.floats(&[0]).unwrap(), None);
         // Just above the middle of 1 and the next f32, which a step through another format would round down.
         let above = 1.0 + 2f64.powi(-24) + 2f64.powi(-50);
-        assert_eq!(Stored::F64.floats(&above.to_le_bytes()), Some(vec![1.0 + f32::EPSILON]));
-        assert_eq!(Stored::F64.floats(&(1.0 + 2f64.powi(-24)).to_le_bytes()), Some(vec![1.0]));
-        assert_eq!(Stored::F16.floats(&f16::from_f32(0.1).to_le_bytes()), Some(vec![f16::from_f32(0.1).to_f32()]));
-        assert_eq!(Stored::BF16.floats(&bf16::from_f32(0.1).to_le_bytes()), Some(vec![bf16::from_f32(0.1).to_f32()]));
-        assert_eq!(Stored::Bool.floats(&[0, 1]), Some(vec![0.0, 1.0]));
+        assert_eq!(Stored::F64.floats(&above.to_le_bytes()).unwrap(), Some(vec![1.0 + f32::EPSILON]));
+        assert_eq!(Stored::F64.floats(&(1.0 + 2f64.powi(-24)).to_le_bytes()).unwrap(), Some(vec![1.0]));
+        assert_eq!(Stored::F16.floats(&f16::from_f32(0.1).to_le_bytes()).unwrap(), Some(vec![f16::from_f32(0.1).to_f32()]));
+        assert_eq!(Stored::BF16.floats(&bf16::from_f32(0.1).to_le_bytes()).unwrap(), Some(vec![bf16::from_f32(0.1).to_f32()]));
+        assert_eq!(Stored::Bool.floats(&[0, 1]).unwrap(), Some(vec![0.0, 1.0]));
     }
 }

@@ -102,7 +102,7 @@ mod tests {
     fn true_samples_find_all_modes() {
         for (set, modes) in [(PointSet::Gaussians25, 25), (PointSet::Gaussians8, 8)] {
             let n = 2500;
-            let count = count_modes(&set.sample(n, Draw { key: 1, number: 1 }), &set.mixture().unwrap()).unwrap();
+            let count = count_modes(&set.sample(n, Draw { key: 1, number: 1 }).unwrap(), &set.mixture().unwrap()).unwrap();
             assert_eq!((count.found, count.modes), (modes, modes));
             // In the plane a share of e^(-9/2) lies further out.
             assert!((count.high_quality - (1.0 - (-4.5f64).exp())).abs() < 0.006, "{count:?}");

@@ -51,7 +51,7 @@ impl Examples {
     pub fn load(spec: &str, batch: usize, key: u64) -> Result<Examples> {
         let spec: DataSpec = spec.parse()?;
         if let Some(set) = spec.points() {
-            let stream = Stream::new(2, move |number| set.sample(batch, Draw { key, number }).into_flattened());
+            let stream = Stream::new(2, move |number| Ok(set.sample(batch, Draw { key, number })?.into_flattened()));
             return Ok(Examples::Points { set, stream });
         }
         let data = spec.load()?;
@@ -62,7 +62,7 @@ impl Examples {
     /// Points of the last component in even batches, of the first one in odd batches; of a mixture.
     pub fn alternate(&mut self, batch: usize, key: u64) {
         if let &mut Examples::Points { set, ref mut stream } = self {
-            let make = move |number: u64| component(set, number.is_multiple_of(2), batch, Draw { key, number }).into_flattened();
+            let make = move |number: u64| Ok(component(set, number.is_multiple_of(2), batch, Draw { key, number })?.into_flattened());
             *stream = Stream::new(2, make);
         }
     }
@@ -153,7 +153,7 @@ impl Examples {
                 let dims: Vec<usize> = [indices.len()].into_iter().chain(data.image).collect();
                 Tensor::from_slice(&pixels, Shape::new(&dims)?, device)
             }
-            Examples::Points { set, .. } => of_points(&set.sample(count, Draw { key: KEY, number: 0 }), device),
+            Examples::Points { set, .. } => of_points(&set.sample(count, Draw { key: KEY, number: 0 })?, device),
         }
     }
 
@@ -222,7 +222,10 @@ pub(super) fn window(set: PointSet) -> [f64; 4] {
 }
 
 /// Points of the last component of a mixture or of the first.
-pub(super) fn component(set: PointSet, last: bool, count: usize, draw: Draw) -> Vec<[f32; 2]> {
+///
+/// # Errors
+/// There is no memory for so many.
+pub(super) fn component(set: PointSet, last: bool, count: usize, draw: Draw) -> Result<Vec<[f32; 2]>> {
     let points = set.mixture().map(|m| m.sample_of(if last { m.means.len() - 1 } else { 0 }, count, draw));
     points.unwrap_or_else(|| set.sample(count, draw))
 }

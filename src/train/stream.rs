@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 
 /// Batches without end, by number: what a batch is depends on its number alone, so that is all the state there is.
 pub(super) struct Stream {
-    make: Box<dyn Fn(u64) -> Vec<f32> + Send>,
+    make: Box<dyn Fn(u64) -> Result<Vec<f32>> + Send>,
     width: usize,
     /// Batches to come, on a GPU.
     #[cfg(feature = "cuda")]
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     /// Rows of this width, from the numbers of batches.
-    pub fn new(width: usize, make: impl Fn(u64) -> Vec<f32> + Send + 'static) -> Stream {
+    pub fn new(width: usize, make: impl Fn(u64) -> Result<Vec<f32>> + Send + 'static) -> Stream {
         Stream {
             make: Box::new(make),
             width,
@@ -39,9 +39,9 @@ impl Stream {
     /// Batch `number` [rows, width]. Captured steps get those that follow what was last made ready.
     ///
     /// # Errors
-    /// The device fails.
+    /// There is no memory for the points; the device fails.
     pub fn batch(&self, number: u64, device: &Device) -> Result<Tensor> {
-        let rows = (self.make)(number);
+        let rows = (self.make)(number)?;
         let shape = [rows.len() / self.width, self.width];
         #[cfg(feature = "cuda")]
         if let Some(on_gpu) = &self.on_gpu {
@@ -59,7 +59,7 @@ impl Stream {
     /// The device fails.
     #[cfg(feature = "cuda")]
     pub fn ready(&mut self, number: u64, count: u64, each: u64, gpu: CudaDevice) -> Result<()> {
-        let values: Vec<f32> = (number..number + count).flat_map(|number| (self.make)(number)).collect();
+        let values = (number..number + count).map(|number| (self.make)(number)).collect::<Result<Vec<_>>>()?.concat();
         if self.on_gpu.is_none() {
             let room = values.len() / count as usize * (SEVERAL * each) as usize;
             self.on_gpu = Some(Resident::rows(room / self.width, self.width, gpu)?);

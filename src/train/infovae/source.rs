@@ -39,7 +39,7 @@ impl Source {
     pub fn load(spec: &str, train: usize, binarization: Binarization, batch: usize, key: u64) -> Result<Source> {
         let spec: DataSpec = spec.parse()?;
         if let Some(set) = spec.points() {
-            let stream = Stream::new(2, move |number| set.sample(batch, Draw { key, number }).into_flattened());
+            let stream = Stream::new(2, move |number| Ok(set.sample(batch, Draw { key, number })?.into_flattened()));
             return Ok(Source::Points(set, stream));
         }
         if spec == DataSpec::TwoPoints {
@@ -114,9 +114,9 @@ impl Source {
         let Source::Images { data, train, binarization, .. } = self else {
             let (count, draw) = (TEST_POINTS.min(most), rng.draw());
             let (values, labels) = match self {
-                Source::Points(set, _) => (set.sample(count, draw).into_flattened(), Vec::new()),
+                Source::Points(set, _) => (set.sample(count, draw)?.into_flattened(), Vec::new()),
                 _ => {
-                    let values = points::two_points(count, draw);
+                    let values = points::two_points(count, draw)?;
                     let labels = values.iter().map(|&x| i64::from(x > 0.0)).collect();
                     (values, labels)
                 }

@@ -37,7 +37,7 @@ pub(super) fn evaluate(trainer: &VdbTrainer) -> Result<Values> {
 
 /// The figures of a discriminator against given points.
 fn alone(trainer: &VdbTrainer, set: PointSet) -> Result<Values> {
-    let draw = |last, number| of_points(&component(set, last, JUDGED, Draw { key: KEY, number }), &trainer.device);
+    let draw = |last, number| of_points(&component(set, last, JUDGED, Draw { key: KEY, number })?, &trainer.device);
     let [real, fake] = [draw(true, 0), draw(false, 1)];
     let (real, fake) = (real?, fake?);
     let judge = |x: &Tensor, number: Option<u64>| -> Result<Judgement> {
