@@ -249,3 +249,45 @@ fn a_flipped_bit_in_a_checkpoint_is_named() {
     std::fs::write(&path, good).unwrap();
     succeed(folder.path(), &["eval", "run"]);
 }
+
+#[test]
+fn batches_that_memory_cannot_hold_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, data) in [
+        (["vdb", "--config", "vdb-gauss2d"], "2gaussians"),
+        (["energy", "--config", "energy-8gaussians"], "8gaussians"),
+        (["energy", "--config", "energy-swissroll"], "swissroll"),
+        (["infovae", "--config", "infovae-mog1d"], "2points"),
+    ] {
+        for batch in ["9223372036854775807", "100000000000000"] {
+            let (batch, data) = (format!("batch={batch}"), format!("data={data}"));
+            let errors = fail(folder.path(), &[&["train"], &arguments[..], &["--set", &batch, "--set", &data]].concat());
+            assert!(errors.contains("bytes") && !errors.contains("capacity"), "{arguments:?} {batch}: {errors}");
+        }
+    }
+}
+
+/// Lengths that a file has, or says it has, without the bytes.
+#[test]
+fn files_larger_than_memory_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let sparse = |name: &str, head: &[u8], length: u64| {
+        use std::io::Write;
+        let mut file = std::fs::File::create(folder.path().join(name)).unwrap();
+        file.write_all(head).unwrap();
+        file.set_len(length).is_ok()
+    };
+    let npy = npy::encode(&Npy { dtype: DType::U8.into(), shape: Shape::from([1 << 20, 1 << 20, 0]), bytes: vec![] }).unwrap();
+    let text = String::from_utf8_lossy(&npy[10..]).replace(", 0)", ", 4)");
+    let npy = [&npy[..8], &(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
+    // 4 TiB of images that are not on the disk, and of records.
+    if sparse("large.npy", &npy, npy.len() as u64 + (1 << 42)) {
+        let errors = fail(folder.path(), &["train", "infovae", "--data", "large.npy", "--set", "steps=1"]);
+        assert!(errors.contains("large.npy: found 4398046511104 bytes of elements, more than memory can hold"), "{errors}");
+    }
+    std::fs::create_dir(folder.path().join("cifar")).unwrap();
+    if sparse("cifar/data_batch_1.bin", &[], 3073 << 30) && sparse("cifar/test_batch.bin", &[], 3073) {
+        let errors = fail(folder.path(), &train(&["--data", "cifar10:cifar"]));
+        assert!(errors.contains("data_batch_1.bin: found 3298534883328 bytes of images, more than memory can hold"), "{errors}");
+    }
+}
