@@ -29,7 +29,7 @@ fn main() -> strait::Result<()> {
     for step in 0..steps {
         let rate = 1e-3 * (1.0 - f64::from(step) / f64::from(steps));
         for update in 0..2 {
-            let points = set.sample(BATCH, Draw { key: 0, number: u64::from(2 * step + update) });
+            let points = set.sample(BATCH, Draw { key: 0, number: u64::from(2 * step + update) })?;
             let real = Tensor::from_slice(points.as_flattened(), [BATCH, 2], &cpu)?;
             let z = rng.normal([BATCH, 2], DType::F32, &cpu)?;
             let fake = model.generator.forward(&z, &mut Mode::Eval)?;
