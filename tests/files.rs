@@ -202,6 +202,19 @@ fn a_run_finds_its_data_from_elsewhere_and_knows_them() {
         assert!(errors.contains("own.safetensors', now 40 images, 480 bytes, xxh3 "), "{errors}");
         assert!(errors.contains("trained on, 40 images, 480 bytes, xxh3 ") && errors.contains("--set data=SPEC"), "{errors}");
     }
+    // moved together with the run, they are found by what was given
+    let project = tempfile::tempdir().unwrap();
+    std::fs::create_dir(project.path().join("data")).unwrap();
+    put_images(&project.path().join("data/own.safetensors"), 0);
+    let moved = project.path().with_extension("moved");
+    let printed = text(&succeed(project.path(), &train(&["--data", "data/own.safetensors"])).stdout);
+    std::fs::rename(project.path(), &moved).unwrap();
+    let again = text(&succeed(&moved, &["eval", "run"]).stdout);
+    let other = text(&succeed(&moved.join("data"), &["eval", "../run", "--set", "data=own.safetensors"]).stdout);
+    assert!(printed.starts_with(&again) && again == other, "{printed}{again}{other}");
+    put_images(&moved.join("data/own.safetensors"), 3);
+    assert!(fail(&moved, &["eval", "run"]).contains("--set data=SPEC"));
+    std::fs::remove_dir_all(&moved).unwrap();
     // and knowingly, under a name of their own
     put_images(&at("other.safetensors"), 5);
     let output = succeed(folder.path(), &["eval", "run", "--set", "data=other.safetensors"]);

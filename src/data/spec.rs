@@ -1,7 +1,7 @@
 //! `--data`: the names of the data sets that can be trained on, and how each is found.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use crate::data::{Dataset, PointSet, arrays, digits, files, stacked};
@@ -187,13 +187,22 @@ impl DataSpec {
         }
     }
 
-    /// The same data, found from any working directory.
+    /// The same data, found from any working directory. Behind a `/./` in the absolute path stays what was given, as rsync marks it: if
+    /// the data were moved together with what uses them, [`DataSpec::load`] finds them by that.
     ///
     /// # Errors
     /// There is no working directory any more.
     pub fn absolute(self) -> Result<DataSpec> {
-        let absolute =
-            |path: PathBuf| std::path::absolute(&path).map_err(|source| Error::Io { path, action: "find the absolute path of", source });
+        let absolute = |path: PathBuf| {
+            if path.is_absolute() {
+                return Ok(path);
+            }
+            let given: PathBuf = path.components().skip_while(|part| *part == Component::CurDir).collect();
+            match std::env::current_dir() {
+                Ok(here) => Ok(here.join(".").join(given)),
+                Err(source) => Err(Error::Io { path, action: "find the folder that holds", source }),
+            }
+        };
         Ok(match self {
             DataSpec::Mnist(folder) => DataSpec::Mnist(absolute(folder)?),
             DataSpec::FashionMnist(folder) => DataSpec::FashionMnist(absolute(folder)?),
@@ -214,12 +223,12 @@ impl DataSpec {
     pub fn load(&self) -> Result<Dataset> {
         match self {
             DataSpec::Digits => digits::load(),
-            DataSpec::Mnist(folder) => files::load_idx("mnist", folder),
-            DataSpec::FashionMnist(folder) => files::load_idx("fashion-mnist", folder),
-            DataSpec::StackedMnist(folder) => stacked::stack(&files::load_idx("mnist", folder)?),
-            DataSpec::Cifar10(folder) => files::load_cifar10(folder),
-            DataSpec::Npy(path, layout) => arrays::load_npy(path, *layout),
-            DataSpec::Safetensors(path, layout) => arrays::load_safetensors(path, *layout),
+            DataSpec::Mnist(folder) => files::load_idx("mnist", found(folder)),
+            DataSpec::FashionMnist(folder) => files::load_idx("fashion-mnist", found(folder)),
+            DataSpec::StackedMnist(folder) => stacked::stack(&files::load_idx("mnist", found(folder))?),
+            DataSpec::Cifar10(folder) => files::load_cifar10(found(folder)),
+            DataSpec::Npy(path, layout) => arrays::load_npy(found(path), *layout),
+            DataSpec::Safetensors(path, layout) => arrays::load_safetensors(found(path), *layout),
             DataSpec::Points(_) | DataSpec::TwoPoints => Err(Error::BadConfig {
                 key: "data".into(),
                 found: format!("'{self}', points without end"),
@@ -227,6 +236,13 @@ impl DataSpec {
             }),
         }
     }
+}
+
+/// A path, or what was given of it if only that exists; see [`DataSpec::absolute`].
+fn found(path: &Path) -> &Path {
+    let mark = format!("{0}.{0}", std::path::MAIN_SEPARATOR);
+    let given = path.to_str().and_then(|text| text.split_once(&mark)).map(|(_, given)| Path::new(given));
+    given.filter(|given| !path.exists() && given.exists()).unwrap_or(path)
 }
 
 impl fmt::Display for DataSpec {
@@ -334,9 +350,10 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         for text in ["mnist:x", "fashion-mnist:x", "stacked-mnist:x", "cifar10:x", "nhwc:x.npy", "x.safetensors"] {
             let absolute = spec(text).absolute().unwrap().to_string();
-            assert!(absolute.ends_with(&format!("{}/{}", here.display(), text.rsplit(':').next().unwrap())), "{absolute}");
+            assert!(absolute.ends_with(&format!("{}/./{}", here.display(), text.rsplit(':').next().unwrap())), "{absolute}");
             assert_eq!(spec(&absolute).absolute().unwrap().to_string(), absolute);
         }
+        assert!(spec("./a/./b.npy").absolute().unwrap().to_string().ends_with("/./a/b.npy"));
         assert_eq!(spec("2moons").absolute().unwrap(), spec("2moons"));
         assert_eq!(spec("x.npy").with_layout(Layout::Nhwc).unwrap(), spec("nhwc:x.npy"));
         assert!(spec("digits").with_layout(Layout::Nhwc).unwrap_err().to_string().contains("no layout for digits"));

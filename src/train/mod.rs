@@ -18,6 +18,7 @@
 //!    - All that changes from step to step is listed in [`Trainer::state`], once, for writing and for reading: networks, generators of
 //!      random numbers, beta, sums for the next report. The order of the data is a function of the number of the batch ([`Batches`]) and
 //!      needs no state. What can be made again from settings and the number of steps is not state.
+//!    - [`Trainer::fingerprint`] tells the data from others; a run does not go on with other data under the same name.
 //!    - [`Trainer::evaluate`] must not change the state, and takes its random numbers from a seed of its own.
 //!    - [`Trainer::sample`] and [`Plan::shown`] give `strait sample` and the pictures over time; [`Trainer::figures`],
 //!      [`Trainer::headline`] and [`Trainer::draw`] say how results are shown, and have defaults.
