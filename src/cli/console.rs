@@ -1,10 +1,11 @@
-//! What a run tells: metrics and TensorBoard files, and progress on the terminal. And how Ctrl-C reaches it.
+//! What a run tells: metrics and TensorBoard files, and progress on the terminal.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::folder::RunFolder;
+use super::signals;
+use super::terminal::say;
 use crate::error::Result;
 use crate::report::metrics::{MetricsWriter, Record};
 use crate::report::progress::{self, Progress};
@@ -12,27 +13,10 @@ use crate::report::tensorboard::EventWriter;
 use crate::train::{Figure, Observer, Plan, Run, Samples, StepStats};
 
 /// Steps between the losses in the metrics.
-const EVERY: u64 = 20;
+pub(super) const EVERY: u64 = 20;
 
 /// Figures of a step that are shown beside the progress.
 const SHOWN: usize = 3;
-
-static STOP: AtomicBool = AtomicBool::new(false);
-
-/// Lets the first Ctrl-C (or a termination) ask for a stop, and the second one end the process.
-pub fn catch_interrupts() -> anyhow::Result<()> {
-    static CAUGHT: OnceLock<std::result::Result<(), String>> = OnceLock::new();
-    let caught = CAUGHT.get_or_init(|| {
-        ctrlc::set_handler(|| {
-            if STOP.swap(true, Ordering::Relaxed) {
-                std::process::exit(130);
-            }
-            eprintln!("\nstopping after this step and writing a checkpoint; once more to stop at once");
-        })
-        .map_err(|e| e.to_string())
-    });
-    caught.clone().map_err(|e| anyhow::anyhow!("cannot listen to Ctrl-C: {e}"))
-}
 
 /// Writes a run's metrics and pictures of samples, and shows its progress.
 pub struct Console {
@@ -44,11 +28,24 @@ pub struct Console {
     /// Seconds of the run before this process.
     before: f64,
     plan: Plan,
+    checkpoint: Seen,
+}
+
+/// What is known of the run's first checkpoint.
+#[derive(PartialEq)]
+enum Seen {
+    No,
+    /// It is about to be written.
+    Soon,
+    Noted,
 }
 
 impl Console {
     pub fn new(folder: &RunFolder, run: &Run) -> Result<Console> {
         let (done, plan) = (run.done(), run.plan());
+        if done > 0 && !folder.metrics().exists() {
+            say!("{}: is missing, and with it what the first {done} steps measured: it begins anew", folder.metrics().display());
+        }
         let (metrics, kept) = MetricsWriter::resume(folder.metrics(), done)?;
         let events = EventWriter::create(folder.path(), Some(done + 1))?;
         let progress = Progress::new(progress::Plan {
@@ -59,7 +56,25 @@ impl Console {
             every: Duration::from_secs(10),
         });
         let before = kept.last().map_or(0.0, |r| r.time_s);
-        Ok(Console { folder: folder.clone(), metrics, events, progress, start: Instant::now(), before, plan })
+        let checkpoint = if done > 0 { Seen::Soon } else { Seen::No };
+        Ok(Console { folder: folder.clone(), metrics, events, progress, start: Instant::now(), before, plan, checkpoint })
+    }
+
+    /// Sees to it that all metrics are on the disk, under their name.
+    fn sync(&mut self) -> Result<()> {
+        if let Some(what) = self.metrics.sync()? {
+            self.progress.line(&format!("{}: {what}", self.folder.metrics().display()));
+        }
+        Ok(())
+    }
+
+    /// A checkpoint that was to be written is there by now.
+    fn note_checkpoint(&mut self) -> Result<()> {
+        if self.checkpoint == Seen::Soon && self.folder.checkpoint().exists() {
+            self.folder.note_checkpoint()?;
+            self.checkpoint = Seen::Noted;
+        }
+        Ok(())
     }
 
     fn write<'a>(&mut self, done: u64, values: impl Iterator<Item = (&'a str, f64)>) -> Result<()> {
@@ -73,6 +88,8 @@ impl Console {
     }
 
     pub fn finish(&mut self) -> Result<()> {
+        self.sync()?;
+        self.note_checkpoint()?;
         self.progress.finish();
         self.events.flush()
     }
@@ -80,6 +97,7 @@ impl Console {
 
 impl Observer for Console {
     fn stepped(&mut self, done: u64, stats: &StepStats) -> Result<()> {
+        self.note_checkpoint()?;
         let shown = stats.0.iter().take(SHOWN).map(|(name, value)| Figure::of_metric(name, *value).in_line());
         self.progress.tick(done, &shown.collect::<Vec<_>>().join("  "));
         if done.is_multiple_of(EVERY) {
@@ -106,11 +124,14 @@ impl Observer for Console {
     }
 
     fn before_checkpoint(&mut self) -> Result<()> {
+        if self.checkpoint == Seen::No {
+            self.checkpoint = Seen::Soon;
+        }
         self.events.flush()?;
-        self.metrics.sync()
+        self.sync()
     }
 
     fn stop(&self) -> &AtomicBool {
-        &STOP
+        signals::stop()
     }
 }

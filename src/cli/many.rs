@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::folder::RunFolder;
+use super::terminal::say;
 use super::train::train_in;
 use crate::device::Device;
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::train::{Figure, Run};
 /// The finished run with these settings in a folder: trained from its beginning, from where it was, or not at all.
 pub fn complete(path: &Path, settings: &str, device: &Device) -> anyhow::Result<(Run, Vec<Figure>)> {
     let folder = if open::exists(&path.join("config.toml"))? {
-        let folder = RunFolder::open(path)?;
+        let folder = RunFolder::open_to_train(path)?;
         if folder.settings(&[])? != settings {
             let (found, expected) = ("a run with other settings".into(), "the settings of this command; choose another --out".into());
             return Err(Error::BadFile { path: path.into(), found, expected }.into());
@@ -23,8 +24,8 @@ pub fn complete(path: &Path, settings: &str, device: &Device) -> anyhow::Result<
         folder.write_config(settings)?;
         folder
     };
-    let mut run = folder.load(device, &[])?;
-    eprintln!("{}: at step {} of {}", path.display(), run.done(), run.plan().steps);
+    let mut run = folder.load_to_train(device, &[], false)?;
+    say!("{}: at step {} of {}", path.display(), run.done(), run.plan().steps);
     let figures = if run.is_finished() && folder.html().exists() {
         let values = run.evaluate()?;
         run.trainer().figures(&values)
@@ -32,16 +33,4 @@ pub fn complete(path: &Path, settings: &str, device: &Device) -> anyhow::Result<
         train_in(&folder, &mut run)?
     };
     Ok((run, figures))
-}
-
-/// Prints the columns that have headers, as wide as they must be: the first to the left, the others to the right.
-pub fn print_table(headers: &[String], rows: &[Vec<String>]) {
-    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).chain([headers[c].chars().count()]).max().unwrap_or(0);
-    for row in std::iter::once(headers).chain(rows.iter().map(|row| &row[..headers.len()])) {
-        let cells = row.iter().enumerate().map(|(c, cell)| match c {
-            0 => format!("{cell:<width$}", width = width(c)),
-            _ => format!("{cell:>width$}", width = width(c)),
-        });
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
 }

@@ -1,13 +1,17 @@
 //! The command line: `strait train`, `resume`, `eval`, `sample`, `sweep`, `report`, and tools.
 
 mod args;
+mod claim;
 mod console;
 mod folder;
+mod lock;
 mod many;
 mod report;
 mod sample;
 mod seeds;
+mod signals;
 mod sweep;
+mod terminal;
 mod tools;
 mod train;
 

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use super::args::Existing;
 use super::folder::RunFolder;
 use super::seeds;
+use super::terminal::{out, say, width};
 use crate::device::Device;
 use crate::error::Result;
 use crate::io::open;
 use crate::report::Drawing;
+use crate::report::columns::{hang, length, wrap};
 use crate::report::html::Report;
-use crate::report::metrics::{Number, read_metrics};
-use crate::train::{Figure, Run};
+use crate::report::metrics::{Number, Record, read_metrics};
+use crate::report::progress::Working;
+use crate::train::{Figure, Run, draw_metrics as every_metric};
 
 /// Pictures of samples over time that a report shows.
 const STRIP: usize = 12;
@@ -19,71 +22,123 @@ const STRIP: usize = 12;
 /// The longest picture that is taken into a report.
 const MAX_PICTURE: u64 = 64 << 20;
 
-/// Opens a run that exists.
-pub fn open(existing: &Existing) -> anyhow::Result<(RunFolder, Run)> {
-    let device: Device = existing.device.parse()?;
-    let folder = RunFolder::open(&existing.folder)?;
-    let run = folder.load(&device, &existing.set)?;
-    Ok((folder, run))
-}
-
 /// `strait report`.
 pub fn report(existing: &Existing) -> anyhow::Result<()> {
     if seeds::is_root(&existing.folder) {
         return seeds::report(existing);
     }
-    let (folder, mut run) = open(existing)?;
-    draw(&folder, &mut run)?;
-    println!("{}", folder.html().display());
-    Ok(())
+    let device: Device = existing.device.parse()?;
+    let folder = RunFolder::open(&existing.folder)?;
+    if open::exists(&folder.checkpoint())? {
+        draw(&folder, &mut folder.load_trained(&device, &existing.set)?)?;
+    } else {
+        draw_metrics(&folder, &folder.load(&device, &existing.set)?.0)?;
+    }
+    out!("{}", folder.html().display())
 }
 
 /// `strait eval`.
 pub fn eval(existing: &Existing, json: bool) -> anyhow::Result<()> {
-    let (_, mut run) = open(existing)?;
-    let values = run.evaluate()?;
+    let device: Device = existing.device.parse()?;
+    let mut run = RunFolder::open(&existing.folder)?.load_trained(&device, &existing.set)?;
+    let values = {
+        let _working = Working::new("evaluating");
+        run.evaluate()?
+    };
     if json {
         let values: BTreeMap<String, Number> = values.into_iter().map(|(name, value)| (name, Number(value))).collect();
-        println!("{}", serde_json::to_string(&values)?);
-    } else {
-        print(&run.trainer().figures(&values));
+        return out!("{}", serde_json::to_string(&values)?);
+    }
+    print(&run.trainer().figures(&values))
+}
+
+/// Prints figures.
+pub fn print(figures: &[Figure]) -> anyhow::Result<()> {
+    let widest = |part: fn(&Figure) -> &String| figures.iter().map(|f| length(part(f))).max().unwrap_or(0);
+    let [names, values, units] = [widest(|f| &f.name), widest(|f| &f.value), widest(|f| &f.unit)];
+    for Figure { name, value, unit, note } in figures {
+        let start = format!("{name:<names$}  {value:>values$} {unit:<units$}  ");
+        beside(&start, note, width()).iter().try_for_each(|line| out!("{line}"))?;
     }
     Ok(())
 }
 
-/// Prints figures.
-pub fn print(figures: &[Figure]) {
-    for Figure { name, value, unit, note } in figures {
-        println!("{}", format!("{name:<24} {value:>22} {unit:<5} {note}").trim_end());
+/// A text with a note beside it, or below where there is little room.
+fn beside(start: &str, note: &str, width: Option<usize>) -> Vec<String> {
+    const LEAST: usize = 24;
+    let Some(width) = width else { return vec![format!("{start}{note}").trim_end().into()] };
+    let used = length(start);
+    if used + LEAST > width {
+        let text = if note.is_empty() { start.trim_end().into() } else { format!("{}\n{note}", start.trim_end()) };
+        return text.split('\n').enumerate().flat_map(|(i, line)| hang(&format!("{}{line}", ["", "    "][i]), width)).collect();
     }
+    let lines = wrap(note, width - used, width - used);
+    let line = |(i, line): (usize, &String)| format!("{}{line}", if i == 0 { start.into() } else { " ".repeat(used) });
+    lines.iter().enumerate().map(line).map(|line| line.trim_end().to_string()).collect()
 }
 
 /// Evaluates the run, writes its pictures and report.html, and returns the figures.
 pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<Figure>> {
+    let _working = Working::new("evaluating, and drawing the report");
     let values = run.evaluate()?;
     let figures = run.trainer().figures(&values);
-    let records = if open::exists(&folder.metrics())? { read_metrics(folder.metrics())? } else { Vec::new() };
-    let mut page = Report::new(run.family().title);
-    page.subtitle(format!("{} · {} steps · seed {}", run.trainer().describe(), run.done(), run.seed()));
+    let (mut page, records) = start(folder, run)?;
     for Figure { name, value, unit, note } in &figures {
         page.key(name, value, unit, note);
     }
     if let Some(last) = records.last() {
         page.key("training time", &format!("{:.1}", last.time_s), "s", "evaluations included");
     }
-    let strip = strip(folder, run.done())?;
-    if !strip.is_empty() {
-        page.heading("Samples over time").strip(&strip, "From the same noise after so many steps, under the averaged weights.");
-    }
+    over_time(folder, run.done(), &mut page)?;
     let mut drawing = Drawing::new(page, records);
     run.trainer().draw(&mut drawing)?;
+    finish(folder, run, drawing)?;
+    Ok(figures)
+}
+
+/// Writes what there is of a run without a checkpoint: its metrics so far.
+fn draw_metrics(folder: &RunFolder, run: &Run) -> anyhow::Result<()> {
+    let (mut page, records) = start(folder, run)?;
+    let Some(last) = records.last().map(|record| record.step) else {
+        anyhow::bail!("{}: there is neither a checkpoint nor a metric yet: nothing to report", folder.path().display());
+    };
+    let told = format!("There is no checkpoint: this is what the metrics say up to step {last}.");
+    say!("{}: {told}", folder.path().display());
+    page.paragraph(&told);
+    over_time(folder, last, &mut page)?;
+    let mut drawing = Drawing::new(page, records);
+    every_metric(&mut drawing);
+    Ok(finish(folder, run, drawing)?)
+}
+
+/// The head of the page, and the metrics.
+fn start(folder: &RunFolder, run: &Run) -> Result<(Report, Vec<Record>)> {
+    let records = if open::exists(&folder.metrics())? { read_metrics(folder.metrics())? } else { Vec::new() };
+    if records.is_empty() && run.done() > 0 {
+        say!("{}: has no metrics, so the report has no curves", folder.metrics().display());
+    }
+    let mut page = Report::new(run.family().title);
+    page.subtitle(format!("{} · {} steps · seed {}", run.trainer().describe(), run.done(), run.seed()));
+    Ok((page, records))
+}
+
+/// Writes the pictures and the page.
+fn finish(folder: &RunFolder, run: &Run, drawing: Drawing) -> Result<()> {
     let (mut page, files) = drawing.finish();
     for (name, bytes) in files {
         folder.write_picture(&name, &bytes)?;
     }
     page.config(run.settings());
-    page.write(folder.html())?;
-    Ok(figures)
+    page.write(folder.html())
+}
+
+/// Adds the samples over time, if there are any.
+fn over_time(folder: &RunFolder, done: u64, page: &mut Report) -> Result<()> {
+    let strip = strip(folder, done)?;
+    if !strip.is_empty() {
+        page.heading("Samples over time").strip(&strip, "From the same noise after so many steps, under the averaged weights.");
+    }
+    Ok(())
 }
 
 /// Pictures of samples, evenly spread over the run, the first and the last among them.
@@ -97,4 +152,18 @@ fn strip(folder: &RunFolder, done: u64) -> Result<Vec<(Vec<u8>, String)>> {
             Ok((png, format!("step {step}")))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_go_where_there_is_room() {
+        let lines = |width| beside("error  9.5 %  ", "averaged over many samples of z", width);
+        assert_eq!(lines(None), ["error  9.5 %  averaged over many samples of z"]);
+        assert_eq!(lines(Some(40)), ["error  9.5 %  averaged over many samples of", "              z"].map(|l| l));
+        assert_eq!(lines(Some(30)), ["error  9.5 %", "    averaged over many samples", "    of z"]);
+        assert_eq!(beside("error  9.5 %  ", "", Some(30)), ["error  9.5 %"]);
+    }
 }

@@ -5,21 +5,26 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::args::Existing;
-use super::folder::write_in;
-use super::report::open;
+use super::folder::{RunFolder, write_in};
+use super::terminal::out;
 use crate::io::npy::{Npy, encode};
+use crate::report::progress::Working;
 use crate::report::svg::{Axis, ScatterChart};
 use crate::train::Samples;
 
 /// `strait sample`.
 pub fn sample(existing: &Existing, count: usize, seed: u64, out: Option<&Path>) -> anyhow::Result<()> {
     anyhow::ensure!(count > 0, "--count 0: at least one sample is needed");
-    let (folder, run) = open(existing)?;
+    let folder = RunFolder::open(&existing.folder)?;
+    let run = folder.load_trained(&existing.device.parse()?, &existing.set)?;
+    let working = Working::new(&format!("drawing {count} samples"));
     let samples =
         run.trainer().sample(count, seed).with_context(|| format!("{} is a run of {}", folder.path().display(), run.family().name))?;
     let out = out.map_or_else(|| folder.samples(), Path::to_path_buf);
+    let more = run.trainer().more_samples(count, seed)?;
+    drop(working);
     write(&out, "samples", &samples)?;
-    run.trainer().more_samples(count, seed)?.iter().try_for_each(|(name, samples)| write(&out, name, samples))
+    more.iter().try_for_each(|(name, samples)| write(&out, name, samples))
 }
 
 /// Writes samples as NAME.npy and a picture, and says so.
@@ -27,8 +32,7 @@ fn write(out: &Path, name: &str, samples: &Samples) -> anyhow::Result<()> {
     let written = |ending: &str, bytes: &[u8]| -> anyhow::Result<()> {
         let file = format!("{name}.{ending}");
         write_in(out, &file, bytes)?;
-        println!("{}", out.join(file).display());
-        Ok(())
+        out!("{}", out.join(file).display())
     };
     let values = samples.values()?;
     let array = Npy { dtype: values.dtype().into(), shape: values.shape(), bytes: bytemuck::cast_slice(&values.to_vec::<f32>()?).to_vec() };

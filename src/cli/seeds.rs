@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::args::{Existing, Settings};
-use super::folder::{RunFolder, write_in};
-use super::many::{complete, print_table};
+use super::claim::{claim_for, read_toml};
+use super::folder::RunFolder;
+use super::lock::Lock;
+use super::many::complete;
+use super::terminal::{out, print_table};
 use super::train::{go_on, located, resolve};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -15,11 +18,12 @@ use crate::io::open;
 use crate::report::Drawing;
 use crate::report::html::Report;
 use crate::report::metrics::{Number, Record, read_metrics};
+use crate::report::progress::Working;
 use crate::report::svg::{Axis, LineChart, Series};
 use crate::train::{Figure, Run, Values, family_of};
 
 /// The file that makes a folder one of several seeds.
-const FILE: &str = "seeds.toml";
+pub const FILE: &str = "seeds.toml";
 
 /// What is to be done in a folder.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +35,9 @@ struct Seeds {
     /// The settings of the first run.
     settings: toml::Table,
 }
+
+/// So many runs are the most that one command makes.
+pub const MOST: u64 = 10_000;
 
 /// One finished run.
 struct Row {
@@ -47,19 +54,15 @@ pub fn is_root(folder: &Path) -> bool {
 
 /// `strait train --seeds`.
 pub fn train(settings: &Settings, count: u64) -> anyhow::Result<()> {
+    let device: Device = settings.device.parse()?;
     let (text, name) = resolve(settings)?;
-    let root = settings.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-seeds")));
     let table: toml::Table = text.parse()?;
     let first = table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default() as u64;
     let seeds = Seeds { first, count, settings: table };
-    if is_root(&root) {
-        let old = Seeds::read(&root)?;
-        if (old.first, &old.settings) != (first, &seeds.settings) {
-            let (found, expected) = ("runs with other settings".into(), "the settings of this command; choose another --out".into());
-            return Err(Error::BadFile { path: root, found, expected }.into());
-        }
-    }
-    seeds.run(&root, &settings.device.parse()?)
+    let runs = seeds.runs()?;
+    let same = |old: &Seeds| (old.first, &old.settings) == (first, &seeds.settings);
+    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-seeds"), FILE, &seeds, same)?;
+    seeds.run(runs, &root, &device)
 }
 
 /// `strait resume` of several seeds.
@@ -70,7 +73,10 @@ pub fn resume(existing: &Existing) -> anyhow::Result<()> {
         "--set: the settings of several seeds stay as they are; resume one of the folders inside {}",
         root.display()
     );
-    Seeds::read(root)?.run(root, &existing.device.parse()?)
+    let device: Device = existing.device.parse()?;
+    let _lock = Lock::take(root)?;
+    let seeds = Seeds::read(root)?;
+    seeds.run(seeds.runs()?, root, &device)
 }
 
 /// `strait report` of several seeds: the runs that are finished.
@@ -84,24 +90,27 @@ pub fn report(existing: &Existing) -> anyhow::Result<()> {
         if !open::exists(&folder.join("config.toml"))? {
             continue;
         }
-        let mut run = RunFolder::open(&folder)?.load(&device, &existing.set)?;
+        let (mut run, _) = RunFolder::open(&folder)?.load(&device, &existing.set)?;
         if run.is_finished() {
+            let _working = Working::new(&format!("evaluating {}", folder.display()));
             rows.push(Row::of(seed, &folder, &mut run)?);
             last = Some(run);
         }
     }
     let Some(run) = last else { anyhow::bail!("{}: no run is finished yet: go on with: strait resume {}", root.display(), root.display()) };
     summarise(root, &run, &rows)?;
-    println!("{}", root.join("report.html").display());
-    Ok(())
+    out!("{}", root.join("report.html").display())
 }
 
 impl Seeds {
     fn read(root: &Path) -> Result<Seeds> {
         let path = root.join(FILE);
-        let text = open::settings(&path, "the settings of several seeds")?;
-        let syntax = |e: toml::de::Error| Error::ConfigSyntax { origin: path.display().to_string(), message: e.message().into() };
-        toml::from_str(&text).map_err(syntax)
+        let seeds: Seeds = read_toml(&path, "the settings of several seeds")?;
+        if (1..=MOST).contains(&seeds.count) {
+            return Ok(seeds);
+        }
+        let (found, expected) = (format!("count = {}", seeds.count), format!("a number of runs from 1 to {MOST}"));
+        Err(Error::BadFile { path, found, expected })
     }
 
     fn all(&self) -> impl Iterator<Item = u64> + use<> {
@@ -112,16 +121,18 @@ impl Seeds {
         root.join(format!("seed-{seed}"))
     }
 
-    /// Makes every run that is not finished, in order, and reports all.
-    fn run(&self, root: &Path, device: &Device) -> anyhow::Result<()> {
+    /// Every seed with its settings, all checked.
+    fn runs(&self) -> anyhow::Result<Vec<(u64, String)>> {
         let text = toml::to_string(&self.settings)?;
         let family = family_of(FILE, &text)?;
-        // Every seed is checked before the first run begins.
         let data = located(&text, None)?;
         let changes = |seed: u64| data.iter().cloned().chain([format!("seed={seed}")]).collect::<Vec<_>>();
         let runs = self.all().map(|seed| Ok((seed, family.resolve(FILE, &text, &changes(seed))?)));
-        let runs = runs.collect::<Result<Vec<_>>>()?;
-        write_in(root, FILE, toml::to_string(self)?.as_bytes())?;
+        Ok(runs.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// Makes every run that is not finished, in order, and reports all.
+    fn run(&self, runs: Vec<(u64, String)>, root: &Path, device: &Device) -> anyhow::Result<()> {
         let mut rows = Vec::new();
         for (seed, settings) in runs {
             let folder = self.folder(root, seed);
@@ -131,11 +142,10 @@ impl Seeds {
             if rows.len() as u64 == self.count {
                 let (headers, cells) = table(&run, &rows);
                 // The seeds are in the report; here they would make long lines.
-                print_table(&headers[..4], &cells);
+                print_table(&headers[..4], &cells)?;
             }
         }
-        println!("report: {}", root.join("report.html").display());
-        Ok(())
+        out!("report: {}", root.join("report.html").display())
     }
 }
 

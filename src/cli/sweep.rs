@@ -2,15 +2,33 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::args::Settings;
+use super::claim::claim_for;
 use super::folder::write_in;
-use super::many::{complete, print_table};
+use super::many::complete;
+use super::terminal::{out, print_table};
 use super::train::{go_on, resolve};
 use crate::device::Device;
 use crate::error::Result;
 use crate::report::Drawing;
 use crate::report::html::Report;
+use crate::report::progress::Working;
 use crate::train::{Family, Figure, SweepRow, family};
+use crate::words::{QUOTED, shorten};
+
+/// The file that makes a folder one of a sweep.
+pub const FILE: &str = "sweep.toml";
+
+/// What tells a sweep from others in the same place. Its values do not: more of them may follow.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Sweep {
+    /// The setting that is changed.
+    over: String,
+    /// All settings of the runs, but for that.
+    settings: toml::Table,
+}
 
 /// A run of a sweep: its place, what came out, and how a person reads that.
 struct Row {
@@ -23,12 +41,11 @@ struct Row {
 pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
     let family = family(&settings.model)?;
     let over = over.unwrap_or(family.sweep);
-    let (key, values) = over.split_once('=').ok_or_else(|| anyhow::anyhow!("--over {over}: write KEY=V1,V2,..."))?;
-    let number = |v: &str| v.parse::<f64>().map_err(|_| anyhow::anyhow!("--over {over}: '{v}' is not a number"));
+    let (key, values) = over.split_once('=').ok_or_else(|| anyhow::anyhow!("--over {}: write KEY=V1,V2,...", shorten(over, QUOTED)))?;
+    let number = |v: &str| v.parse::<f64>().map_err(|_| anyhow::anyhow!("--over {}: '{}' is not a number", shorten(over, QUOTED), shorten(v, QUOTED)));
     let values: Vec<(&str, f64)> = values.split(',').map(|v| Ok((v.trim(), number(v.trim())?))).collect::<anyhow::Result<_>>()?;
     let device: Device = settings.device.parse()?;
-    let (_, name) = resolve(settings)?;
-    let root = settings.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("{name}-sweep")));
+    let (text, name) = resolve(settings)?;
     let resolved = |text: &str| {
         let mut changed = settings.clone();
         changed.set.push(format!("{key}={text}"));
@@ -36,19 +53,22 @@ pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
     };
     // Every value is checked before the first run begins.
     let runs = values.iter().map(|&(text, value)| Ok((text, value, resolved(text)?))).collect::<Result<Vec<_>>>()?;
+    let sweep = Sweep { over: key.trim().into(), settings: text.parse()? };
+    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-sweep"), FILE, &sweep, |old| *old == sweep)?;
     let mut rows = Vec::new();
     for (text, value, settings) in runs {
         let done = complete(&root.join(format!("{key}={text}")), &settings, &device);
         let (mut run, figures) = go_on(done, "the same command")?;
+        let working = Working::new(&format!("evaluating {key}={text}"));
         let mut values = run.evaluate()?;
         values.extend(run.trainer().evaluate_more()?);
         rows.push(Row { text: text.into(), row: SweepRow { value, values }, figures });
         draw(&root, family, key, &rows)?;
+        drop(working);
     }
     let (headers, cells) = table(key, &rows);
-    print_table(&headers, &cells);
-    println!("report: {}", root.join("report.html").display());
-    Ok(())
+    print_table(&headers, &cells)?;
+    out!("report: {}", root.join("report.html").display())
 }
 
 /// Headers and cells: a row for each run, a column for each figure.

@@ -1,5 +1,6 @@
 //! Commands that look at the build rather than at a run.
 
+use super::terminal::out;
 use crate::check;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -21,10 +22,10 @@ pub fn gradcheck() -> anyhow::Result<()> {
         });
         let inputs = inputs.collect::<crate::Result<Vec<_>>>()?;
         match check::gradcheck(spec.run, &inputs, 2) {
-            Ok(()) => println!("ok      {}", spec.name),
+            Ok(()) => out!("ok      {}", spec.name)?,
             Err(error) => {
                 failed += 1;
-                println!("FAILED  {}: {error}", spec.name);
+                out!("FAILED  {}: {error}", spec.name)?;
             }
         }
     }
@@ -35,33 +36,30 @@ pub fn gradcheck() -> anyhow::Result<()> {
 /// `strait devices`.
 pub fn devices() -> anyhow::Result<()> {
     let threads = rayon::current_num_threads();
-    println!("cpu     {threads} threads");
+    out!("cpu     {threads} threads")?;
     #[cfg(feature = "cuda")]
     let gpus = crate::device::cuda::devices();
     #[cfg(not(feature = "cuda"))]
     let gpus = Device::cuda(0).map(|device| vec![Ok::<_, crate::Error>(device)]);
     match gpus {
-        Ok(gpus) => gpus.into_iter().enumerate().for_each(|(i, gpu)| match gpu {
-            Ok(gpu) => println!("cuda:{i}  {gpu}"),
-            Err(error) => println!("cuda:{i}  not available: {error}"),
+        Ok(gpus) => gpus.into_iter().enumerate().try_for_each(|(i, gpu)| match gpu {
+            Ok(gpu) => out!("cuda:{i}  {gpu}"),
+            Err(error) => out!("cuda:{i}  not available: {error}"),
         }),
-        Err(error) => println!("cuda:0  not available: {error}"),
+        Err(error) => out!("cuda:0  not available: {error}"),
     }
-    Ok(())
 }
 
 /// `strait presets`.
 pub fn presets(name: Option<&str>) -> anyhow::Result<()> {
-    match name {
-        Some(name) => print!("{}", preset(name)?),
-        None => {
-            for family in FAMILIES {
-                println!("{}: {}", family.name, family.title);
-                for (name, text) in family.presets {
-                    let about: Vec<&str> = text.lines().map_while(|l| l.strip_prefix("# ")).collect();
-                    println!("  {name}\n      {}", about.join("\n      "));
-                }
-            }
+    if let Some(name) = name {
+        return out!("{}", preset(name)?.trim_end());
+    }
+    for family in FAMILIES {
+        out!("{}: {}", family.name, family.title)?;
+        for (name, text) in family.presets {
+            let about: Vec<&str> = text.lines().map_while(|l| l.strip_prefix("# ")).collect();
+            out!("  {name}\n      {}", about.join("\n      "))?;
         }
     }
     Ok(())

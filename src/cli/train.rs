@@ -1,12 +1,15 @@
 //! `strait train` and `strait resume`.
 
+use std::fmt::{self, Display};
 use std::path::Path;
 
 use super::args::{Existing, Settings};
-use super::console::{Console, catch_interrupts};
+use super::console::Console;
 use super::folder::RunFolder;
-use super::report::{self, open};
+use super::report;
 use super::seeds;
+use super::signals::Training;
+use super::terminal::{out, say};
 use crate::data::{DataSpec, Layout};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -46,19 +49,40 @@ pub fn located(settings: &str, layout: Option<Layout>) -> Result<Option<String>>
 
 /// Trains in `folder` from where the run is, and draws the report.
 pub fn train_in(folder: &RunFolder, run: &mut Run) -> anyhow::Result<Vec<Figure>> {
-    catch_interrupts()?;
     folder.clean()?;
     let mut console = Console::new(folder, run)?;
-    let result = run.train(&folder.checkpoint(), &mut console);
-    console.finish()?;
+    let result = {
+        let _listening = Training::begin()?;
+        run.train(&folder.checkpoint(), &mut console)
+    };
+    let finished = console.finish();
     result?;
+    finished?;
     Ok(report::draw(folder, run)?)
 }
 
+/// A run that was stopped, and how to go on with it.
+#[derive(Debug)]
+pub struct Interrupted {
+    cause: Error,
+    how: String,
+}
+
+impl Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; go on with: {}", self.cause, self.how)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Tells how to go on with what was interrupted.
 pub fn go_on<T>(result: anyhow::Result<T>, how: &str) -> anyhow::Result<T> {
-    let interrupted = |e: &anyhow::Error| matches!(e.downcast_ref(), Some(Error::Interrupted { .. }));
-    result.map_err(|e| if interrupted(&e) { e.context(format!("go on with: {how}")) } else { e })
+    result.map_err(|error| match error.downcast() {
+        Ok(cause @ Error::Interrupted { .. }) => Interrupted { cause, how: how.into() }.into(),
+        Ok(other) => other.into(),
+        Err(error) => error,
+    })
 }
 
 /// `strait train`.
@@ -72,25 +96,27 @@ pub fn train(settings: &Settings, count: Option<u64>) -> anyhow::Result<()> {
     let folder = RunFolder::create(settings.out.as_deref(), &name)?;
     folder.write_config(run.settings())?;
     let (weights, steps) = (run.weights(), run.plan().steps);
-    eprintln!("{}: {weights} weights, {steps} steps, in {}", run.trainer().describe(), folder.path().display());
+    say!("{}: {weights} weights, {steps} steps, in {}", run.trainer().describe(), folder.path().display());
     finish(&folder, &mut run)
 }
 
 /// `strait resume`.
-pub fn resume(existing: &Existing) -> anyhow::Result<()> {
+pub fn resume(existing: &Existing, restart: bool) -> anyhow::Result<()> {
     if seeds::is_root(&existing.folder) {
+        anyhow::ensure!(!restart, "--restart: takes one run; name one of the folders inside {}", existing.folder.display());
         return seeds::resume(existing);
     }
-    let (folder, mut run) = open(existing)?;
+    let device: Device = existing.device.parse()?;
+    let folder = RunFolder::open_to_train(&existing.folder)?;
+    let mut run = folder.load_to_train(&device, &existing.set, restart)?;
     folder.write_config(run.settings())?;
     let (done, steps) = (run.done(), run.plan().steps);
-    eprintln!("{}: at step {done} of {steps}, in {}", run.trainer().describe(), folder.path().display());
+    say!("{}: at step {done} of {steps}, in {}", run.trainer().describe(), folder.path().display());
     finish(&folder, &mut run)
 }
 
 /// Trains to the end and prints what came out.
 fn finish(folder: &RunFolder, run: &mut Run) -> anyhow::Result<()> {
-    report::print(&go_on(train_in(folder, run), &format!("strait resume {}", folder.path().display()))?);
-    println!("report: {}", folder.html().display());
-    Ok(())
+    report::print(&go_on(train_in(folder, run), &format!("strait resume {}", folder.path().display()))?)?;
+    out!("report: {}", folder.html().display())
 }

@@ -2,7 +2,7 @@
 
 use super::html::Report;
 use super::metrics::{Record, series};
-use super::svg::{Axis, LineChart, Series};
+use super::svg::{Axis, LineChart, PlaneChart, Series};
 
 /// What is handed to whoever adds pictures to a report.
 #[derive(Debug, Default)]
@@ -37,6 +37,21 @@ impl Drawing {
         let strip: Vec<_> = pictures.iter().map(|(_, png, label)| (png.clone(), label.to_string())).collect();
         self.page.strip(&strip, caption);
         self.files.extend(pictures.into_iter().map(|(name, png, _)| (name.to_string(), png)));
+    }
+
+    /// Pictures of the plane with their axes side by side; each as the file `NAME.svg`, and its pixels alone as `NAME.png`.
+    pub fn planes(&mut self, charts: &[(&str, PlaneChart)], caption: &str) {
+        let drawn: Vec<String> = charts.iter().map(|(_, chart)| chart.render()).collect();
+        self.page.charts(&drawn, caption);
+        for ((name, chart), svg) in charts.iter().zip(drawn) {
+            self.file(&format!("{name}.svg"), svg.into_bytes());
+            chart.panels.iter().for_each(|(_, png)| self.file(&format!("{name}.png"), png.clone()));
+        }
+    }
+
+    /// A file that is not on the page.
+    pub fn file(&mut self, name: &str, bytes: Vec<u8>) {
+        self.files.push((name.into(), bytes));
     }
 
     /// The points (step, value) of one metric.

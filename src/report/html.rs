@@ -91,6 +91,12 @@ impl Report {
         self.push(out + "</div>" + &figcaption(caption) + "</figure>")
     }
 
+    /// Charts of [`crate::report::svg`] side by side, as [`Report::svg`] takes them.
+    pub fn charts(&mut self, charts: &[String], caption: &str) -> &mut Report {
+        let charts: String = charts.iter().map(|svg| format!("<figure>\n{svg}</figure>\n")).collect();
+        self.push(format!("<figure><div class=\"gallery charts\">\n{charts}</div>{}</figure>", figcaption(caption)))
+    }
+
     /// A table. Columns whose entries all start like a number are aligned right; short rows are filled with blanks.
     pub fn table(&mut self, headers: &[&str], rows: &[Vec<String>], caption: &str) -> &mut Report {
         let numeric = |column: usize| {
@@ -209,7 +215,7 @@ mod tests {
         report.subtitle(evil).key(evil, evil, evil, evil).heading(evil).paragraph(evil).png(b"png", evil).config(evil);
         report.table(&[evil, "n"], &[vec![evil.into(), "-1".into()], vec!["short".into()]], evil);
         report.svg(&LineChart::new(evil, Axis::linear(evil), Axis::log(evil)).render(), evil);
-        report.strip(&[(vec![1, 2], evil.into())], evil);
+        report.strip(&[(vec![1, 2], evil.into())], evil).charts(&[LineChart::default().render()], evil);
         let example = Example { png: vec![1, 2, 3], truth: evil.into(), predicted: evil.into(), probability: f64::NAN };
         report.examples(&[example.clone(), Example { probability: 0.5, ..example }], evil);
         let page = report.render();

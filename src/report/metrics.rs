@@ -8,8 +8,8 @@
 //! would not tell them apart.) TensorBoard's files are binary and hold them as they are.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
@@ -158,6 +158,8 @@ impl<'de> Deserialize<'de> for Record {
 pub struct MetricsWriter {
     path: PathBuf,
     file: File,
+    /// Bytes that it must have by now.
+    length: u64,
 }
 
 impl MetricsWriter {
@@ -167,8 +169,9 @@ impl MetricsWriter {
     /// The operating system refused to create it.
     pub fn create(path: impl Into<PathBuf>) -> Result<MetricsWriter> {
         let path = path.into();
-        let file = File::create(&path).map_err(|source| Error::Io { path: path.clone(), action: "create", source })?;
-        Ok(MetricsWriter { path, file })
+        File::create(&path).map_err(|source| Error::Io { path: path.clone(), action: "create", source })?;
+        let file = open(&path)?;
+        Ok(MetricsWriter { path, file, length: 0 })
     }
 
     /// Opens the file of a run that continues after `step`, and returns the records that stay.
@@ -197,9 +200,8 @@ impl MetricsWriter {
         if kept != bytes {
             crate::io::atomic::write_atomic_bytes(&path, &kept)?;
         }
-        let file =
-            OpenOptions::new().append(true).open(&path).map_err(|source| Error::Io { path: path.clone(), action: "append", source })?;
-        Ok((MetricsWriter { path, file }, records))
+        let (file, length) = (open(&path)?, kept.len() as u64);
+        Ok((MetricsWriter { path, file, length }, records))
     }
 
     /// Appends one line.
@@ -211,17 +213,55 @@ impl MetricsWriter {
         let mut line = serde_json::to_vec(record).map_err(|e| failed(e.into()))?;
         line.push(b'\n');
         // One call for the whole line: a kill leaves at most this line cut, and nothing waits in a buffer of this process.
-        self.file.write_all(&line).map_err(failed)
+        self.file.write_all(&line).map_err(failed)?;
+        self.length += line.len() as u64;
+        Ok(())
     }
 
     /// Waits until everything written is on the disk. A run does this before it writes a checkpoint, so that after a power
     /// failure the file has at least what the checkpoint knows of.
     ///
+    /// A file that somebody has deleted or replaced in the meantime is written again, with all that it had; of one that was cut short
+    /// the rest goes on. Either is said in the answer.
+    ///
     /// # Errors
     /// The operating system refused.
-    pub fn sync(&mut self) -> Result<()> {
-        self.file.sync_data().map_err(|source| Error::Io { path: self.path.clone(), action: "sync", source })
+    pub fn sync(&mut self) -> Result<Option<&'static str>> {
+        let failed = |action, source| Error::Io { path: self.path.clone(), action, source };
+        self.file.sync_data().map_err(|source| failed("sync", source))?;
+        let length = self.file.metadata().map_err(|source| failed("look at", source))?.len();
+        let cut = length < self.length;
+        self.length = length;
+        if !self.is_in_place() {
+            let mut bytes = Vec::new();
+            let read = self.file.rewind().and_then(|()| self.file.read_to_end(&mut bytes));
+            read.map_err(|source| Error::Io { path: self.path.clone(), action: "read what was deleted of", source })?;
+            crate::io::atomic::write_atomic_bytes(&self.path, &bytes)?;
+            self.file = open(&self.path)?;
+            return Ok(Some("was deleted or replaced while the run was writing it: it was written again, whole"));
+        }
+        Ok(cut.then_some("was cut short while the run was writing it: what it had is lost, the rest goes on"))
     }
+
+    /// Whether the file of this name is the one that is written.
+    fn is_in_place(&self) -> bool {
+        let (Ok(named), Ok(ours)) = (fs::metadata(&self.path), self.file.metadata()) else { return false };
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            (named.dev(), named.ino()) == (ours.dev(), ours.ino())
+        }
+        #[cfg(not(unix))]
+        {
+            named.len() == ours.len()
+        }
+    }
+}
+
+/// Opens a file to append to it, and to read it again should it be deleted.
+fn open(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().append(true).read(true).open(path);
+    file.map_err(|source| Error::Io { path: path.into(), action: "append", source })
 }
 
 /// Reads a metrics file. A last line that a killed process cut short is left out.

@@ -2,6 +2,7 @@
 //!
 //! All of it works on plain numbers, strings and bytes, so that it can be used and tested without a model.
 
+pub mod columns;
 mod drawing;
 pub mod html;
 pub mod metrics;

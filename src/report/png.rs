@@ -70,10 +70,10 @@ pub fn image_grid(images: &[u8], grid: Grid) -> Result<Vec<u8>> {
     if total_width.max(total_height) > LARGEST {
         return bad("pixels a side", total_width.max(total_height), "at most 32768");
     }
-    if images.len() != count * channels * height * width {
+    if [channels, height, width].into_iter().try_fold(count, usize::checked_mul) != Some(images.len()) {
         return Err(Error::WrongLength { op: OP, found: images.len(), shape: Shape::from([count, channels, height, width]) });
     }
-    let mut pixels = vec![GAP; total_width * total_height * channels];
+    let mut pixels = filled(GAP, total_width * total_height * channels)?;
     for (index, image) in images.chunks_exact(channels * height * width).enumerate() {
         let left = padding + index % columns * (width * scale + padding);
         let top = padding + index / columns * (height * scale + padding);
@@ -106,27 +106,29 @@ pub fn encode_rgb(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>>
 /// The colours of a heat map, from low to high; the brightness rises evenly.
 const HEAT: [[u8; 3]; 5] = [[24, 15, 61], [47, 72, 138], [43, 140, 148], [134, 197, 118], [253, 240, 170]];
 
+/// The colour of a share from 0, dark, to 1, bright; gray for what is no number.
+pub fn heat(share: f64) -> [u8; 3] {
+    let at = share * (HEAT.len() - 1) as f64;
+    if at.is_nan() {
+        return [GAP; 3];
+    }
+    let at = at.clamp(0.0, (HEAT.len() - 1) as f64);
+    let below = (at as usize).min(HEAT.len() - 2);
+    let mix = |channel: usize| {
+        let [from, to] = [HEAT[below][channel], HEAT[below + 1][channel]].map(f64::from);
+        (from + (to - from) * (at - below as f64)).round() as u8
+    };
+    [0, 1, 2].map(mix)
+}
+
 /// Draws values as colours, dark for `range[0]` and below, bright for `range[1]` and above, as a PNG file: row by row from the
 /// top, `width` to each. What is no number is gray.
 ///
 /// # Errors
 /// The values do not fill their rows, or there are none or very many.
-pub fn heat_map(values: &[f64], width: usize, range: [f64; 2]) -> Result<Vec<u8>> {
-    let [low, high] = range;
-    let colour = |value: &f64| {
-        let at = (value - low) / (high - low) * (HEAT.len() - 1) as f64;
-        if at.is_nan() {
-            return [GAP; 3];
-        }
-        let at = at.clamp(0.0, (HEAT.len() - 1) as f64);
-        let below = (at as usize).min(HEAT.len() - 2);
-        let mix = |channel: usize| {
-            let [from, to] = [HEAT[below][channel], HEAT[below + 1][channel]].map(f64::from);
-            (from + (to - from) * (at - below as f64)).round() as u8
-        };
-        [0, 1, 2].map(mix)
-    };
-    encode_rgb(&values.iter().flat_map(colour).collect::<Vec<u8>>(), width, values.len() / width.max(1))
+pub fn heat_map(values: &[f64], width: usize, [low, high]: [f64; 2]) -> Result<Vec<u8>> {
+    let pixels: Vec<u8> = values.iter().flat_map(|value| heat((value - low) / (high - low))).collect();
+    encode_rgb(&pixels, width, values.len() / width.max(1))
 }
 
 /// Draws points as dots on white, `side` pixels a side, as a PNG file: `points` holds `d` coordinates for each, of which the first two
@@ -139,8 +141,11 @@ pub fn scatter(points: &[f32], d: usize, window: [f64; 4], side: usize) -> Resul
     if d == 0 || !points.len().is_multiple_of(d) {
         return Err(Error::WrongLength { op: "scatter", found: points.len(), shape: Shape::from([points.len() / d.max(1), d]) });
     }
+    if side == 0 || side > LARGEST {
+        return Err(Error::OutOfRange { op: "scatter", name: "pixels a side", value: side as f64, expected: "1 to 32768" });
+    }
     let [left, right, bottom, top] = window;
-    let mut pixels = vec![255u8; side * side * 3];
+    let mut pixels = filled(255, side * side * 3)?;
     let place = |v: f32, low: f64, high: f64| {
         let at = (f64::from(v) - low) / (high - low) * side as f64;
         (at >= 0.0 && at < side as f64).then_some(at as usize)
@@ -167,6 +172,18 @@ pub fn scatter(points: &[f32], d: usize, window: [f64; 4], side: usize) -> Resul
         }
     }
     encode_rgb(&pixels, side, side)
+}
+
+/// So many bytes of one value, if there is memory for them.
+fn filled(value: u8, count: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(count).map_err(|e| Error::Io {
+        path: PathBuf::from("PNG in memory"),
+        action: "make room for its pixels",
+        source: io::Error::other(e),
+    })?;
+    bytes.resize(count, value);
+    Ok(bytes)
 }
 
 /// Mixes the colour of dots into a pixel.
@@ -266,5 +283,9 @@ mod tests {
             assert!(matches!(image_grid(&[0; 8], bad), Err(Error::OutOfRange { .. })), "{bad:?}");
         }
         assert!(encode_rgb(&[0; 3], 0, 1).is_err() && encode_rgb(&[0; 4], 1, 1).is_err());
+        for side in [0, usize::MAX, 1 << 40] {
+            assert!(matches!(scatter(&[0.0, 0.0], 2, [0.0, 1.0, 0.0, 1.0], side), Err(Error::OutOfRange { .. })), "{side}");
+        }
+        assert!(matches!(filled(0, usize::MAX), Err(Error::Io { .. })));
     }
 }

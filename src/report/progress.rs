@@ -1,9 +1,13 @@
 //! Progress of long work, on standard error: a bar on a terminal, plain lines elsewhere.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use terminal_size::{Width, terminal_size_of};
+
+use super::columns::{hang, length};
 
 /// How long the work is and how often it says so.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +36,12 @@ pub struct Progress {
     start: Instant,
     shown: Instant,
     finished: bool,
+    /// Whether the bar shows other work than steps.
+    working: bool,
+    /// Other work that was said in a plain line.
+    said: BTreeSet<String>,
+    /// Columns of the terminal when the bar was drawn last.
+    columns: usize,
 }
 
 impl Progress {
@@ -47,15 +57,14 @@ impl Progress {
 
     fn bar(plan: Plan) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(plan.steps), ProgressDrawTarget::stderr_with_hz(8));
-        let style = ProgressStyle::with_template("{bar:16.cyan/blue} {percent:>3}%  {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
         bar.set_position(plan.done);
         Progress::with(plan, Sink::Bar(bar))
     }
 
     fn with(plan: Plan, sink: Sink) -> Progress {
         let now = Instant::now();
-        Progress { plan, sink, start: now, shown: now, finished: false }
+        let said = BTreeSet::new();
+        Progress { plan, sink, start: now, shown: now, finished: false, working: false, said, columns: 0 }
     }
 
     /// `step` steps are done (counted from the start of the run, not of this process); `message` says how it goes, as "loss 0.123".
@@ -71,28 +80,74 @@ impl Progress {
             return;
         }
         self.shown = now;
-        let (place, status) = (self.place(step), self.status(step, message, now - self.start));
-        match &mut self.sink {
-            Sink::Bar(bar) => {
-                bar.set_message(format!("{place}  {status}"));
+        match self.sink {
+            Sink::Bar(_) => {
+                let room = self.set_columns();
+                let text = self.fit(step, message, now - self.start, room);
+                let Sink::Bar(bar) = &self.sink else { return };
+                if std::mem::take(&mut self.working) {
+                    bar.disable_steady_tick();
+                    set_style(bar, self.columns, false);
+                }
+                bar.set_message(text);
                 bar.set_position(step);
             }
-            Sink::Lines(out) => {
-                let _ = writeln!(out, "{place}  {status}").and_then(|()| out.flush());
+            Sink::Lines(_) => self.plain(&self.fit(step, message, now - self.start, usize::MAX)),
+        }
+    }
+
+    /// Other work than steps begins after `step` of them, as "evaluating". The bar says it, and for how long; a plain line says it the
+    /// first time only.
+    pub fn working(&mut self, step: u64, what: &str) {
+        let text = format!("{}  {what}", self.place(step));
+        match &self.sink {
+            Sink::Bar(_) => {
+                self.set_columns();
+                let Sink::Bar(bar) = &self.sink else { return };
+                self.working = true;
+                set_style(bar, self.columns, true);
+                bar.set_message(text);
+                bar.reset_elapsed();
+                bar.set_position(step);
+                bar.enable_steady_tick(TICK);
+            }
+            Sink::Lines(_) => {
+                if self.said.insert(what.into()) {
+                    self.plain(&text);
+                }
             }
         }
     }
 
     /// A line of text of its own; on a terminal it goes above the bar.
     pub fn line(&mut self, text: &str) {
-        match &mut self.sink {
+        match &self.sink {
             // `println` shows nothing where the bar is hidden; a line must not get lost.
-            Sink::Bar(bar) if !bar.is_hidden() => bar.println(text),
-            Sink::Bar(_) => eprintln!("{text}"),
-            Sink::Lines(out) => {
-                let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+            Sink::Bar(bar) if !bar.is_hidden() => {
+                let lines = hang(text, columns());
+                bar.println(lines.join("\n"));
             }
+            Sink::Bar(_) => {
+                let _ = writeln!(io::stderr(), "{text}");
+            }
+            Sink::Lines(_) => self.plain(text),
         }
+    }
+
+    fn plain(&mut self, text: &str) {
+        if let Sink::Lines(out) = &mut self.sink {
+            let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+        }
+    }
+
+    /// Fits the bar to the terminal, and returns the room for text beside it.
+    fn set_columns(&mut self) -> usize {
+        let now = columns();
+        if let (true, Sink::Bar(bar)) = (now != self.columns, &self.sink) {
+            set_style(bar, now, self.working);
+        }
+        self.columns = now;
+        now.saturating_sub(bar_width(now) + PERCENT)
     }
 
     /// Ends the display: the bar stays as it is. Also done on drop.
@@ -115,12 +170,26 @@ impl Progress {
         format!("epoch {epoch:>epoch_width$}/{epochs} step {step:>width$}")
     }
 
-    /// Message, time left and rate, from the mean speed of this process. A narrow terminal cuts the end, so the rate is last.
-    fn status(&self, step: u64, message: &str, elapsed: Duration) -> String {
+    /// Place, figures, time left and rate, from the mean speed of this process. Where there is little room, the rate goes first, then
+    /// one figure after the other.
+    fn fit(&self, step: u64, message: &str, elapsed: Duration, room: usize) -> String {
+        let place = self.place(step);
+        let figures: Vec<&str> = message.split("  ").filter(|figure| !figure.is_empty()).collect();
+        let (time, rate) = self.speed(step, elapsed).unwrap_or_default();
+        let with = |figures: &[&str], rate: &str| {
+            let parts = [place.as_str()].into_iter().chain(figures.iter().copied()).chain([time.as_str(), rate]);
+            parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+        };
+        let shorter = (0..=figures.len()).rev().map(|count| with(&figures[..count], ""));
+        std::iter::once(with(&figures, &rate)).chain(shorter).find(|text| length(text) <= room).unwrap_or(place)
+    }
+
+    /// The time left, or taken, and the rate.
+    fn speed(&self, step: u64, elapsed: Duration) -> Option<(String, String)> {
         let done = step.saturating_sub(self.plan.done) as f64;
         let speed = done / elapsed.as_secs_f64();
         if done == 0.0 || !speed.is_finite() {
-            return message.to_owned();
+            return None;
         }
         let time = match self.plan.steps.saturating_sub(step) {
             0 => format!("took {}", time(elapsed.as_secs_f64())),
@@ -130,7 +199,56 @@ impl Progress {
             0 => format!("{} steps/s", short(speed)),
             n => format!("{} examples/s", short(speed * n as f64)),
         };
-        [message, &time, &rate].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+        Some((time, rate))
+    }
+}
+
+/// Between two pictures of what turns while the program works.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Columns beside the bar for the share that is done, and blanks.
+const PERCENT: usize = 8;
+
+/// Columns of the terminal that standard error is.
+fn columns() -> usize {
+    let columns = terminal_size_of(io::stderr()).map_or(0, |(Width(width), _)| usize::from(width));
+    if columns == 0 { 80 } else { columns }
+}
+
+/// The bar alone, of a terminal of so many columns.
+fn bar_width(columns: usize) -> usize {
+    (columns / 6).min(16)
+}
+
+fn set_style(bar: &ProgressBar, columns: usize, working: bool) {
+    let time = if working { " {elapsed} {spinner}" } else { "" };
+    let template = format!("{{bar:{}.cyan/blue}} {{percent:>3}}%  {{wide_msg}}{time}", bar_width(columns));
+    bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+}
+
+/// Says that something takes its time, for as long as this lives: on a terminal a line that goes away, elsewhere a plain one.
+pub struct Working(Option<ProgressBar>);
+
+impl Working {
+    /// Begins to say it, as "evaluating".
+    pub fn new(what: &str) -> Working {
+        if !io::stderr().is_terminal() {
+            let _ = writeln!(io::stderr(), "{what}");
+            return Working(None);
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        bar.set_style(ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_message(what.to_string());
+        bar.enable_steady_tick(TICK);
+        Working(Some(bar))
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
     }
 }
 
@@ -187,6 +305,8 @@ mod tests {
         let plan = Plan { steps: 6, steps_per_epoch: 3, examples_per_step: 100, done: 0, every: Duration::from_secs(3600) };
         let out = Shared::default();
         let mut progress = Progress::lines(plan, Box::new(out.clone()));
+        (1..=3).for_each(|step| progress.working(step, "evaluating"));
+        assert_eq!(String::from_utf8(std::mem::take(&mut *out.0.lock().unwrap())).unwrap(), "epoch 1/2 step 1  evaluating\n");
         progress.line("start");
         (1..=6).for_each(|s| progress.tick(s, &format!("loss {s}")));
         progress.finish();
@@ -205,8 +325,14 @@ mod tests {
     fn rates_count_this_process_only_and_times_read_well() {
         let plan = Plan { steps: 100, steps_per_epoch: 0, examples_per_step: 10, done: 50, every: Duration::ZERO };
         let progress = Progress::lines(plan, Box::new(io::sink()));
-        assert_eq!(progress.status(60, "loss 1", Duration::from_secs(2)), "loss 1  8.0s left  50 examples/s");
-        assert_eq!(progress.status(50, "loss 1", Duration::from_secs(2)), "loss 1");
+        let two = Duration::from_secs(2);
+        assert_eq!(progress.fit(60, "loss 1", two, 80), "step  60/100  loss 1  8.0s left  50 examples/s");
+        assert_eq!(progress.fit(50, "loss 1", two, 80), "step  50/100  loss 1");
+        // the time left stays longest
+        assert_eq!(progress.fit(60, "loss 1  rate 2", two, 44), "step  60/100  loss 1  rate 2  8.0s left");
+        assert_eq!(progress.fit(60, "loss 1  rate 2", two, 36), "step  60/100  loss 1  8.0s left");
+        assert_eq!(progress.fit(60, "loss 1  rate 2", two, 30), "step  60/100  8.0s left");
+        assert_eq!(progress.fit(60, "loss 1  rate 2", two, 3), "step  60/100");
         assert_eq!(
             [time(8.26), time(42.4), time(185.0), time(7620.0), time(9.7)],
             ["8.3s", "42s", "3m05s", "2h07m", "10s"].map(String::from)
@@ -218,6 +344,8 @@ mod tests {
     fn a_bar_without_a_terminal_does_no_harm() {
         let mut progress = Progress::bar(Plan { steps: 10, steps_per_epoch: 0, examples_per_step: 0, done: 0, every: Duration::ZERO });
         (0..=12).for_each(|s| progress.tick(s, "ok"));
+        progress.working(12, "evaluating");
+        progress.tick(13, "ok");
         progress.finish();
         progress.finish();
     }

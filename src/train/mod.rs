@@ -61,7 +61,7 @@ pub use samples::{Picture, Samples};
 pub use settings::Settings;
 #[cfg(feature = "cuda")]
 pub use trainer::Alike;
-pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values, figures};
+pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values, draw_metrics, figures};
 pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
 pub use vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibSettings, VibTrainer};
 

@@ -207,17 +207,22 @@ pub trait Trainer: Send {
     /// # Errors
     /// The device fails.
     fn draw(&self, drawing: &mut Drawing) -> Result<()> {
-        drawing.page.heading("Training");
-        let mut names: Vec<String> = Vec::new();
-        for (name, _) in drawing.records.iter().flat_map(|r| &r.values) {
-            if !names.contains(name) {
-                names.push(name.clone());
-            }
-        }
-        for name in names {
-            let figure = Figure::of_metric(&name, 0.0);
-            drawing.curve(&format!("{name}.svg"), &figure.name, Axis::linear(figure.unit), &[("", &name)], "");
-        }
+        draw_metrics(drawing);
         Ok(())
+    }
+}
+
+/// A curve for each metric of a run.
+pub fn draw_metrics(drawing: &mut Drawing) {
+    drawing.page.heading("Training");
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in drawing.records.iter().flat_map(|r| &r.values) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    for name in names {
+        let figure = Figure::of_metric(&name, 0.0);
+        drawing.curve(&format!("{name}.svg"), &figure.name, Axis::linear(figure.unit), &[("", &name)], "");
     }
 }

@@ -7,7 +7,7 @@ use crate::report::Drawing;
 use crate::report::svg::Axis;
 use crate::tensor::Tensor;
 use crate::train::examples::name_and_note as of_samples;
-use crate::train::landscape::landscape;
+use crate::train::landscape::{cloud, landscape};
 use crate::train::{Figure, shown};
 
 /// Seed of the samples that are judged.
@@ -58,24 +58,27 @@ pub(super) fn draw(trainer: &EbganTrainer, drawing: &mut Drawing) -> Result<()> 
     let examples = &trainer.examples;
     let picture = |x: Tensor| Ok(examples.samples(x).picture()?.map(|picture| picture.png));
     let reconstruct = |x: &Tensor| trainer.model.reconstruct(x, &mut Mode::Eval);
+    let caption = "The energy is how far an example is from its reconstruction.";
+    if let Some(set) = examples.points() {
+        let points = |title: &str, x: Tensor| cloud(title, &examples.samples(x));
+        let mut charts = Vec::new();
+        charts.extend(points("data", examples.unseen(POINTS, &trainer.device)?)?.map(|chart| ("data", chart)));
+        charts.push(("landscape", landscape(set, &trainer.device, |x| Ok(reconstruct(x)?.energy))?));
+        charts.extend(points("generated", trainer.generate(POINTS, SEED)?)?.map(|chart| ("generated", chart)));
+        drawing.planes(&charts, caption);
+        return Ok(());
+    }
     let mut pictures = Vec::new();
     let mut add = |name: &'static str, png: Option<Vec<u8>>, label: &'static str| pictures.extend(png.map(|png| (name, png, label)));
-    if let Some(set) = examples.points() {
-        add("data.png", picture(examples.unseen(POINTS, &trainer.device)?)?, "data");
-        let png = landscape(set, &trainer.device, |x| Ok(reconstruct(x)?.energy))?;
-        add("landscape.png", Some(png), "energy, dark where it is low");
-        add("generated.png", picture(trainer.generate(POINTS, SEED)?)?, "generated");
-    } else {
-        add("generated.png", picture(trainer.generate(IMAGES, SEED)?)?, "generated");
-        for (name, x, label) in [
-            ("reconstructions.png", examples.unseen(IMAGES / 2, &trainer.device)?, "test images, each with its reconstruction"),
-            ("reconstructions-generated.png", trainer.generate(IMAGES / 2, SEED)?, "generated images, each with its reconstruction"),
-        ] {
-            let both = [x.unsqueeze(1)?, reconstruct(&x)?.reconstruction.detach().unsqueeze(1)?];
-            let pairs = Tensor::concat(&[&both[0], &both[1]], 1)?.flatten(0, 1)?;
-            add(name, picture(pairs)?, label);
-        }
+    add("generated.png", picture(trainer.generate(IMAGES, SEED)?)?, "generated");
+    for (name, x, label) in [
+        ("reconstructions.png", examples.unseen(IMAGES / 2, &trainer.device)?, "test images, each with its reconstruction"),
+        ("reconstructions-generated.png", trainer.generate(IMAGES / 2, SEED)?, "generated images, each with its reconstruction"),
+    ] {
+        let both = [x.unsqueeze(1)?, reconstruct(&x)?.reconstruction.detach().unsqueeze(1)?];
+        let pairs = Tensor::concat(&[&both[0], &both[1]], 1)?.flatten(0, 1)?;
+        add(name, picture(pairs)?, label);
     }
-    drawing.strip(pictures, "The energy is how far an example is from its reconstruction.");
+    drawing.strip(pictures, caption);
     Ok(())
 }

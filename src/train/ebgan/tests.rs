@@ -61,7 +61,8 @@ fn figures_have_names_and_the_report_has_its_pictures() {
     };
     let (headline, names) = pictures(POINTS);
     assert!(headline.contains("energy of data") && headline.contains("modes found") && headline.contains("pulling-away"), "{headline}");
-    assert_eq!(names, ["data.png", "landscape.png", "generated.png"]);
+    let expected = ["data", "landscape", "generated"].iter().flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]);
+    assert_eq!(names, expected.collect::<Vec<_>>());
     let (headline, names) = pictures(&[]);
     assert!(headline.contains("below the margin"), "{headline}");
     assert_eq!(names, ["generated.png", "reconstructions.png", "reconstructions-generated.png"]);

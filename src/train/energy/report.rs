@@ -7,7 +7,7 @@ use crate::report::Drawing;
 use crate::report::svg::Axis;
 use crate::tensor::Tensor;
 use crate::train::examples::name_and_note as of_samples;
-use crate::train::landscape::landscape;
+use crate::train::landscape::{cloud, landscape};
 use crate::train::{Figure, Trainer, shown};
 
 /// Seed of the samples that are judged.
@@ -63,23 +63,15 @@ pub(super) fn draw(trainer: &EnergyTrainer, drawing: &mut Drawing) -> Result<()>
     drawing.page.heading("What was learned");
     let examples = &trainer.examples;
     let count = if examples.points().is_some() { POINTS } else { IMAGES };
-    let mut pictures = Vec::new();
-    let mut add = |name: &'static str, png: Option<Vec<u8>>, label: &'static str| pictures.extend(png.map(|png| (name, png, label)));
-    let picture = |samples: crate::train::Samples| Ok(samples.picture()?.map(|picture| picture.png));
-    add("data.png", picture(examples.samples(examples.unseen(count, &trainer.device)?))?, "data");
-    if let Some(set) = examples.points() {
-        let energy = |x: &Tensor| trainer.model.energies(x, &mut Mode::Eval);
-        let png = trainer.averaged(|| landscape(set, &trainer.device, energy))?;
-        add("landscape.png", Some(png), "energy, dark where it is low");
-    }
-    add("generated.png", picture(trainer.sample(count, SEED)?)?, "generated");
+    let mut drawn = vec![("data", "data", examples.samples(examples.unseen(count, &trainer.device)?))];
+    drawn.push(("generated", "generated", trainer.sample(count, SEED)?));
     for (way, label, name) in [
-        (Way::MalaData, "MALA in data space", "mala-data.png"),
-        (Way::LangevinData, "Langevin in data space", "langevin-data.png"),
-        (Way::MalaLatent, "MALA in latent space", "mala-latent.png"),
-        (Way::LangevinLatent, "Langevin in latent space", "langevin-latent.png"),
+        (Way::MalaData, "MALA in data space", "mala-data"),
+        (Way::LangevinData, "Langevin in data space", "langevin-data"),
+        (Way::MalaLatent, "MALA in latent space", "mala-latent"),
+        (Way::LangevinLatent, "Langevin in latent space", "langevin-latent"),
     ] {
-        add(name, picture(examples.samples(trainer.chain(way, count, SEED)?.samples))?, label);
+        drawn.push((name, label, examples.samples(trainer.chain(way, count, SEED)?.samples)));
     }
     let sampler = trainer.settings.sampler;
     let caption = format!(
@@ -89,6 +81,21 @@ pub(super) fn draw(trainer: &EnergyTrainer, drawing: &mut Drawing) -> Result<()>
         sampler.temperature,
         if sampler.prior { " and the prior of z" } else { "" }
     );
-    drawing.strip(pictures, &caption);
+    if let Some(set) = examples.points() {
+        let energy = |x: &Tensor| trainer.model.energies(x, &mut Mode::Eval);
+        let landscape = trainer.averaged(|| landscape(set, &trainer.device, energy))?;
+        let mut charts = Vec::new();
+        for (name, label, samples) in &drawn {
+            charts.extend(cloud(label, samples)?.map(|chart| (*name, chart)));
+        }
+        charts.insert(charts.len().min(1), ("landscape", landscape));
+        drawing.planes(&charts, &caption);
+        return Ok(());
+    }
+    let mut pictures = Vec::new();
+    for (name, label, samples) in &drawn {
+        pictures.extend(samples.picture()?.map(|picture| (format!("{name}.png"), picture.png, *label)));
+    }
+    drawing.strip(pictures.iter().map(|(name, png, label)| (name.as_str(), png.clone(), *label)).collect(), &caption);
     Ok(())
 }

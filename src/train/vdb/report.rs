@@ -8,11 +8,11 @@ use crate::models::{GanLoss, Judgement};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::report::Drawing;
-use crate::report::png::{Grid, image_grid};
-use crate::report::svg::{Axis, LineChart, Series};
+use crate::report::png::{Grid, encode_rgb, image_grid};
+use crate::report::svg::{Axis, LineChart, PlaneChart, Series};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
-use crate::train::examples::{component, name_and_note as of_samples, of_points};
+use crate::train::examples::{component, name_and_note as of_samples, of_points, window};
 use crate::train::{Figure, SweepRow, Values, shown};
 
 /// Points of either kind that a discriminator is judged on.
@@ -23,6 +23,8 @@ const KEY: u64 = 0x7e57;
 const BETWEEN: [f32; 2] = [-0.5, 0.0];
 /// Points of a side of the grid that pictures of boundaries are made of; odd, so that one row has x2 = 0.
 const SIDE: usize = 161;
+/// A constraint of so many nats is none.
+const FREE: f64 = 1e5;
 /// What the figures of that grid are called, before their number.
 const CELL: &str = "boundary_";
 
@@ -78,23 +80,30 @@ pub(super) fn boundary(trainer: &VdbTrainer) -> Result<Values> {
     Ok(grid.into_iter().enumerate().map(|(i, p)| (format!("{CELL}{i}"), p)).collect())
 }
 
-/// Planes of red, green and blue: blue for 0, white for 1/2, red for 1; lines where a tenth is crossed, a black one at 1/2.
+/// Blue for 0, white for 1/2, red for 1.
+fn colour(p: f64) -> [u8; 3] {
+    shaded(p, 1.0)
+}
+
+fn shaded(p: f64, shade: f64) -> [u8; 3] {
+    let strength = (2.0 * p - 1.0).abs();
+    let full = if p > 0.5 { [178.0, 24.0, 43.0] } else { [33.0, 102.0, 172.0] };
+    full.map(|c: f64| (shade * (255.0 + (c - 255.0) * strength)).round() as u8)
+}
+
+/// A grid of probabilities in these colours, with gray lines where a tenth is crossed, a black one at 1/2.
 fn colours(grid: &[f64], side: usize) -> Vec<u8> {
     let band = |p: f64| (p * 10.0).floor().min(9.0);
-    let colour = |i: usize| {
+    let pixel = |i: usize| {
         let p = grid[i];
         let neighbours = [(i % side + 1 < side).then(|| grid[i + 1]), (i / side + 1 < side).then(|| grid[i + side])];
         let crossed = |f: &dyn Fn(f64) -> f64| neighbours.iter().flatten().any(|&n| f(n) != f(p));
-        if crossed(&|p| f64::from(p > 0.5)) {
-            return [0u8; 3];
+        match crossed(&|p| f64::from(p > 0.5)) {
+            true => [0u8; 3],
+            false => shaded(p, if crossed(&band) { 0.75 } else { 1.0 }),
         }
-        let strength = (2.0 * p - 1.0).abs();
-        let full = if p > 0.5 { [178.0, 24.0, 43.0] } else { [33.0, 102.0, 172.0] };
-        let shade = if crossed(&band) { 0.75 } else { 1.0 };
-        full.map(|c: f64| (shade * (255.0 + (c - 255.0) * strength)).round() as u8)
     };
-    let pixels: Vec<[u8; 3]> = (0..grid.len()).map(colour).collect();
-    (0..3).flat_map(|plane| pixels.iter().map(move |pixel| pixel[plane])).collect()
+    (0..grid.len()).flat_map(pixel).collect()
 }
 
 fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
@@ -163,33 +172,45 @@ pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
     shown::curves_of_samples(drawing);
     if let Some(set) = trainer.examples.points() {
         let side = 3 * SIDE;
-        let colours = colours(&probabilities(trainer, set, side)?, side);
-        let grid = Grid { count: 1, channels: 3, height: side, width: side, columns: 1, scale: 1, padding: 0 };
+        let png = encode_rgb(&colours(&probabilities(trainer, set, side)?, side), side, side)?;
         drawing.page.heading("Decision boundary");
         let caption =
             "Probability of being real, z at its mean: red for real, blue for generated, a black line at 1/2, gray ones at tenths.";
-        drawing.png("boundary.png", &image_grid(&colours, grid)?, caption);
+        let chart = PlaneChart::new("", window(set), png.clone(), side as f64).bar("D", [0.0, 1.0], colour);
+        drawing.svg("boundary.svg", &chart.render(), caption);
+        drawing.file("boundary.png", png);
     }
     Ok(())
+}
+
+/// Planes of red, green and blue from their pixels.
+fn in_planes(pixels: &[u8]) -> Vec<u8> {
+    (0..3).flat_map(|plane| pixels.iter().skip(plane).step_by(3).copied()).collect()
 }
 
 /// What a sweep shows: figure 2 of the paper.
 pub(super) fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
     let grid = |row: &SweepRow| row.values.iter().filter(|(name, _)| name.starts_with(CELL)).map(|(_, p)| *p).collect::<Vec<f64>>();
     let grids: Vec<Vec<f64>> = rows.iter().map(grid).collect();
-    // 1e6, which stands for no constraint, is not written out
-    let label = |row: &SweepRow| if row.value < 1e5 { row.value.to_string() } else { format!("{:e}", row.value) };
-    let x = if key == "beta.target" { Axis::log("I_c (nats)") } else { Axis::linear(key) };
-    let line = |name: &str| rows.iter().map(|row| (row.value, row.get(name))).collect::<Vec<_>>();
+    let constraint = key == "beta.target";
+    // no number of nats is as large: 1e6 stands for none, and has no place on an axis of them
+    let is_free = |row: &SweepRow| constraint && row.value >= FREE;
+    let label = |row: &SweepRow| match is_free(row) {
+        true => "no constraint".to_string(),
+        false => format!("{} = {}", if constraint { "I_c" } else { key }, row.value),
+    };
+    let x = if constraint { Axis::log("I_c (nats)") } else { Axis::linear(key) };
     if grids.iter().all(|grid| grid.len() == SIDE * SIDE) {
-        let bytes: Vec<u8> = grids.iter().flat_map(|grid| colours(grid, SIDE)).collect();
-        let grid = Grid { count: rows.len(), channels: 3, height: SIDE, width: SIDE, columns: rows.len().min(4), scale: 2, padding: 1 };
-        let values: Vec<String> = rows.iter().map(label).collect();
-        let caption = format!(
-            "Probability of being real, z at its mean, for {key} = {}: red for real, blue for generated, a black line at 1/2, gray ones at tenths.",
-            values.join(", ")
-        );
-        drawing.png("boundaries.png", &image_grid(&bytes, grid)?, &caption);
+        let panel = |(row, grid): (&SweepRow, &Vec<f64>)| Ok((label(row), encode_rgb(&colours(grid, SIDE), SIDE, SIDE)?));
+        let panels = rows.iter().zip(&grids).map(panel).collect::<Result<Vec<_>>>()?;
+        let chart = PlaneChart { panels, columns: 3, ..PlaneChart::new("", window(PointSet::TwoGaussians), Vec::new(), 200.0) };
+        let caption =
+            "Probability of being real, z at its mean: red for real, blue for generated, a black line at 1/2, gray ones at tenths.";
+        drawing.svg("boundaries.svg", &chart.bar("D", [0.0, 1.0], colour).render(), caption);
+        // the same without words, for other uses
+        let planes: Vec<u8> = grids.iter().flat_map(|grid| in_planes(&colours(grid, SIDE))).collect();
+        let grid = Grid { count: rows.len(), channels: 3, height: SIDE, width: SIDE, columns: rows.len().min(3), scale: 2, padding: 1 };
+        drawing.file("boundaries.png", image_grid(&planes, grid)?);
         let mut chart = LineChart::new("Along the line between the centres", Axis::linear("x₁"), Axis::linear("D").from_zero());
         for (row, grid) in rows.iter().zip(&grids) {
             let middle = &grid[SIDE / 2 * SIDE..][..SIDE];
@@ -205,9 +226,11 @@ pub(super) fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) ->
         ("discriminator_loss", "Loss of the discriminator", Axis::linear("nats")),
         ("generator_loss", "Loss of the generator", Axis::linear("nats")),
     ] {
-        let points = line(name);
-        if points.iter().any(|(_, y)| y.is_finite()) {
+        let points: Vec<_> = rows.iter().filter(|row| !is_free(row)).map(|row| (row.value, row.get(name))).collect();
+        let free: Vec<f64> = rows.iter().filter(|row| is_free(row)).map(|row| row.get(name)).filter(|y| y.is_finite()).collect();
+        if !free.is_empty() || points.iter().any(|(_, y)| y.is_finite()) {
             let chart = LineChart::new(title, x.clone(), y).with(Series::new("", points));
+            let chart = free.into_iter().fold(chart, |chart, y| chart.mark(y, "no constraint"));
             drawing.svg(&format!("{name}.svg"), &chart.render(), "");
         }
     }

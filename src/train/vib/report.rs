@@ -28,7 +28,7 @@ fn get(values: &[(String, f64)], name: &str) -> Option<f64> {
 /// The results on the test part. A model without a bottleneck has fewer.
 pub(super) fn figures(values: &[(String, f64)], samples: usize) -> Vec<Figure> {
     let percent = |v: f64| format!("{:.2}", 100.0 * v);
-    let both = |nats: f64| format!("{:.3} ({:.3} bits)", nats, nats / std::f64::consts::LN_2);
+    let in_bits = |nats: f64, what: &str| format!("{:.3} bits; {what}", nats / std::f64::consts::LN_2);
     let averaged = format!("probabilities averaged over {samples} samples of z");
     let (error, of_samples) = match get(values, "test_rate_nats") {
         Some(_) => (averaged.as_str(), "of single samples"),
@@ -40,8 +40,13 @@ pub(super) fn figures(values: &[(String, f64)], samples: usize) -> Vec<Figure> {
             "error_one_sample" => Figure::new("test error, 1 sample", percent(*value), "%", "one sample of z per image"),
             "error_at_mean" => Figure::new("test error at the mean", percent(*value), "%", "z is the encoder's mean"),
             "cross_entropy_nats" => Figure::new("cross entropy", format!("{value:.4}"), "nats", of_samples),
-            "rate_nats" => Figure::new("I(Z;X) at most", both(*value), "nats", "the rate, mean KL(p(z|x) || r(z))"),
-            "information_nats" => Figure::new("I(Z;Y) at least", both(*value), "nats", "entropy of the labels minus cross entropy"),
+            "rate_nats" => {
+                Figure::new("I(Z;X) at most", format!("{value:.3}"), "nats", in_bits(*value, "the rate, mean KL(p(z|x) || r(z))"))
+            }
+            "information_nats" => {
+                let note = in_bits(*value, "entropy of the labels minus cross entropy");
+                Figure::new("I(Z;Y) at least", format!("{value:.3}"), "nats", note)
+            }
             "calibration_error" => Figure::new("calibration error", percent(*value), "%", "expected, 15 bins"),
             _ => return None,
         })

@@ -1,0 +1,88 @@
+//! Families that generate.
+
+use std::path::Path;
+
+use super::support::*;
+
+#[test]
+fn a_generator_shows_itself_over_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = ["judged=0", "evaluate_every=2", "batch=16", "shown=4", "generator.ema_decay=0.5", "checkpoint_every=1"];
+    let command = |out: &str, steps: &str| {
+        let mut command = strait(folder.path(), &["train", "vdb", "--config", "vgan-digits", "--out", out]);
+        for setting in settings.iter().chain([&steps]) {
+            command.args(["--set", setting]);
+        }
+        command
+    };
+    succeed(command("run", "steps=5"));
+    let run = folder.path().join("run");
+    for name in ["samples/step-000002.png", "samples/step-000004.png", "samples/step-000005.png"] {
+        assert!(!read(&run.join(name)).is_empty(), "{name}");
+    }
+    let html = text(&read(&run.join("report.html")));
+    for part in ["Samples over time", "Losses", "Accuracy", "KL", "beta", "Norms of gradients", "step 5"] {
+        assert!(html.contains(part), "{part}");
+    }
+    // in two parts, with the same bits
+    succeed(command("parts", "steps=3"));
+    succeed(strait(folder.path(), &["resume", "parts", "--set", "steps=5"]));
+    let parts = folder.path().join("parts");
+    let checkpoint =
+        |folder: &Path| strait::train::Checkpoint::read(&folder.join("checkpoint.safetensors"), &strait::Device::cpu()).unwrap();
+    let bits = |folder: &Path| {
+        let tensors = checkpoint(folder).tensors;
+        tensors
+            .into_iter()
+            .map(|(name, t)| (name, t.to_f64_vec().unwrap().iter().map(|v| v.to_bits()).collect()))
+            .collect::<Vec<(_, Vec<_>)>>()
+    };
+    assert_eq!(bits(&parts), bits(&run));
+    succeed(strait(folder.path(), &["sample", "run", "--count", "9", "--out", "samples"]));
+    for name in ["samples.npy", "samples.png"] {
+        assert!(!read(&folder.path().join("samples").join(name)).is_empty(), "{name}");
+    }
+    let gaussians = ["sweep", "vdb", "--out", "sweep", "--over", "beta.target=1e6,0.5", "--set", "steps=20", "--set", "batch=8"];
+    assert!(text(&succeed(strait(folder.path(), &gaussians)).stdout).contains("saturating gradient"));
+    for name in ["boundaries.png", "profiles.svg", "report.html", "beta.target=0.5/pictures/boundary.png"] {
+        assert!(!read(&folder.path().join("sweep").join(name)).is_empty(), "{name}");
+    }
+    assert!(fail(strait(folder.path(), &["sample", "sweep/beta.target=0.5"])).contains("generates nothing"));
+}
+
+#[test]
+fn an_energy_is_sampled_in_every_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = |model: &str, out: &str, more: &[&str]| {
+        let mut command = strait(folder.path(), &["train", model, "--out", out]);
+        let settings = ["steps=4", "evaluate_every=2", "batch=16", "shown=4", "judged=0"];
+        for setting in settings.iter().chain(more) {
+            command.args(["--set", setting]);
+        }
+        command
+    };
+    let small = "architecture={kind=\"mlp\", hidden=[16, 16]}";
+    succeed(command("energy", "energy", &["sampler={warm_up=3, steps=3}", small]));
+    let html = text(&read(&folder.path().join("energy/report.html")));
+    for part in ["Samples over time", "Penalty", "Norms of gradients", "dark where it is low", "MALA in latent space"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!read(&folder.path().join("energy/pictures/landscape.png")).is_empty());
+    // chains may be told otherwise after training, what was trained may not
+    succeed(strait(folder.path(), &["sample", "energy", "--count", "9", "--out", "points", "--set", "sampler.temperature=0.1"]));
+    for name in ["samples", "langevin-data", "mala-data", "langevin-latent", "mala-latent"] {
+        for ending in ["npy", "svg"] {
+            assert!(!read(&folder.path().join(format!("points/{name}.{ending}"))).is_empty(), "{name}.{ending}");
+        }
+    }
+    assert!(fail(strait(folder.path(), &["sample", "energy", "--set", "lambda1=5.0"])).contains("lambda1"));
+
+    succeed(command("ebgan", "ebgan", &["generator.latent=4"]));
+    succeed(strait(folder.path(), &["sample", "ebgan", "--count", "9", "--out", "digits"]));
+    assert!(!read(&folder.path().join("digits/samples.png")).is_empty());
+    assert_eq!(std::fs::read_dir(folder.path().join("digits")).unwrap().count(), 2, "an EBGAN has one way to sample");
+    assert!(text(&read(&folder.path().join("ebgan/report.html"))).contains("Pulling-away term"));
+    // a NaN names its step and leaves no state behind
+    let errors = fail(command("ebgan", "nan", &["discriminator.learning_rate=1e30", "energy=squared_sum"]));
+    assert!(errors.contains("step ") && !folder.path().join("nan/checkpoint.safetensors").exists(), "{errors}");
+}
