@@ -174,7 +174,11 @@ impl std::fmt::Display for Error {
                 f,
                 "gradcheck: order {order}, input {input}, element {element}: derivative {analytic:e}, finite difference {numeric:e}: they must agree to {tolerance:e}"
             ),
-            Error::UnknownDevice { name } => write!(f, "device: '{}' is unknown: write cpu or cuda:0", quoted(name)),
+            Error::UnknownDevice { name } => write!(
+                f,
+                "device: '{}' is unknown: write cpu or cuda:0; cuda:0/tf32, cuda:0/f32x3 and cuda:0/bf16 are faster",
+                quoted(name)
+            ),
             Error::CudaNotBuilt { index } => {
                 write!(f, "device: cuda:{index} is not available: this build has no CUDA support: build with --features cuda")
             }

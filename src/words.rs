@@ -30,7 +30,8 @@ pub(crate) fn shorten(text: &str, most: usize) -> Cow<'_, str> {
 /// The three of `all` that are most like `word`, the best first: "a, b or c".
 pub(crate) fn nearest<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) -> String {
     let word: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
-    let mut all: Vec<(usize, &str)> = all.into_iter().map(|other| (distance(&word, &other.chars().collect::<Vec<_>>()), other)).collect();
+    let mut all: Vec<((usize, usize), &str)> =
+        all.into_iter().map(|other| (distance(&word, &other.chars().collect::<Vec<_>>()), other)).collect();
     // Stable: what is equally far keeps its order.
     all.sort_by_key(|(distance, _)| *distance);
     let names: Vec<&str> = all.into_iter().take(3).map(|(_, name)| name).collect();
@@ -41,11 +42,11 @@ pub(crate) fn nearest<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) ->
     }
 }
 
-/// How many characters must be put in, taken out, changed or swapped with their neighbour to make `b` of `a`. What is only missing at
-/// either end, as in a name begun or a part of it, counts for little.
-fn distance(a: &[char], b: &[char]) -> usize {
+/// How many characters must be put in, taken out, changed or swapped with their neighbour to make of `a` the beginning of `b` (or none, if
+/// it is a part of it), and then all of `b`: a name begun is nearer than another one of the right length.
+fn distance(a: &[char], b: &[char]) -> (usize, usize) {
     if !a.is_empty() && b.windows(a.len()).any(|part| part == a) {
-        return 1;
+        return (0, b.len() - a.len());
     }
     let mut rows = [vec![0; b.len() + 1], (0..=b.len()).collect::<Vec<_>>(), vec![0; b.len() + 1]];
     for i in 1..=a.len() {
@@ -61,7 +62,7 @@ fn distance(a: &[char], b: &[char]) -> usize {
         }
         rows.rotate_left(1);
     }
-    rows[1][b.len()]
+    (rows[1].iter().copied().min().unwrap_or(0), rows[1][b.len()])
 }
 
 #[cfg(test)]
@@ -89,6 +90,7 @@ mod tests {
         assert_eq!(nearest("a", ["b"]), "b");
         assert_eq!(nearest("", ["b", "c"]), "b or c");
         assert_eq!(nearest("x", []), "");
-        assert_eq!(distance(&['a', 'b', 'c'], &['a', 'c', 'b', 'd']), 2);
+        assert_eq!(distance(&['a', 'b', 'c'], &['a', 'c', 'b', 'd']), (1, 2));
+        assert!(!nearest("vib-minst", names).contains("vgan") && nearest("epoch", ["every", "batch", "epochs"]).starts_with("epochs"));
     }
 }

@@ -152,9 +152,7 @@ impl RunFolder {
     /// The run with the state of its checkpoint, for commands that show what was trained.
     pub fn load_trained(&self, device: &Device, changes: &[String]) -> Result<Run> {
         let (run, has_checkpoint) = self.load(device, changes)?;
-        if let Some(process) = Lock::holder(&self.path) {
-            say!("{}: process {process} is at work there: this is its checkpoint at step {}", self.path.display(), run.done());
-        }
+        self.tell_of_others(&run);
         if has_checkpoint {
             return Ok(run);
         }
@@ -163,6 +161,13 @@ impl RunFolder {
             found: "no checkpoint, so nothing that was trained".into(),
             expected: format!("one, which the run writes as it goes; go on with 'strait resume {}'", self.path.display()),
         })
+    }
+
+    /// Says so if another process is training the run meanwhile.
+    pub fn tell_of_others(&self, run: &Run) {
+        if let Some(process) = Lock::holder(&self.path) {
+            say!("{}: process {process} is at work there: this is its checkpoint at step {}", self.path.display(), run.done());
+        }
     }
 
     /// The run as it was left, to be trained further. One that had a checkpoint needs it, unless it is to begin again; metrics that the

@@ -29,10 +29,12 @@ pub fn report(existing: &Existing) -> anyhow::Result<()> {
     }
     let device: Device = existing.device.parse()?;
     let folder = RunFolder::open(&existing.folder)?;
-    if open::exists(&folder.checkpoint())? {
-        draw(&folder, &mut folder.load_trained(&device, &existing.set)?)?;
+    let (mut run, has_checkpoint) = folder.load(&device, &existing.set)?;
+    folder.tell_of_others(&run);
+    if has_checkpoint {
+        draw(&folder, &mut run)?;
     } else {
-        draw_metrics(&folder, &folder.load(&device, &existing.set)?.0)?;
+        draw_metrics(&folder, &run)?;
     }
     out!("{}", folder.html().display())
 }

@@ -9,7 +9,7 @@ use super::folder::{RunFolder, write_in};
 use super::terminal::out;
 use crate::io::npy::{Npy, encode};
 use crate::report::progress::Working;
-use crate::report::svg::{Axis, ScatterChart};
+use crate::report::svg::{Axis, LineChart, ScatterChart, Series};
 use crate::train::Samples;
 
 /// `strait sample`.
@@ -46,9 +46,41 @@ fn write(out: &Path, name: &str, samples: &Samples) -> anyhow::Result<()> {
             let chart = ScatterChart::new(title, axis("x₁", left, right), axis("x₂", bottom, top)).points(points);
             written("svg", chart.render().as_bytes())
         }
+        Samples::Points { points, window: [left, right, ..] } if points.dims()[1] == 1 => {
+            let counts = histogram(&points.to_f64_vec()?, *left, *right);
+            let chart = LineChart::new(
+                format!("{} {name}", points.dims()[0]),
+                Axis::linear("x").range(*left, *right),
+                Axis::linear("count").from_zero(),
+            );
+            written("svg", chart.with(Series::new("", counts)).render().as_bytes())
+        }
         _ => match samples.picture()? {
             Some(picture) => written("png", &picture.png),
             None => Ok(()),
         },
+    }
+}
+
+/// How many values lie in each of the equal parts of a range, as the corners of a line: (left, count), (right, count), ...
+fn histogram(values: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
+    const PARTS: usize = 100;
+    let mut counts = [0u64; PARTS];
+    let places = values.iter().map(|v| (v - low) / (high - low) * PARTS as f64);
+    places.filter(|at| (0.0..PARTS as f64).contains(at)).for_each(|at| counts[at as usize] += 1);
+    let edge = |i: usize| low + (high - low) * i as f64 / PARTS as f64;
+    counts.iter().enumerate().flat_map(|(i, &count)| [(edge(i), count as f64), (edge(i + 1), count as f64)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_inside_is_counted_once() {
+        let line = histogram(&[0.0, 0.004, 0.5, 0.999, 1.0, -0.1, f64::NAN], 0.0, 1.0);
+        assert_eq!(line.len(), 200);
+        assert_eq!(line.iter().map(|(_, count)| count / 2.0).sum::<f64>(), 4.0);
+        assert_eq!((line[0], line[1], line[100]), ((0.0, 2.0), (0.01, 2.0), (0.5, 1.0)));
     }
 }

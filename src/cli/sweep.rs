@@ -42,7 +42,9 @@ pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
     let family = family(&settings.model)?;
     let over = over.unwrap_or(family.sweep);
     let (key, values) = over.split_once('=').ok_or_else(|| anyhow::anyhow!("--over {}: write KEY=V1,V2,...", shorten(over, QUOTED)))?;
-    let number = |v: &str| v.parse::<f64>().map_err(|_| anyhow::anyhow!("--over {}: '{}' is not a number", shorten(over, QUOTED), shorten(v, QUOTED)));
+    let number = |v: &str| {
+        v.parse::<f64>().map_err(|_| anyhow::anyhow!("--over {}: '{}' is not a number", shorten(over, QUOTED), shorten(v, QUOTED)))
+    };
     let values: Vec<(&str, f64)> = values.split(',').map(|v| Ok((v.trim(), number(v.trim())?))).collect::<anyhow::Result<_>>()?;
     let device: Device = settings.device.parse()?;
     let (text, name) = resolve(settings)?;

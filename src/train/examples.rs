@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::batches::Batches;
 use super::samples::Samples;
+use super::settings::bad;
 use super::stream::Stream;
 use super::trainer::Values;
 use crate::data::{DataSpec, Dataset, PointSet, Range};
@@ -57,6 +58,17 @@ impl Examples {
         let data = spec.load()?;
         let batches = Batches::new(data.train.len(), batch, key).whole();
         Ok(Examples::Images(Box::new(Images { spec, data, batches, quality: OnceLock::new() })))
+    }
+
+    /// Checks that so many generated examples can be judged, which otherwise the first evaluation finds out.
+    ///
+    /// # Errors
+    /// There are fewer test images than that needs.
+    pub fn check_judged(&self, key: &str, judged: usize) -> Result<()> {
+        match self {
+            Examples::Images(images) if judged > NEIGHBORS => enough_to_judge(&images.data, key, judged),
+            _ => Ok(()),
+        }
     }
 
     /// Points of the last component in even batches, of the first one in odd batches; of a mixture.
@@ -213,6 +225,18 @@ impl Examples {
             }
         }
     }
+}
+
+/// Checks that generated images can be judged by the test part, if its images have classes.
+///
+/// # Errors
+/// There are too few.
+pub(super) fn enough_to_judge(data: &Dataset, key: &str, judged: usize) -> Result<()> {
+    let (least, found) = (NEIGHBORS + 1, data.test.len());
+    if data.classes == 0 || found >= least {
+        return Ok(());
+    }
+    bad(key, judged, format!("0, which leaves it out: images are judged by at least {least} test images, and the data have {found}"))
 }
 
 /// The square that pictures of a set show: left, right, bottom, top.

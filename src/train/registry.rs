@@ -10,6 +10,7 @@ use super::vib::VibSettings;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::report::Drawing;
+use crate::words::nearest;
 
 macro_rules! presets {
     ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("presets/", $name, ".toml")))),*] };
@@ -169,10 +170,11 @@ pub fn family_of(origin: &str, text: &str) -> Result<&'static Family> {
 /// There is no preset of this name.
 pub fn preset(name: &str) -> Result<&'static str> {
     let all = || FAMILIES.iter().flat_map(|f| f.presets);
-    all().find(|(n, _)| *n == name).map_or_else(
-        || bad("preset", format!("'{name}'"), format!("one of {}, or a file", all().map(|(n, _)| *n).collect::<Vec<_>>().join(", "))),
-        |(_, text)| Ok(*text),
-    )
+    let unknown = || {
+        let nearest = nearest(name, all().map(|(name, _)| *name));
+        format!("a preset, such as {}, or a file; nearest are {nearest}; 'strait presets' lists all", FAMILIES[0].presets[0].0)
+    };
+    all().find(|(n, _)| *n == name).map_or_else(|| bad("preset", format!("'{name}'"), unknown()), |(_, text)| Ok(*text))
 }
 
 #[cfg(test)]

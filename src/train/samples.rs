@@ -11,6 +11,10 @@ const COLUMNS: usize = 8;
 /// Pixels that a small image is enlarged to, at least.
 const SIDE: usize = 32;
 
+/// Images that a picture shows, and pixels of its side, at most.
+const MOST: usize = 10_000;
+const LARGEST: usize = 30_000;
+
 /// Samples of a model.
 #[derive(Debug, Clone)]
 pub enum Samples {
@@ -55,8 +59,8 @@ impl Samples {
         }
     }
 
-    /// A picture as a PNG file with its width, height and channels: a grid of images, dots in the plane, or a histogram of points
-    /// on a line. Nothing for points of more than two dimensions and for images that are neither gray nor RGB.
+    /// A picture as a PNG file with its width, height and channels: a grid of images (of very many, the first ones), dots in the plane, or
+    /// a histogram of points on a line. Nothing for points of more than two dimensions and for images that are neither gray nor RGB.
     ///
     /// # Errors
     /// The shape is not the one promised; the device fails.
@@ -70,8 +74,10 @@ impl Samples {
                 if !matches!(channels, 1 | 3) || count == 0 {
                     return Ok(None);
                 }
-                let bytes: Vec<u8> = values.iter().map(|v| (v * 255.0).round() as u8).collect();
                 let scale = SIDE.div_ceil(height.max(width)).max(1);
+                let count = count.min(MOST).min((LARGEST / (scale * height.max(width) + 1)).pow(2)).max(1);
+                let shown = &values[..count * channels * height * width];
+                let bytes: Vec<u8> = shown.iter().map(|v| (v * 255.0).round() as u8).collect();
                 let columns = COLUMNS.max((count as f64).sqrt().ceil() as usize);
                 let grid = Grid { count, channels, height, width, columns, scale, padding: 1 };
                 let (width, height) = grid.size();
@@ -118,6 +124,15 @@ mod tests {
         assert_eq!(values(Range::Unit), [0.0, 0.0, 1.0, 1.0]);
         let picture = Samples::Images { images, range: Range::Unit }.picture().unwrap().unwrap();
         assert_eq!((picture.width, picture.height, picture.channels), (34, 34, 1));
+    }
+
+    #[test]
+    fn a_picture_shows_the_first_of_many_images() {
+        for (count, side, shown) in [(10_001, 1, 100 * 33 + 1), (3, 20_000, 20_002)] {
+            let images = Tensor::zeros([count, 1, side, 1], DType::F32, &Device::cpu()).unwrap();
+            let picture = Samples::Images { images, range: Range::Unit }.picture().unwrap().unwrap();
+            assert_eq!(picture.height, shown);
+        }
     }
 
     #[test]

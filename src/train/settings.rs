@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::report::Drawing;
 use crate::report::svg::{Axis, LineChart, Series};
+use crate::words::nearest;
 
 /// The settings of a family's runs. What a text leaves out is as in [`Default`].
 ///
@@ -93,7 +94,29 @@ pub trait Settings: Default + Serialize + DeserializeOwned + 'static {
 }
 
 fn syntax(origin: &str, message: &str) -> Error {
-    Error::ConfigSyntax { origin: origin.into(), message: message.trim().replace('\n', " ") }
+    Error::ConfigSyntax { origin: origin.into(), message: with_nearest(&message.trim().replace('\n', " ")) }
+}
+
+/// So many names can be read one by one.
+const READABLE: usize = 6;
+
+/// A message of serde with the nearest names in place of all.
+fn with_nearest(message: &str) -> String {
+    // unknown field `epoch`, expected one of `data`, `seed`, `epochs` in `table`
+    let parts = || {
+        let (start, list) = message.split_once(", expected one of `")?;
+        let word = start.rsplit('`').nth(1)?;
+        let end = list.split("`, `").last()?.find('`')?;
+        let length = list.len() - list.split("`, `").last()?.len() + end;
+        Some((start, word, &list[..length], &list[length + 1..]))
+    };
+    match parts() {
+        Some((start, word, names, rest)) if names.split("`, `").count() > READABLE => {
+            let names = names.split("`, `");
+            format!("{start}: nearest of {} are {}{rest}", names.clone().count(), nearest(word, names))
+        }
+        _ => message.into(),
+    }
 }
 
 /// Sets a dotted key; tables on the way are made.
@@ -167,4 +190,18 @@ pub fn finite(settings: &[(&str, f64)]) -> Result<()> {
 /// It is above 2^63 - 1.
 pub fn seed(seed: u64) -> Result<()> {
     if i64::try_from(seed).is_err() { bad("seed", seed, "at most 2^63 - 1") } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_of_names_becomes_the_nearest_three() {
+        let told = with_nearest("unknown field `epoch`, expected one of `data`, `seed`, `epochs`, `batch`, `a`, `b`, `c` in `x`");
+        assert!(told.starts_with("unknown field `epoch`: nearest of 7 are epochs, ") && told.ends_with(" in `x`"), "{told}");
+        for short in ["unknown variant `x`, expected one of `a`, `b`, `c`", "unknown field `x`, expected one of `a", "invalid type", ""] {
+            assert_eq!(with_nearest(short), short);
+        }
+    }
 }

@@ -163,6 +163,15 @@ impl LatentDivergence {
         }
     }
 
+    /// Codes, and draws from the prior, that [`LatentDivergence::measure`] needs at least.
+    pub fn smallest(&self) -> usize {
+        match self {
+            LatentDivergence::Mmd { estimator: Estimator::Unbiased, .. }
+            | LatentDivergence::KernelStein { estimator: Estimator::Unbiased, .. } => 2,
+            _ => 1,
+        }
+    }
+
     /// Compares the codes `z` [rows, k] with the prior. Gradients flow to the codes; the critic is held fixed, so its own step is taken
     /// on [`LatentCritic::loss`].
     ///

@@ -12,7 +12,7 @@ const BAR: f64 = 16.0;
 const PIECES: usize = 64;
 
 /// What the colours of a picture mean.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct ColorBar {
     /// What is shown, with its unit.
     pub label: String,
@@ -23,7 +23,7 @@ pub struct ColorBar {
 }
 
 /// Pictures of one square of the plane beside each other.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct PlaneChart {
     /// Above the chart.
     pub title: String,
@@ -61,7 +61,7 @@ impl PlaneChart {
         let margin = axis::left_margin(&down(0.0).ticks(axis::rows(side)), &y.label);
         let bar = self.bar.as_ref().map(|bar| (bar, Axis::linear("").range(bar.range[0], bar.range[1])));
         let bar_room = bar.as_ref().map_or(0.0, |(_, axis)| {
-            let widest = Scale::new(axis, None, 0.0, (side, 0.0)).ticks(axis::rows(side)).iter().map(|t| text_width(&t.text, TICK));
+            let widest = Scale::new(axis, None, 0.0, (side, 0.0)).ticks(axis::rows(side)).into_iter().map(|t| text_width(&t.text, TICK));
             GAP + BAR + 9.0 + widest.fold(0.0, f64::max) + LABEL + 14.0
         });
         let width = columns as f64 * (margin + side) + bar_room + BORDER;
@@ -138,7 +138,9 @@ mod tests {
         let svg = chart.render();
         markup(&svg);
         assert_eq!((svg.matches("<image").count(), svg.matches(">x₁<").count(), svg.matches(">x₂<").count()), (3, 3, 3));
-        assert!(svg.contains("a &lt; 1") && svg.contains(">D<") && svg.contains("data:image/png;base64,AQ==") && svg.contains(">\u{2212}1"));
+        assert!(
+            svg.contains("a &lt; 1") && svg.contains(">D<") && svg.contains("data:image/png;base64,AQ==") && svg.contains(">\u{2212}1")
+        );
         assert_eq!(svg.matches("fill=\"rgb(").count(), PIECES);
     }
 

@@ -56,6 +56,7 @@ impl EbganTrainer {
         let mut weights = rng.split();
         let [key, _] = rng.split().state();
         let examples = Examples::load(&settings.data, settings.batch, key)?;
+        examples.check_judged("judged", settings.judged)?;
         let shape = examples.shape();
         let (largest, margin) = (settings.energy.largest(shape.iter().product()), settings.margin.at(0));
         if examples.points().is_none() && margin > largest {

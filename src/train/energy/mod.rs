@@ -59,6 +59,7 @@ impl EnergyTrainer {
         let mut weights = rng.split();
         let [key, _] = rng.split().state();
         let examples = Examples::load(&settings.data, settings.batch, key)?;
+        examples.check_judged("judged", settings.judged)?;
         let model = EnergyModel::new(&settings.networks(&examples.shape(), examples.output()), &mut weights, DType::F32, device)?;
         let energy = Network::new(model.energy_params(), settings.optimizer, settings.ema_decay)?;
         let generator = Network::new(model.generator_params(), settings.optimizer, settings.ema_decay)?;

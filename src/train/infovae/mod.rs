@@ -10,10 +10,12 @@ mod tests;
 pub use settings::{Binarization, InfoVaeSettings};
 
 use self::source::{Part, Source};
+use super::examples::enough_to_judge;
+use super::settings::bad;
 #[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
-use crate::data::Range;
+use crate::data::{Dataset, Range};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -42,6 +44,20 @@ pub struct InfoVaeTrainer {
     means: Means<4>,
 }
 
+/// Checks what the first evaluation would find out, and the last: that there are images enough for their figures.
+fn check_sizes(settings: &InfoVaeSettings, data: &Dataset, train: usize) -> Result<()> {
+    for (part, images) in [("training", train), ("test", data.test.len())] {
+        if images < 2 {
+            let expected = format!("data with at least 2 {part} images, whose codes can vary: there is {images}");
+            return bad("data", &settings.data, expected);
+        }
+    }
+    match settings.judged_images {
+        0 => Ok(()),
+        judged => enough_to_judge(data, "judged_images", judged),
+    }
+}
+
 impl InfoVaeTrainer {
     /// A run at its beginning. Loads the data.
     ///
@@ -52,6 +68,9 @@ impl InfoVaeTrainer {
         let mut weights = rng.split();
         let [order_key, _] = rng.split().state();
         let source = Source::load(&settings.data, settings.train_images, settings.binarization, settings.batch, order_key)?;
+        if let Source::Images { data, train, .. } = &source {
+            check_sizes(&settings, data, *train)?;
+        }
         let model = InfoVae::new(settings.config(source.shape()), &mut weights, DType::F32, device)?;
         let network = Network::new(model.params(), settings.optimizer, settings.ema_decay)?;
         let objective = settings.objective()?;

@@ -144,7 +144,16 @@ impl Settings for InfoVaeSettings {
         }
         self.scale.validate()?;
         self.likelihood.validate()?;
-        self.objective()?;
+        let objective = self.objective()?;
+        if objective.divergence_weight() > 0.0 && self.divergence.smallest() > 1 {
+            let expected = "at least 2: the unbiased estimate of the divergence compares codes in pairs";
+            if self.batch < 2 {
+                return settings::bad("batch", self.batch, expected);
+            }
+            if self.prior_samples == 1 {
+                return settings::bad("prior_samples", self.prior_samples, format!("0, or {expected}"));
+            }
+        }
         self.optimizer.check()?;
         self.schedule.check()
     }
@@ -186,6 +195,13 @@ mod tests {
         assert!(message(&["likelihood={ kind = \"gaussian\", sigma = 0.0 }"]).contains("sigma = 0"));
         assert!(message(&["scale={ sigmoid = 1.0 }"]).contains("smallest sigma"));
         assert!(message(&["divergence={ kind = \"sliced_wasserstein\" }", "prior_samples=7"]).contains("prior_samples = 7"));
+        assert!(message(&["batch=1"]).contains("batch = 1") && message(&["prior_samples=1"]).contains("prior_samples = 1"));
+        assert!(message(&["batch=1", "divergence={ kind = \"kernel_stein\" }"]).contains("in pairs"));
+        for fits in
+            ["lambda=1.0", "divergence={ kind = \"js\" }", "divergence={ kind = \"mmd\", kernel = \"rbf\", estimator = \"biased\" }"]
+        {
+            InfoVaeSettings::parse("my.toml", "", &["batch=1".into(), fits.into()]).unwrap();
+        }
         assert!(message(&["steps=0"]).contains("steps = 0") && message(&["epochs=3"]).contains("epochs"));
     }
 

@@ -69,6 +69,7 @@ impl VdbTrainer {
         let mut weights = rng.split();
         let [key, _] = rng.split().state();
         let mut examples = Examples::load(&settings.data, settings.batch, key)?;
+        examples.check_judged("judged", settings.judged)?;
         if settings.fake == Fake::Component {
             examples.alternate(settings.batch, key);
         }
