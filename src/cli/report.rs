@@ -14,10 +14,14 @@ use crate::report::columns::{hang, length, wrap};
 use crate::report::html::Report;
 use crate::report::metrics::{Number, Record, read_metrics};
 use crate::report::progress::Working;
-use crate::train::{Figure, Run, draw_metrics as every_metric};
+use crate::report::svg::PlaneChart;
+use crate::train::{Figure, Run, Samples, draw_metrics as every_metric};
 
 /// Pictures of samples over time that a report shows.
 const STRIP: usize = 12;
+
+/// Pixels of a side of one of points.
+const PLANE: f64 = 200.0;
 
 /// The longest picture that is taken into a report.
 const MAX_PICTURE: u64 = 64 << 20;
@@ -91,7 +95,7 @@ pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<Figure>> {
     if let Some(last) = records.last() {
         page.key("training time", &format!("{:.1}", last.time_s), "s", "evaluations included");
     }
-    over_time(folder, run.done(), &mut page)?;
+    over_time(folder, run, run.done(), &mut page)?;
     let mut drawing = Drawing::new(page, records);
     run.trainer().draw(&mut drawing)?;
     finish(folder, run, drawing)?;
@@ -107,7 +111,7 @@ fn draw_metrics(folder: &RunFolder, run: &Run) -> anyhow::Result<()> {
     let told = format!("There is no checkpoint: this is what the metrics say up to step {last}.");
     say!("{}: {told}", folder.path().display());
     page.paragraph(&told);
-    over_time(folder, last, &mut page)?;
+    over_time(folder, run, last, &mut page)?;
     let mut drawing = Drawing::new(page, records);
     every_metric(&mut drawing);
     Ok(finish(folder, run, drawing)?)
@@ -135,10 +139,21 @@ fn finish(folder: &RunFolder, run: &Run, drawing: Drawing) -> Result<()> {
 }
 
 /// Adds the samples over time, if there are any.
-fn over_time(folder: &RunFolder, done: u64, page: &mut Report) -> Result<()> {
+fn over_time(folder: &RunFolder, run: &Run, done: u64, page: &mut Report) -> Result<()> {
     let strip = strip(folder, done)?;
-    if !strip.is_empty() {
-        page.heading("Samples over time").strip(&strip, "From the same noise after so many steps, under the averaged weights.");
+    if strip.is_empty() {
+        return Ok(());
+    }
+    let caption = "From the same noise after so many steps, under the averaged weights.";
+    page.heading("Samples over time");
+    match run.trainer().sample(1, 0) {
+        Ok(Samples::Points { points, window }) if points.dims()[1] == 2 => {
+            let chart = |(png, label): (Vec<u8>, String)| PlaneChart::new(label, window, png, PLANE).render();
+            page.charts(&strip.into_iter().map(chart).collect::<Vec<_>>(), caption);
+        }
+        _ => {
+            page.strip(&strip, caption);
+        }
     }
     Ok(())
 }

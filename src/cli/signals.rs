@@ -41,7 +41,9 @@ impl Drop for Training {
 /// A signal has come, and `again` says whether a second one means haste.
 fn heard(again: bool) {
     let before = STOP.swap(true, Ordering::Relaxed);
-    if !TRAINING.load(Ordering::Relaxed) || before && again {
+    let training = TRAINING.load(Ordering::Relaxed);
+    if !training || before && again {
+        say!("\n{}", if training { "stopped at once; the last checkpoint is good" } else { "interrupted" });
         std::process::exit(INTERRUPTED.into());
     }
     if !before {
