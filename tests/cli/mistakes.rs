@@ -19,7 +19,7 @@ fn mistakes_are_told_apart() {
     expect(&["train", "vib", "--set", "model=gan"], &["model = \"gan\"", "vib"]);
     expect(&["sample", "absent"], &["absent", "no such folder"]);
     expect(&["train", "vib", "--config", "vib-minst"], &["vib-minst", "vib-mnist-fast"]);
-    expect(&["presets", "vgan-cifar-gan-as-paper"], &["nearest are vgan-cifar-gan", "'strait presets' lists all"]);
+    expect(&["presets", "vgan-cifar-gan-as-paper"], &["nearest are vgan-cifar-vgan-as-paper, ", "'strait presets' lists all"]);
     expect(&["train", "vib", "--set", "epoch=3"], &["unknown field `epoch`", "nearest of", "are epochs, "]);
     expect(&["train", "vib", "--set", "beta.valeu=3"], &["unknown field `valeu`", "value"]);
     expect(&["train", "vib", "--device", "cuda:0/fp16"], &["cuda:0/fp16", "cuda:0/bf16"]);
@@ -131,7 +131,9 @@ fn data_that_are_too_few_are_refused_before_training() {
             let (data, out) = (format!("{n}.safetensors"), format!("{family}-{n}"));
             let config = if family == "vdb" { &["--config", "vgan-digits"][..] } else { &[] };
             let mut command = strait(folder.path(), &[&["train", family, "--data", &data, "--out", &out], config].concat());
-            settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+            for setting in settings {
+                command.args(["--set", setting]);
+            }
             let output = command.output().unwrap();
             let errors = text(&output.stderr);
             assert!(!errors.contains("panicked"), "{family} on {n}: {errors}");
