@@ -179,7 +179,7 @@ mod tests {
     fn notes_go_where_there_is_room() {
         let lines = |width| beside("error  9.5 %  ", "averaged over many samples of z", width);
         assert_eq!(lines(None), ["error  9.5 %  averaged over many samples of z"]);
-        assert_eq!(lines(Some(40)), ["error  9.5 %  averaged over many samples of", "              z"].map(|l| l));
+        assert_eq!(lines(Some(40)), ["error  9.5 %  averaged over many samples", "              of z"]);
         assert_eq!(lines(Some(30)), ["error  9.5 %", "    averaged over many samples", "    of z"]);
         assert_eq!(beside("error  9.5 %  ", "", Some(30)), ["error  9.5 %"]);
     }
