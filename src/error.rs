@@ -215,10 +215,10 @@ impl std::fmt::Display for Error {
                 if !shapes.is_empty() {
                     write!(f, ", shapes {}", join(shapes))?;
                 }
-                write!(f, ": {detail}: the device cannot be used any more in this process")
+                write!(f, ": {}: the device cannot be used any more in this process", said(detail))
             }
             Error::Cuda { action, detail } => write!(f, "cuda: cannot {action}: {}", said(detail)),
-            Error::Capture { op, what } => write!(f, "{op}: {what} cannot be captured in a graph"),
+            Error::Capture { op, what } => write!(f, "{op}: {} cannot be captured in a graph", said(what)),
             Error::NotOnDevice { op, device } => write!(f, "{op}: there is no code for {device}: move the inputs to the cpu"),
             Error::Io { path, action, source } => write!(f, "{}: cannot {action}: {source}", quoted(&path.to_string_lossy())),
             Error::BadFile { path, found, expected } => {
@@ -242,3 +242,31 @@ impl std::fmt::Display for Error {
 
 // The sentences contain their causes, so there is no source to print after them.
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_repeats_a_long_text() {
+        let long = || format!("begin {}\u{1b}[2J\n end", "x".repeat(100_000));
+        let errors = [
+            Error::UnknownDevice { name: long() },
+            Error::CudaFault { kernel: "k", grid: [1; 3], block: [1; 3], exact: false, shapes: Vec::new(), detail: long() },
+            Error::Cuda { action: "load", detail: long() },
+            Error::Capture { op: "op", what: long() },
+            Error::Io { path: long().into(), action: "read", source: std::io::ErrorKind::NotFound.into() },
+            Error::BadFile { path: long().into(), found: long(), expected: long() },
+            Error::BadTensor { name: long(), found: long(), expected: long() },
+            Error::BadConfig { key: long(), found: long(), expected: long() },
+            Error::ConfigSyntax { origin: long(), message: long() },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.len() < 4000 && text.contains("begin") && text.contains("characters left out"), "{} bytes", text.len());
+            assert!(!text.contains(char::is_control), "{text}");
+            let nested = Error::Diverged { step: 3, cause: Box::new(error) }.to_string();
+            assert!(nested.len() < 4200, "{} bytes", nested.len());
+        }
+    }
+}
