@@ -120,8 +120,8 @@ fn files_are_opened_in_one_place() {
         let words = ["fs::read(", "fs::read_to_string(", "File::open(", "read_to_string(path"];
         code(path).lines().any(|line| !line.trim_start().starts_with("//") && words.iter().any(|word| line.contains(word)))
     };
-    // The second opens a folder, to sync it.
-    let allowed = ["src/io/open.rs", "src/io/atomic.rs"];
+    // The second opens a folder, to sync it; the third reads what the system says of this process.
+    let allowed = ["src/io/open.rs", "src/io/atomic.rs", "src/cli/signals.rs"];
     let wrong: Vec<PathBuf> = sources().into_iter().filter(|p| opens(p) && !allowed.iter().any(|a| p.ends_with(a))).collect();
     assert!(wrong.is_empty(), "files are read through io::open, but not in {wrong:?}");
 }

@@ -18,8 +18,13 @@ use crate::train::{Checkpoint, Plan, Run, family_of};
 
 /// Writes a file into a folder that is made if there is none.
 pub fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), action: "create the folder", source })?;
+    make(folder)?;
     write_atomic_bytes(&folder.join(name), bytes)
+}
+
+/// Makes a folder if there is none.
+pub fn make(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), action: "create the folder", source })
 }
 
 /// A run's folder.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::terminal::say;
 use crate::error::{Error, Result};
+use crate::io::open;
 
 /// The file that is locked. It stays: a lock is the system's, and ends with the process that holds it, whatever ends that.
 pub const FILE: &str = ".lock";
@@ -47,7 +48,7 @@ impl Lock {
 
     /// The process that holds the lock of a folder, if one does.
     pub fn holder(folder: &Path) -> Option<String> {
-        let mut file = File::open(folder.join(FILE)).ok()?;
+        let (mut file, _) = open::regular(&folder.join(FILE), "a lock").ok()?;
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| owner(&mut file))
     }
 }

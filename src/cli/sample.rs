@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::Context;
 
 use super::args::Existing;
-use super::folder::{RunFolder, write_in};
+use super::folder::{RunFolder, make, write_in};
 use super::terminal::out;
-use crate::io::npy::{Npy, encode};
+use crate::device::cpu::memory;
+use crate::io::npy::{self, Npy};
 use crate::report::progress::Working;
 use crate::report::svg::{Axis, LineChart, ScatterChart, Series};
 use crate::train::Samples;
@@ -35,8 +36,14 @@ fn write(out: &Path, name: &str, samples: &Samples) -> anyhow::Result<()> {
         out!("{}", out.join(file).display())
     };
     let values = samples.values()?;
-    let array = Npy { dtype: values.dtype().into(), shape: values.shape(), bytes: bytemuck::cast_slice(&values.to_vec::<f32>()?).to_vec() };
-    written("npy", &encode(&array)?)?;
+    let numbers = values.to_vec::<f32>()?;
+    // As many as the user asked for, so they may not fit once more.
+    let mut bytes = memory::vector("sample", size_of_val(&numbers[..]))?;
+    bytes.extend_from_slice(bytemuck::cast_slice(&numbers));
+    let file = out.join(format!("{name}.npy"));
+    make(out)?;
+    npy::write(&file, &Npy { dtype: values.dtype().into(), shape: values.shape(), bytes })?;
+    out!("{}", file.display())?;
     match samples {
         Samples::Points { points, window: [left, right, bottom, top] } if points.dims()[1] == 2 => {
             let values = points.to_f64_vec()?;
