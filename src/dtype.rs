@@ -44,6 +44,11 @@ impl DType {
     pub const fn is_half(self) -> bool {
         matches!(self, DType::BF16 | DType::F16)
     }
+
+    /// What is kept and computed where 16 bits would not do: f32 for 16-bit floats, the dtype itself for all others.
+    pub const fn wide(self) -> DType {
+        if self.is_half() { DType::F32 } else { self }
+    }
 }
 
 impl fmt::Display for DType {

@@ -133,7 +133,7 @@ const FAMILIES: &[(&str, &str)] = &[
         noise = { place = "input", deviation = 0.1 }
         penalty = { kind = "wgan_gp", coefficient = 1.0, convention = "full" }
         discriminator = { architecture = { kind = "mlp", hidden = [16] }, latent = { kind = "vector", size = 4 } }
-        generator = { latent = 4, architecture = { kind = "dcgan", width = 4 } }"#,
+        generator = { latent = 4, ema_decay = 0.9, architecture = { kind = "dcgan", width = 4 } }"#,
     ),
     (
         "vdb",
@@ -212,6 +212,30 @@ fn every_family_is_replayed_to_the_bit() {
         assert!(matches!(replayed.trainer().sample(9, 1), Ok(_) | Err(Error::NothingToSample)), "{settings}");
         std::fs::remove_file(&path).unwrap();
     }
+}
+
+/// Batch norm's running statistics are averaged on the device with the weights, in captured steps too, and recorded anew for samples.
+#[test]
+fn averaged_statistics_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let settings = FAMILIES[1].1;
+    let start = |device: &Device| Run::new("vdb", &format!("{settings}\nevaluate_every = 1000\nsteps = 40"), device).unwrap();
+    let (mut cpu, mut cuda) = (start(&Device::cpu()), start(&gpu));
+    (0..3).for_each(|_| drop((cpu.step().unwrap(), cuda.step().unwrap())));
+    let (expected, found) = (cpu.checkpoint().unwrap(), cuda.checkpoint().unwrap());
+    let statistics: Vec<&String> = expected.tensors.keys().filter(|name| name.starts_with("ema.") && name.contains("running_")).collect();
+    assert!(!statistics.is_empty());
+    for name in statistics {
+        let values = |checkpoint: &Checkpoint| checkpoint.tensors[name].to_f64_vec().unwrap();
+        values(&found).iter().zip(values(&expected)).for_each(|(f, e)| close(*f, e, 1e-3, name));
+    }
+    let mut moved = start(&gpu);
+    moved.restore(&expected).unwrap();
+    let mean = |run: &Run| match run.trainer().sample(50, 1).unwrap() {
+        strait::train::Samples::Images { images, .. } => images.mean_all().unwrap().item().unwrap(),
+        _ => unreachable!("images"),
+    };
+    close(mean(&moved), mean(&cpu), 1e-3, "mean of samples");
 }
 
 #[test]

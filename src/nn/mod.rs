@@ -26,6 +26,35 @@ pub enum Mode<'a> {
     Train(&'a mut Rng),
     /// Evaluation: dropout passes, batch norm uses its running statistics.
     Eval,
+    /// The pass of this number, counted from 0, of some that [`record_anew`] makes: as in evaluation, but batch norm uses and records
+    /// the batch's statistics, and spectral norm iterates.
+    Record(u64),
+}
+
+/// Makes `passes` forward passes after which all that layers record of their inputs in training is that of their present weights: batch
+/// norm's running statistics are the means over these passes and forget what they were before, and vectors of power iterations have come
+/// as many iterations closer. For weights that no step of training has made, such as averages: what was recorded in training belongs
+/// to other activations.
+///
+/// ```
+/// use strait::nn::{BatchNorm, Mode, Module, record_anew};
+/// use strait::{DType, Device, Tensor};
+/// let cpu = Device::cpu();
+/// let norm = BatchNorm::new(1, DType::F64, &cpu)?;
+/// let batches = [[1.0, 3.0], [4.0, 8.0]].map(|batch| Tensor::from_slice(&batch, [2, 1], &cpu));
+/// record_anew(2, |mode| {
+///     let Mode::Record(pass) = *mode else { unreachable!() };
+///     norm.forward(batches[pass as usize].as_ref().unwrap(), mode)
+/// })?;
+/// assert_eq!(norm.running_mean.tensor().item()?, (2.0 + 6.0) / 2.0);
+/// assert_eq!(norm.running_var.tensor().item()?, (2.0 + 8.0) / 2.0);
+/// # Ok::<(), strait::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of `forward`.
+pub fn record_anew<R>(passes: u64, mut forward: impl FnMut(&mut Mode<'_>) -> Result<R>) -> Result<()> {
+    (0..passes).try_for_each(|pass| forward(&mut Mode::Record(pass)).map(drop))
 }
 
 /// A function of a tensor with parameters.

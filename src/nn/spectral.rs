@@ -43,7 +43,8 @@ impl Weighted for Conv2d {
 /// A layer whose weight, as a matrix [out, rest], is divided by its largest singular value (Miyato et al. 2018, section 2.1).
 ///
 /// The value is `u W v` with vectors from power iteration: one iteration in each pass with [`Mode::Train`], none that is kept in
-/// evaluation. As in the paper (appendix A), u and v are constants for the gradient. u is saved with the parameters.
+/// evaluation. As in the paper (appendix A), u and v are constants for the gradient. u is saved with the parameters. All of this is in
+/// f32 for 16-bit weights, whose squared norms leave the range of f16.
 #[derive(Debug, Clone)]
 pub struct SpectralNorm<L> {
     layer: L,
@@ -57,7 +58,7 @@ impl<L: Weighted> SpectralNorm<L> {
     /// The weight is not a float.
     pub fn new(layer: L, rng: &mut Rng) -> Result<SpectralNorm<L>> {
         let weight = layer.weight().tensor();
-        let left = unit(&rng.normal([1, weight.dims()[0]], weight.dtype(), &weight.device())?)?;
+        let left = unit(&rng.normal([1, weight.dims()[0]], weight.dtype().wide(), &weight.device())?)?;
         Ok(SpectralNorm { layer, left: Param::buffer(&left) })
     }
 
@@ -66,17 +67,18 @@ impl<L: Weighted> SpectralNorm<L> {
     /// # Errors
     /// The device fails.
     pub fn normalized(&self, mode: &Mode<'_>) -> Result<Tensor> {
-        let weight = self.layer.weight().tensor();
+        let own = self.layer.weight().tensor();
+        let weight = own.to_dtype(own.dtype().wide())?;
         let rows = weight.dims()[0];
         let matrix = weight.reshape([rows, weight.element_count() / rows.max(1)])?;
         let constant = matrix.detach();
         let right = unit(&self.left.tensor().matmul(&constant)?)?;
         let left = unit(&right.matmul(&constant.t()?)?)?;
-        if let Mode::Train(_) = mode {
+        if !matches!(mode, Mode::Eval) {
             self.left.set(&left)?;
         }
         let value = left.matmul(&matrix)?.mul(&right)?.sum_all()?;
-        weight.div(&value.clamp(SMALLEST, f64::INFINITY)?)
+        weight.div(&value.clamp(SMALLEST, f64::INFINITY)?)?.to_dtype(own.dtype())
     }
 }
 
@@ -155,6 +157,20 @@ mod tests {
             &[weight.tensor()],
             1,
         )
+    }
+
+    #[test]
+    fn sixteen_bit_weights_are_divided_by_what_f32_finds() -> Result<()> {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let (mut rng, cpu) = (Rng::new(5), Device::cpu());
+            for (value, expected) in [(0.0, 0.0), (2.0, 1.0 / 256.0), (300.0, 1.0 / 256.0), (1e-4, 1.0 / 256.0)] {
+                let layer = Linear::new(256, 256, Init::Constant(value), &mut rng, dtype, &cpu)?;
+                let norm = SpectralNorm::new(layer, &mut rng)?;
+                let found = norm.normalized(&Mode::Train(&mut rng))?;
+                assert!(found.dtype() == dtype && (found.to_f64_vec()?[0] - expected).abs() < 1e-6, "{dtype} {value}: {found:?}");
+            }
+        }
+        Ok(())
     }
 
     #[test]

@@ -6,7 +6,6 @@ use super::fused;
 use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::math::Real;
 use crate::dispatch_float;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::Few;
 use crate::storage::Storage;
@@ -177,11 +176,6 @@ impl Algorithm {
     }
 }
 
-/// The dtype of a parameter's slots: 16-bit parameters have theirs in f32, since squares of gradients leave the range of f16.
-pub(super) fn slot_dtype(parameter: DType) -> DType {
-    if parameter.is_half() { DType::F32 } else { parameter }
-}
-
 /// One step of one tensor.
 #[derive(Debug)]
 pub(super) struct Update {
@@ -196,7 +190,7 @@ impl Update {
     /// 16-bit parameters are updated in f32 and rounded. All shapes and dtypes fit: the caller has checked them.
     pub(super) fn apply(&self, parameter: Tensor, gradient: &Tensor, slots: &mut Few<Tensor>) -> Result<Tensor> {
         let (shape, dtype) = (parameter.shape(), parameter.dtype());
-        let wide = slot_dtype(dtype);
+        let wide = dtype.wide();
         let gradient = gradient.detach().to_dtype(wide)?.contiguous()?;
         let parameter = if dtype == wide { parameter } else { parameter.detach().to_dtype(wide)? };
         let mut weights = parameter.into_storage()?;

@@ -1,8 +1,7 @@
-//! Exponential moving averages of weights.
+//! Exponential moving averages of weights, and of what goes with them.
 
 use std::collections::BTreeMap;
 
-use super::algorithm::slot_dtype;
 use super::{fused, state};
 #[cfg(feature = "cuda")]
 use crate::device::Device;
@@ -13,11 +12,16 @@ use crate::error::{Error, Result};
 use crate::nn::{Param, Params};
 use crate::tensor::Tensor;
 
-/// Moving averages of the trained parameters: `average = decay average + (1 - decay) weight` at every update.
+/// Moving averages of parameters: `average = decay average + (1 - decay) value` at every update.
 ///
 /// Plain, the averages start as the weights. With `debias` they start at 0 and are divided by `1 - decay^updates` when
 /// they are read (TensorFlow's zero-debias, the correction of Kingma and Ba 2015, section 3), so that the first weights do not
-/// count more than the others. What is not trained, such as running statistics, is not averaged.
+/// count more than the others.
+///
+/// Buffers are averaged with the weights: running statistics of the last weights are not those of an average of many, and a network
+/// that has both is none that was ever trained. The averages of running means and of vectors of power iterations are right
+/// to first order in the spread of the weights around their average. Those of running variances are too large by what that spread adds
+/// to every activation; [`crate::nn::record_anew`] makes them exact where inputs are at hand.
 ///
 /// ```
 /// use strait::nn::{Param, Params};
@@ -50,7 +54,7 @@ struct Entry {
 }
 
 impl Ema {
-    /// Averages of the trained ones of these parameters, before the first update.
+    /// Averages of these parameters, trained or not, before the first update.
     ///
     /// # Errors
     /// The decay is not in [0, 1).
@@ -59,11 +63,10 @@ impl Ema {
             return Err(Error::OutOfRange { op: "ema", name: "decay", value: decay, expected: "at least 0 and below 1" });
         }
         let entries = params
-            .trained()
             .iter()
             .map(|(name, param)| {
                 let tensor = param.tensor().detach();
-                let dtype = slot_dtype(tensor.dtype());
+                let dtype = tensor.dtype().wide();
                 let average = if debias { Tensor::zeros(tensor.shape(), dtype, &tensor.device())? } else { tensor.to_dtype(dtype)? };
                 Ok(Entry { name: name.to_string(), param: param.clone(), average })
             })
@@ -198,8 +201,32 @@ mod tests {
         let mut params = Params::default();
         let param = Param::new(&Rng::new(1).normal([3, 7], dtype, &Device::cpu()).unwrap());
         params.push("w".into(), &param);
-        params.push("mean".into(), &Param::buffer(&Tensor::ones([2], dtype, &Device::cpu()).unwrap()));
+        params.push("mean".into(), &Param::buffer(&Tensor::ones([2], DType::F32, &Device::cpu()).unwrap()));
         (params, param)
+    }
+
+    #[test]
+    fn buffers_are_averaged_and_come_back() {
+        for debias in [false, true] {
+            let (params, param) = model(DType::F32);
+            let mean = params.iter().find(|(name, _)| *name == "mean").unwrap().1.clone();
+            let mut ema = Ema::new(0.9, debias, &params).unwrap();
+            let mut expected = if debias { 0.0 } else { 1.0 };
+            for t in 0..6 {
+                let value = f64::from(t).sin();
+                mean.set(&Tensor::full(value, [2], DType::F32, &Device::cpu()).unwrap()).unwrap();
+                follow(&mut ema, &param, 1);
+                expected = 0.9 * expected + 0.1 * value;
+            }
+            if debias {
+                expected /= 1.0 - 0.9f64.powi(6);
+            }
+            let own = mean.tensor().to_f64_vec().unwrap();
+            let found = ema.with_averages(|| Ok((mean.tensor().to_f64_vec()?, mean.is_trained()))).unwrap();
+            assert!(!found.1 && found.0.iter().all(|v| (v - expected).abs() < 1e-6), "{found:?} for {expected}");
+            assert_eq!(mean.tensor().to_f64_vec().unwrap(), own);
+            assert_eq!(ema.state().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), ["w", "mean"]);
+        }
     }
 
     fn value(t: u64, dtype: DType) -> Tensor {
@@ -227,7 +254,7 @@ mod tests {
                     expected.iter_mut().zip(values).for_each(|(e, v)| *e = 0.9 * *e + 0.1 * v);
                     let correction = if debias { 1.0 - 0.9f64.powi(t as i32 + 1) } else { 1.0 };
                     let found = ema.tensors().unwrap();
-                    assert_eq!((found.len(), found[0].0.as_str(), found[0].1.dtype()), (1, "w", dtype));
+                    assert_eq!((found.len(), found[0].0.as_str(), found[0].1.dtype()), (2, "w", dtype));
                     for (found, expected) in found[0].1.to_f64_vec().unwrap().iter().zip(&expected) {
                         assert!((found - expected / correction).abs() <= tolerance, "{dtype} {debias}: {found} for {expected}");
                     }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Param, Params};
 use crate::op::Few;
 use crate::tensor::Tensor;
-use algorithm::{Update, slot_dtype};
+use algorithm::Update;
 
 /// Changes parameters along their gradients.
 ///
@@ -79,7 +79,8 @@ impl Optimizer {
                         expected: "each parameter once".to_string(),
                     });
                 }
-                let zeros = || Tensor::zeros(tensor.shape(), slot_dtype(tensor.dtype()), &tensor.device());
+                let zeros = || Tensor::zeros(tensor.shape(), tensor.dtype().wide(), &tensor.device());
+                // 16-bit parameters have theirs in f32: squares of gradients leave the range of f16.
                 let slots = algorithm.slots().iter().map(|_| zeros()).collect::<Result<_>>()?;
                 Ok(Entry { name: name.to_string(), param: param.clone(), slots })
             })
@@ -174,7 +175,7 @@ impl Optimizer {
             entry.param.update(Tensor::unshared)?;
             entry.slots = entry.slots.drain(..).map(Tensor::unshared).collect::<Result<_>>()?;
             let weight = entry.param.tensor().detach();
-            let wide = slot_dtype(weight.dtype());
+            let wide = weight.dtype().wide();
             let mut roles = vec![weight.to_dtype(wide)?, gradient.detach().to_dtype(wide)?.contiguous()?];
             roles.extend(entry.slots.iter().cloned());
             tensors.push(roles);

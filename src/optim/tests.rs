@@ -99,7 +99,7 @@ fn ten_steps_match_the_formulas() {
                     assert!(error <= tolerance, "{algorithm:?} {dtype}: {found} for {expected}");
                 }
             }
-            assert!(optimizer.state().iter().all(|(_, t)| t.dtype() == slot_dtype(dtype)));
+            assert!(optimizer.state().iter().all(|(_, t)| t.dtype() == dtype.wide()));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use super::Network;
 use super::batches::Batches;
 use super::samples::Samples;
 use super::settings::bad;
@@ -14,6 +15,7 @@ use crate::device::cuda::CudaDevice;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{Extractor, Features, ImageQuality, count_modes, precision_recall};
+use crate::nn::Mode;
 use crate::ops::Activation;
 use crate::rng::{Draw, Rng};
 use crate::shape::Shape;
@@ -23,6 +25,8 @@ use crate::tensor::Tensor;
 pub(super) const ROWS: usize = 250;
 /// Key of the points that generated ones are compared with.
 const KEY: u64 = 0x7e57;
+/// Seed of the latent vectors from which generators record their statistics anew.
+const RECORDED: u64 = 0x5747;
 /// Neighbours of precision and recall, as in their paper.
 const NEIGHBORS: usize = 3;
 
@@ -275,6 +279,18 @@ pub(super) fn in_pieces(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Re
     let piece = |first: usize| Ok(f(&x.narrow(0, first, ROWS.min(rows - first))?)?.detach());
     let pieces = (0..rows).step_by(ROWS).map(piece).collect::<Result<Vec<_>>>()?;
     Tensor::concat(&pieces.iter().collect::<Vec<_>>(), 0)
+}
+
+/// Runs `f` with a generator's averaged weights and with the statistics of what these make of `latent` standard normals.
+pub(super) fn averaged<R>(
+    network: &Network,
+    latent: usize,
+    device: &Device,
+    generator: impl Fn(&Tensor, &mut Mode<'_>) -> Result<Tensor>,
+    f: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let mut rng = Rng::new(RECORDED);
+    network.averaged_anew(|mode| generator(&rng.normal([ROWS, latent], DType::F32, device)?, mode), f)
 }
 
 /// What figures of [`Examples::judge`] are called, and what should be known about them.

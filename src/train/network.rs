@@ -6,11 +6,14 @@ use super::checkpoint::Checkpoint;
 use crate::device::{Device, capture};
 use crate::error::{Error, Result};
 use crate::grad::{Gradient, first_non_finite};
-use crate::nn::Params;
+use crate::nn::{Mode, Params, record_anew};
 use crate::optim::{Algorithm, Ema, Optimizer};
 use crate::tensor::Tensor;
 
-/// Parameters that one optimiser trains, with the optimiser and, if asked for, zero-debiased moving averages of the weights.
+/// Forward passes in which statistics are recorded anew.
+const PASSES: u64 = 8;
+
+/// Parameters that one optimiser trains, with the optimiser and, if asked for, zero-debiased moving averages of the weights and buffers.
 #[derive(Debug)]
 pub struct Network {
     params: Params,
@@ -97,7 +100,7 @@ impl Network {
         !shared
     }
 
-    /// Runs `f` with the averaged weights, if there are any yet, in place of the current ones.
+    /// Runs `f` with the averaged weights and buffers, if there are any yet, in place of the current ones.
     ///
     /// # Errors
     /// Those of `f`.
@@ -105,6 +108,25 @@ impl Network {
         match &self.ema {
             Some(ema) if ema.updates() > 0 => ema.with_averages(f),
             _ => f(),
+        }
+    }
+
+    /// [`Network::averaged`], after some forward passes in which layers record their statistics anew with the averaged weights, if there
+    /// are layers that do. `forward` passes new inputs at each call, as many and of the kind that training does.
+    ///
+    /// Averaged running statistics are close, but too large where weights swing around their average, as those of a generator do that
+    /// plays against a discriminator; statistics of what the averaged weights make are right whatever training did. Where inputs
+    /// can be drawn at will they cost eight passes, depend on nothing but the averages, and need not be saved.
+    ///
+    /// # Errors
+    /// Those of `forward` and `f`.
+    pub fn averaged_anew<R>(&self, forward: impl FnMut(&mut Mode<'_>) -> Result<Tensor>, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        match &self.ema {
+            Some(ema) if ema.updates() > 0 && self.trained.len() < self.params.len() => ema.with_averages(|| {
+                record_anew(PASSES, forward)?;
+                f()
+            }),
+            _ => self.averaged(f),
         }
     }
 
@@ -137,8 +159,9 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Param;
-    use crate::{DType, Device, Rng};
+    use crate::nn::init::Init;
+    use crate::nn::{BatchNorm, Linear, Module, Param, Sequential};
+    use crate::{Activation, DType, Device, Rng};
 
     fn network() -> Network {
         let mut params = Params::default();
@@ -159,8 +182,12 @@ mod tests {
     }
 
     fn state(network: &Network) -> Vec<(String, Vec<f64>)> {
+        state_of(network, "critic")
+    }
+
+    fn state_of(network: &Network, name: &str) -> Vec<(String, Vec<f64>)> {
         let mut checkpoint = Checkpoint::default();
-        network.save("critic", &mut checkpoint).unwrap();
+        network.save(name, &mut checkpoint).unwrap();
         checkpoint.tensors.iter().map(|(name, t)| (name.clone(), t.to_f64_vec().unwrap())).collect()
     }
 
@@ -184,6 +211,72 @@ mod tests {
         let average = |n: &Network| n.averaged(|| n.params().tensors()[0].to_vec::<f64>()).unwrap();
         assert_eq!(average(&a), average(&c));
         assert_ne!(average(&a), a.params().tensors()[0].to_vec::<f64>().unwrap());
+    }
+
+    /// A linear layer and a batch norm, trained for `steps` whose weights swing around a point that they drift to: its average is none of
+    /// them. With it what it is given, and its own activations before the norm.
+    fn normalised(steps: u64) -> (Network, Sequential, impl Fn(&Tensor) -> Tensor) {
+        let (mut rng, cpu) = (Rng::new(7), Device::cpu());
+        let linear = Linear::new(4, 6, Init::Normal(0.3), &mut rng, DType::F32, &cpu).unwrap();
+        let net = Sequential::new().then(linear.clone()).then(BatchNorm::new(6, DType::F32, &cpu).unwrap()).then(Activation::Relu);
+        let mut network = Network::new(net.params(), Algorithm::sgd(), 0.95).unwrap();
+        for _ in 0..steps {
+            let x = rng.normal([64, 4], DType::F32, &cpu).unwrap();
+            net.forward(&x, &mut Mode::Train(&mut rng)).unwrap();
+            let swing: Vec<Tensor> = network.trained.tensors().iter().map(|w| rng.normal(w.shape(), DType::F32, &cpu).unwrap()).collect();
+            let pull = |(w, s): (&Tensor, &Tensor)| w.affine(0.2, -0.1).unwrap().add(s).unwrap().detach();
+            let gradients: Vec<Tensor> = network.trained.tensors().iter().zip(&swing).map(pull).collect();
+            network.apply(&gradients, 0.5).unwrap();
+        }
+        (network, net, move |x| linear.forward(x, &mut Mode::Eval).unwrap().detach())
+    }
+
+    /// How far running statistics are from those of 20,000 activations: of means in standard deviations, of variances as factors.
+    fn inconsistency(network: &Network, activations: &impl Fn(&Tensor) -> Tensor) -> [f64; 2] {
+        let y = activations(&Rng::new(99).normal([20_000, 4], DType::F32, &Device::cpu()).unwrap());
+        let [mean, variance] = {
+            let (_, mean, variance) = y.batch_norm_moments(None, None, 1e-5).unwrap();
+            [mean, variance].map(|t| t.to_f64_vec().unwrap())
+        };
+        let running = |name: &str| network.params().iter().find(|(n, _)| n.ends_with(name)).unwrap().1.tensor().to_f64_vec().unwrap();
+        let (found_mean, found_variance) = (running("running_mean"), running("running_var"));
+        (0..6).fold([0.0, 1.0], |[offset, factor]: [f64; 2], i| {
+            let ratio = found_variance[i] / variance[i];
+            [offset.max((found_mean[i] - mean[i]).abs() / variance[i].sqrt()), factor.max(ratio.max(1.0 / ratio))]
+        })
+    }
+
+    #[test]
+    fn an_averaged_network_has_the_statistics_of_its_own_activations() {
+        let (network, net, activations) = normalised(200);
+        let before = state(&network);
+        // Averaged buffers: means to the first order; variances with what the swinging weights add, where the last weights' own are off by more.
+        let [offset, factor] = network.averaged(|| Ok(inconsistency(&network, &activations))).unwrap();
+        assert!(offset < 0.5 && factor > 1.2, "{offset} {factor}");
+        // Recorded anew from 8 batches of 250: within four standard errors of a mean and of a variance.
+        let forward = |rng: &mut Rng, mode: &mut Mode<'_>| net.forward(&rng.normal([250, 4], DType::F32, &Device::cpu())?, mode);
+        let mut rng = Rng::new(1);
+        let anew = network.averaged_anew(|mode| forward(&mut rng, mode), || Ok(inconsistency(&network, &activations))).unwrap();
+        assert!(anew[0] < 4.0 / 2000f64.sqrt() && anew[1] < 1.0 + 4.0 * (2.0 / 2000f64).sqrt(), "{anew:?}");
+        assert!(offset > anew[0] && factor > anew[1]);
+        assert_eq!(state(&network), before, "what was recorded for the averages is not left behind");
+    }
+
+    #[test]
+    fn averaged_buffers_go_through_checkpoints_bit_by_bit() {
+        let (a, ..) = normalised(30);
+        let mut checkpoint = Checkpoint::default();
+        a.save("generator", &mut checkpoint).unwrap();
+        assert!(checkpoint.tensors.contains_key("ema.generator.1.running_var"));
+        let (mut b, ..) = normalised(1);
+        b.load("generator", &checkpoint).unwrap();
+        assert_eq!(state_of(&a, "generator"), state_of(&b, "generator"));
+        let averages =
+            |n: &Network| n.averaged(|| n.params().tensors().iter().map(Tensor::to_f64_vec).collect::<Result<Vec<_>>>()).unwrap();
+        assert_eq!(averages(&a), averages(&b));
+        let mut without = checkpoint.clone();
+        without.tensors.remove("ema.generator.1.running_var");
+        assert!(matches!(b.load("generator", &without), Err(Error::BadTensor { .. })));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod settings;
 
 pub use settings::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings};
 
-use super::examples::{Examples, in_pieces};
+use super::examples::{Examples, averaged, in_pieces};
 use super::settings::bad;
 #[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
@@ -109,8 +109,10 @@ impl EbganTrainer {
 
     /// Generated examples under the averaged weights.
     fn generate(&self, count: usize, seed: u64) -> Result<Tensor> {
-        let z = Rng::new(seed).normal([count, self.settings.generator.latent], DType::F32, &self.device)?;
-        self.generator.averaged(|| in_pieces(&z, |z| self.model.generator.forward(z, &mut Mode::Eval)))
+        let latent = self.settings.generator.latent;
+        let z = Rng::new(seed).normal([count, latent], DType::F32, &self.device)?;
+        let forward = |z: &Tensor, mode: &mut Mode<'_>| self.model.generator.forward(z, mode);
+        averaged(&self.generator, latent, &self.device, forward, || in_pieces(&z, |z| forward(z, &mut Mode::Eval)))
     }
 
     /// Mean energy of examples.

@@ -84,3 +84,31 @@ fn a_margin_belongs_to_its_energy() {
     assert!(message(&["batch=1"]).contains("in pairs"));
     assert!(message(&["discriminator.codes={ kind = \"map\", channels = 2 }"]).contains("convolutional"));
 }
+
+/// Between evaluations nothing of a run may depend on how often it was looked at, and samples are those of the averages and a seed alone.
+#[test]
+fn samples_of_averaged_convolutions_have_statistics_of_their_own() {
+    let convolutions = ["generator.architecture={ kind = \"dcgan\", width = 4 }", "generator.ema_decay=0.9"];
+    let mut run = run(&convolutions);
+    (0..6).for_each(|_| drop(run.step().unwrap()));
+    let before = bits(&mut run);
+    let images = |run: &Run| match run.trainer().sample(20, 3).unwrap() {
+        crate::train::Samples::Images { images, .. } => images.to_f64_vec().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let first = images(&run);
+    assert_eq!(images(&run), first);
+    assert_eq!(bits(&mut run), before);
+    // Other running statistics beside the same weights change nothing: those of the averages are recorded anew.
+    let mut checkpoint = run.checkpoint().unwrap();
+    let statistics = |name: &str| name.starts_with("ema.generator") && name.contains("running_");
+    let names: Vec<String> = checkpoint.tensors.keys().filter(|name| statistics(name)).cloned().collect();
+    assert!(!names.is_empty());
+    for name in names {
+        let doubled = checkpoint.tensors[&name].affine(2.0, 0.0).unwrap();
+        checkpoint.tensors.insert(name, doubled);
+    }
+    let mut other = self::run(&convolutions);
+    other.restore(&checkpoint).unwrap();
+    assert_eq!(images(&other), first);
+}

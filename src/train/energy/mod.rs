@@ -7,14 +7,14 @@ mod settings;
 pub use chains::Way;
 pub use settings::{EnergySettings, Negatives, SamplerSettings, Start};
 
-use super::examples::{Examples, in_pieces};
+use super::examples::{Examples, averaged, in_pieces};
 #[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::models::{Chain, Correction, EnergyModel, Langevin, ReplayBuffer, Step};
+use crate::models::{Chain, Correction, EnergyModel, InformationConfig, Langevin, ReplayBuffer, Step};
 use crate::nn::Mode;
 use crate::optim::grad_norm;
 use crate::report::Drawing;
@@ -131,13 +131,17 @@ impl EnergyTrainer {
 
     /// Runs `f` with the averaged weights of both networks.
     fn averaged<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
-        self.energy.averaged(|| self.generator.averaged(f))
+        self.energy.averaged(|| self.of_generator(f))
+    }
+
+    fn of_generator<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
+        averaged(&self.generator, self.settings.latent, &self.device, |z, mode| self.model.generator.forward(z, mode), f)
     }
 
     /// Generated examples under the averaged weights.
     fn generate(&self, count: usize, seed: u64) -> Result<Tensor> {
         let z = self.prior(count, &mut Rng::new(seed))?;
-        self.generator.averaged(|| in_pieces(&z, |z| self.model.generator.forward(z, &mut Mode::Eval)))
+        self.of_generator(|| in_pieces(&z, |z| self.model.generator.forward(z, &mut Mode::Eval)))
     }
 }
 
@@ -217,7 +221,9 @@ impl Trainer for EnergyTrainer {
     }
 
     fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        report::figures(values)
+        // InfoNCE tells the vector of a sample among those of the batch.
+        let limit = matches!(self.settings.information, InformationConfig::InfoNce { .. }).then(|| (self.settings.batch as f64).ln());
+        report::figures(values, limit)
     }
 
     fn headline(&self, values: &[(String, f64)]) -> String {

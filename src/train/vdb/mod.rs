@@ -5,7 +5,7 @@ mod settings;
 
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
-use super::examples::{Examples, ROWS};
+use super::examples::{Examples, ROWS, averaged};
 #[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
@@ -183,11 +183,12 @@ impl VdbTrainer {
         let Some(player) = &self.player else {
             return Err(Error::NothingToSample);
         };
-        let mut rng = Rng::new(seed);
-        player.network.averaged(|| {
+        let (mut rng, latent) = (Rng::new(seed), player.generator.latent());
+        let forward = |z: &Tensor, mode: &mut Mode<'_>| player.generator.forward(z, mode);
+        averaged(&player.network, latent, &self.device, forward, || {
             let part = |first: usize| {
-                let z = rng.normal([ROWS.min(count - first), player.generator.latent()], DType::F32, &self.device)?;
-                Ok(player.generator.forward(&z, &mut Mode::Eval)?.detach())
+                let z = rng.normal([ROWS.min(count - first), latent], DType::F32, &self.device)?;
+                Ok(forward(&z, &mut Mode::Eval)?.detach())
             };
             let parts = (0..count).step_by(ROWS).map(part).collect::<Result<Vec<_>>>()?;
             Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)
