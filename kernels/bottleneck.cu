@@ -134,7 +134,7 @@ __device__ __forceinline__ double sample_row(const Team& team, const T* stats, c
     for (uint32_t i = 0; i < 4; ++i) {
       const Scale<T> scale = scale_of(raw.v[i] - shift);
       sigma.v[i] = scale.sigma;
-      if (WHOLE || i < count) rate += T(0.5) * (m.v[i] * m.v[i] + (scale.sigma * scale.sigma - T(1))) - scale.log_sigma;
+      if (WHOLE || i < count) rate += fma(T(0.5) * m.v[i], m.v[i], scale_excess(scale.sigma, scale.log_sigma));
     }
     total += double(rate);
     for (uint64_t s = 0; s < samples; ++s) {

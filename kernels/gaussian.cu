@@ -1,9 +1,10 @@
 // Kullback-Leibler divergences of Gaussians from the standard normal.
+#include "math.cuh"
 #include "rows.cuh"
 
 namespace {
 
-// Per row 1/2 sum(mu^2 + sigma^2 - 1) - sum(log sigma).
+// Per row 1/2 sum(mu^2 + sigma^2 - 1) - sum(log sigma), in terms that are not below 0.
 template <class T>
 __device__ __forceinline__ void gaussian_kl(const T* mu, const T* sigma, T* out, uint64_t rows, uint64_t length, uint32_t size) {
   const Team team(size);
@@ -11,7 +12,7 @@ __device__ __forceinline__ void gaussian_kl(const T* mu, const T* sigma, T* out,
   const uint64_t first = team.row * length, count = some ? length : 0;
   const Share<T> of_mu(team, mu + first, count), of_sigma(team, sigma + first, count);
   double sum = 0;
-  of_mu.both(of_sigma, [&](uint64_t, T m, T s) { sum += double(T(0.5) * (m * m + (s * s - T(1))) - log(s)); });
+  of_mu.both(of_sigma, [&](uint64_t, T m, T s) { sum += double(fma(T(0.5) * m, m, scale_excess(s, log(s)))); });
   sum = team.sum(sum);
   if (some && team.rank == 0) out[team.row] = T(sum);
 }
@@ -51,18 +52,18 @@ __device__ __forceinline__ void gaussian_kl_grad(const T* mu, const T* sigma, co
   }
 }
 
-// Per row 1/2 (|L|^2 + |mu|^2 - k) - sum(log diag L).
+// Per row 1/2 (|L|^2 + |mu|^2 - k) - sum(log diag L), the terms of the diagonal each for itself.
 template <class T>
 __device__ __forceinline__ void gaussian_kl_full(const T* mu, const T* tril, T* out, uint64_t rows, uint64_t k, uint32_t size) {
   const Team team(size);
   const bool some = team.row < rows;
   const T *m = mu + team.row * k, *l = tril + team.row * k * k;
   const uint64_t count = some ? k : 0;
-  double sum = sum_of(count * k, team.rank, size, [=](uint64_t i) { return l[i] * l[i]; });
+  double sum = sum_of(count * k, team.rank, size, [=](uint64_t i) { return i % (k + 1) == 0 ? T(0) : l[i] * l[i]; });
   sum += sum_of(count, team.rank, size, [=](uint64_t i) { return m[i] * m[i]; });
-  const double logs = sum_of(count, team.rank, size, [=](uint64_t i) { return log(l[i * (k + 1)]); });
-  sum = team.sum(0.5 * sum - logs);
-  if (some && team.rank == 0) out[team.row] = T(sum - 0.5 * double(k));
+  const double excess = sum_of(count, team.rank, size, [=](uint64_t i) { return scale_excess(l[i * (k + 1)], log(l[i * (k + 1)])); });
+  sum = team.sum(0.5 * sum + excess);
+  if (some && team.rank == 0) out[team.row] = T(sum);
 }
 
 }  // namespace

@@ -25,6 +25,37 @@ __device__ __forceinline__ T log_softplus(T x) {
   return x < asymptote(x) ? x - T(0.5) * exp(x) : log(softplus(x));
 }
 
+// e^x - 1 - x without cancellation: Taylor's series up to 1.
+template <class T>
+__device__ __forceinline__ T exp_remainder(T x) {
+  if (!(fabs(x) <= T(1))) {
+    const T m = expm1(x);
+    return isinf(m) ? m : m - x;
+  }
+  constexpr int TERMS = sizeof(T) == 4 ? 10 : 18;
+  double factorial = 1;
+  for (int n = 2; n <= TERMS + 1; ++n) factorial *= n;
+  T sum = 0;
+#pragma unroll
+  for (int n = TERMS + 1; n >= 2; --n) {
+    sum = fma(sum, x, T(1 / factorial));
+    factorial /= n;
+  }
+  return x * x * sum;
+}
+
+// (sigma^2 - 1) / 2 - log(sigma) without cancellation near 1: see `scale_excess` in src/device/cpu/math.rs.
+template <class T>
+__device__ __forceinline__ T scale_excess(T sigma, T log_sigma) {
+  if (!(sigma >= T(0.5) && sigma <= T(2))) return fma(T(0.5), sigma * sigma - T(1), -log_sigma);
+  constexpr int TERMS = sizeof(T) == 4 ? 7 : 16;
+  const T t = sigma - T(1), q = t / (t + T(2)), square = q * q;
+  T sum = 0;
+#pragma unroll
+  for (int i = TERMS - 1; i >= 0; --i) sum = fma(sum, square, T(1. / (2 * i + 3)));
+  return fma(T(0.5) * t, t, t * q) - T(2) * q * square * sum;
+}
+
 // The distribution function of the standard normal.
 template <class T>
 __device__ __forceinline__ T normal_cdf(T x) {

@@ -131,3 +131,21 @@ fn corner_cases_are_values_or_errors() {
     assert!(zeros(&[1]).pad(0, usize::MAX, 1).is_err());
     assert!(zeros(&[2, 3, 4]).flatten(2, 0).is_err());
 }
+
+#[test]
+fn losses_do_not_broadcast_targets() {
+    let zeros = |shape: &[usize]| Tensor::zeros(Shape::new(shape).unwrap(), DType::F32, &Device::cpu()).unwrap();
+    for (x, target) in [(&[4, 1][..], &[4][..]), (&[4], &[4, 1]), (&[4], &[1]), (&[4], &[]), (&[], &[4]), (&[3, 4], &[4]), (&[1, 4], &[4])]
+    {
+        let (x, target) = (zeros(x), zeros(target));
+        for loss in [x.squared_error(&target), x.bce_with_logits(&target)] {
+            let error = loss.unwrap_err();
+            assert!(matches!(error, strait::Error::ShapeMismatch { .. }) && error.to_string().contains("nothing is broadcast"), "{error}");
+        }
+    }
+    let logits = zeros(&[4, 3]);
+    for shape in [&[1][..], &[], &[4, 1], &[3]] {
+        let labels = Tensor::from_vec(vec![0i64; Shape::new(shape).unwrap().len()], Shape::new(shape).unwrap(), &Device::cpu()).unwrap();
+        assert!(matches!(logits.softmax_cross_entropy(&labels, 0.0), Err(strait::Error::ShapeMismatch { .. })), "{shape:?}");
+    }
+}

@@ -40,12 +40,15 @@ impl ReconstructionEnergy {
             return Err(Error::ShapeMismatch { op: "energy", shapes, rule: "samples [rows, ..] and reconstructions must have one shape" });
         }
         let axes: Vec<usize> = (1..x.rank()).collect();
-        let squares = reconstruction.squared_error(x)?;
-        match self {
+        // 16 bits hold neither the squares of what they hold nor a guard against the root's slope at 0.
+        let wide = x.dtype().wide();
+        let squares = reconstruction.to_dtype(wide)?.squared_error(&x.to_dtype(wide)?)?;
+        let energy = match self {
             ReconstructionEnergy::L2Norm => squares.sum(&axes, false)?.clamp(SMALLEST, f64::INFINITY)?.sqrt(),
             ReconstructionEnergy::SquaredSum => squares.sum(&axes, false),
             ReconstructionEnergy::Mean => squares.mean(&axes, false),
-        }
+        };
+        energy?.to_dtype(x.dtype())
     }
 
     /// The largest energy that a sample of this many numbers in [-1, 1] with a reconstruction in [-1, 1] can have. From here on a
@@ -306,6 +309,22 @@ mod tests {
         let image = Tensor::zeros([2, 1, 2, 2], DType::F64, &Device::cpu()).unwrap();
         assert_eq!(values(&ReconstructionEnergy::L2Norm.of(&image, &image.full_like(3.0).unwrap()).unwrap()), [6.0, 6.0]);
         assert!(ReconstructionEnergy::Mean.of(&image, &x).is_err());
+    }
+
+    #[test]
+    fn sixteen_bit_energies_are_those_of_f32() {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            let row = |values: &[f64]| Tensor::from_slice(values, [1, values.len()], &Device::cpu()).unwrap().to_dtype(dtype).unwrap();
+            let (x, same) = (row(&[1.0, 2.0]).requires_grad(), row(&[1.0, 2.0]));
+            let energy = ReconstructionEnergy::L2Norm.of(&x, &same).unwrap();
+            let slopes = grad(&energy.sum_all().unwrap(), &[&x]).unwrap();
+            assert_eq!((slopes[0].dtype(), values(&slopes[0])), (dtype, vec![0.0, 0.0]), "a perfect reconstruction");
+            let (far, origin) = (row(&[300.0, 400.0]).requires_grad(), row(&[0.0, 0.0]));
+            let energy = ReconstructionEnergy::L2Norm.of(&far, &origin).unwrap();
+            let slopes = grad(&energy.sum_all().unwrap(), &[&far]).unwrap();
+            assert_eq!((energy.dtype(), values(&energy)), (dtype, vec![500.0]));
+            assert!(values(&slopes[0]).iter().zip([0.6, 0.8]).all(|(f, e)| (f - e).abs() < 4e-3), "{slopes:?}");
+        }
     }
 
     #[test]

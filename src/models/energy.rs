@@ -121,7 +121,8 @@ impl EnergyModel {
         let real = energies.mean_all()?;
         let mut loss = real.sub(&fake)?;
         if lambda1 != 0.0 {
-            loss = loss.add(&penalty.affine(lambda1, 0.0)?)?;
+            // in f32 for a 16-bit energy
+            loss = loss.to_dtype(penalty.dtype())?.add(&penalty.affine(lambda1, 0.0)?)?;
         }
         Ok(EnergyLoss { loss, real, fake, penalty })
     }

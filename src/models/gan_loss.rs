@@ -71,18 +71,20 @@ impl GanLoss {
 
     /// The share of rows that a discriminator with these logits tells right, as a scalar: on its side of logit 0 (of 1/2 for
     /// least squares, whose targets are 0 and 1), half for either kind. Where only differences of logits mean something
-    /// (Wasserstein, relativistic) it is the share of pairs of rows in order.
+    /// (Wasserstein, relativistic) it is the share of pairs of rows in order. NaN if a logit is a NaN or infinite, which is no answer.
     ///
     /// # Errors
     /// Not float tensors; different numbers of rows where pairs are compared.
     pub fn accuracy(self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         let (real, fake) = (real.detach(), fake.detach());
+        // 0, or NaN if a logit is not finite, which no comparison would show
+        let unknown = real.affine(0.0, 0.0)?.sum_all()?.add(&fake.affine(0.0, 0.0)?.sum_all()?)?;
         if matches!(self, GanLoss::Wasserstein | GanLoss::Relativistic) {
-            return difference(&real, &fake)?.positive()?.mean_all();
+            return difference(&real, &fake)?.positive()?.mean_all()?.add(&unknown);
         }
         let border = if self == GanLoss::LeastSquares { 0.5 } else { 0.0 };
         let right = real.affine(1.0, -border)?.positive()?.mean_all()?.add(&fake.affine(-1.0, border)?.positive()?.mean_all()?)?;
-        right.affine(0.5, 0.0)
+        right.affine(0.5, 0.0)?.add(&unknown)
     }
 }
 
@@ -186,6 +188,16 @@ mod tests {
         assert_eq!(accuracy(GanLoss::NonSaturating, &[0.2, 3.0, -1.0, 1.0], &[-0.1, 2.0, -3.0, -4.0]), 0.75);
         assert_eq!(accuracy(GanLoss::LeastSquares, &[0.2, 0.9], &[0.4, 0.6]), 0.5);
         assert_eq!(accuracy(GanLoss::Wasserstein, &[-10.0, -30.0], &[-11.0, -29.0]), 0.5);
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_no_answers() {
+        for loss in ALL {
+            for bad in [f64::NAN, f64::INFINITY] {
+                let found = [(bad, 1.0), (1.0, bad)].map(|(r, f)| loss.accuracy(&logits(&[r, 2.0]), &logits(&[f, -3.0])).unwrap());
+                assert!(found.iter().all(|accuracy| accuracy.item().unwrap().is_nan()), "{loss:?} {bad}");
+            }
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn one() -> u64 {
 /// A penalty at some points.
 #[derive(Debug, Clone)]
 pub struct PenaltyValue {
-    /// What is added to the critic's loss.
+    /// What is added to the critic's loss; in f32 for a 16-bit critic, since squares of norms leave the range of f16.
     pub loss: Tensor,
     /// The gradient of the critic at each point, of the points' shape.
     pub gradient: Tensor,
@@ -104,10 +104,19 @@ pub fn input_gradient(outputs: &Tensor, inputs: &Tensor) -> Result<Tensor> {
     Ok(grad_graph(&outputs.sum_all()?, &[inputs])?.swap_remove(0))
 }
 
-/// `|g|^2` of each row, over all axes but the first: `[rows]`.
+/// `|g|^2` of each row, over all axes but the first: `[rows]`, at least in f32.
 fn squared_norms(gradient: &Tensor) -> Result<Tensor> {
     let axes: Vec<usize> = (1..gradient.rank()).collect();
-    gradient.square()?.sum(&axes, false)
+    gradient.to_dtype(gradient.dtype().wide())?.square()?.sum(&axes, false)
+}
+
+/// Examples that are compared or mixed one by one: nothing is broadcast.
+fn pairs(op: &'static str, real: &Tensor, fake: &Tensor) -> Result<()> {
+    if real.shape() == fake.shape() {
+        return Ok(());
+    }
+    let rule = "there must be as many generated examples as real ones, of the same shape";
+    Err(Error::ShapeMismatch { op, shapes: vec![real.shape(), fake.shape()], rule })
 }
 
 /// `share real + (1 - share) fake`, with a share for each row: [rows, 1, ..].
@@ -115,6 +124,7 @@ fn squared_norms(gradient: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// The shapes do not fit.
 pub fn interpolate(real: &Tensor, fake: &Tensor, share: &Tensor) -> Result<Tensor> {
+    pairs("penalty", real, fake)?;
     fake.add(&real.sub(fake)?.mul(share)?)
 }
 
@@ -187,9 +197,8 @@ impl Penalty {
     /// The shapes of `real` and `fake` differ where both are used.
     pub fn points(&self, real: &Tensor, fake: &Tensor, rng: &mut Rng) -> Result<Tensor> {
         let (real, fake) = (real.detach(), fake.detach());
-        if matches!(self.kind, PenaltyKind::R1R2 | PenaltyKind::WganGp | PenaltyKind::ZeroCentred) && real.shape() != fake.shape() {
-            let rule = "there must be as many generated examples as real ones, of the same shape";
-            return Err(Error::ShapeMismatch { op: "penalty", shapes: vec![real.shape(), fake.shape()], rule });
+        if matches!(self.kind, PenaltyKind::R1R2 | PenaltyKind::WganGp | PenaltyKind::ZeroCentred) {
+            pairs("penalty", &real, &fake)?;
         }
         match self.kind {
             PenaltyKind::R1 => Ok(real),
@@ -202,7 +211,9 @@ impl Penalty {
                 interpolate(&real, &fake, &share)
             }
             PenaltyKind::Dragan => {
-                let deviation = real.sub(&real.mean_all()?)?.square()?.mean_all()?.sqrt()?.affine(DRAGAN_SPREAD, 0.0)?;
+                let wide = real.to_dtype(real.dtype().wide())?;
+                let deviation = wide.sub(&wide.mean_all()?)?.square()?.mean_all()?.sqrt()?.affine(DRAGAN_SPREAD, 0.0)?;
+                let deviation = deviation.to_dtype(real.dtype())?;
                 real.add(&rng.normal(real.shape(), real.dtype(), &real.device())?.mul(&deviation)?)
             }
         }

@@ -183,9 +183,7 @@ fn exp_bottleneck(stats: &Tensor, noise: Noise<'_>) -> Result<Bottleneck> {
             return Err(Error::ShapeMismatch { op: "vdb", shapes, rule: "noise must be [1, rows, k]" });
         }
     };
-    let sigma = log_sigma.exp()?;
-    let terms = mean.square()?.add(&sigma.square()?)?.sub(&log_sigma.affine(2.0, 1.0)?)?;
-    Ok(Bottleneck { z: mean.add(&sigma.mul(&noise)?)?, kl: terms.sum(&[1], false)?.affine(0.5, 0.0)? })
+    Ok(Bottleneck { z: mean.add(&log_sigma.exp()?.mul(&noise)?)?, kl: mean.gaussian_kl_of_log(&log_sigma)? })
 }
 
 #[cfg(test)]

@@ -166,7 +166,9 @@ impl Vib {
             }
             Covariance::Full => {
                 let mean = stats.narrow(1, 0, k)?;
-                let tril = self.cholesky(&stats)?;
+                // In f32 for a 16-bit model: the logarithm of the diagonal needs its range.
+                let wide = stats.to_dtype(stats.dtype().wide())?;
+                let tril = self.cholesky(&wide)?;
                 let noise = match noise {
                     Noise::Draw(draw) => draw.normal([samples, rows, k], stats.dtype(), &stats.device())?,
                     Noise::Given(noise) => noise.clone(),
@@ -175,8 +177,9 @@ impl Vib {
                     let shapes = vec![stats.shape(), noise.shape()];
                     return Err(Error::ShapeMismatch { op: "vib", shapes, rule: "noise must be [samples, rows, k]" });
                 }
-                let spread = tril.mul(&noise.unsqueeze(2)?)?.sum(&[3], false)?;
-                Ok(Posterior { z: mean.add(&spread)?, kl: mean.gaussian_kl_full(&tril)?, mean })
+                let spread = tril.mul(&noise.to_dtype(tril.dtype())?.unsqueeze(2)?)?.sum(&[3], false)?;
+                let kl = wide.narrow(1, 0, k)?.gaussian_kl_full(&tril)?.to_dtype(stats.dtype())?;
+                Ok(Posterior { z: mean.add(&spread.to_dtype(stats.dtype())?)?, kl, mean })
             }
             Covariance::Deterministic => {
                 let kl = Tensor::zeros([rows], stats.dtype(), &stats.device())?;
@@ -200,6 +203,7 @@ impl Vib {
     /// The shapes do not fit; the model has no bottleneck.
     pub fn moments(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
         let stats = self.encoder.forward(x, &mut Mode::Eval)?.detach();
+        let stats = stats.to_dtype(stats.dtype().wide())?;
         let (rows, k) = (stats.dims()[0], self.config.latent);
         let tril = match self.config.covariance {
             Covariance::Full => self.cholesky(&stats)?,
@@ -263,7 +267,29 @@ impl Vib {
         weigh: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<VibLoss> {
         let logits = self.decode(&posterior.z)?;
-        let (samples, rows, classes) = (logits.dims()[0], logits.dims()[1], logits.dims()[2]);
+        let &[samples, rows, classes] = logits.dims() else {
+            return Err(Error::BadShape {
+                op: "vib",
+                shape: logits.shape(),
+                expected: "logits [samples, rows, classes] of samples [samples, rows, k]",
+            });
+        };
+        if posterior.kl.dims() != [rows] {
+            let shapes = vec![posterior.kl.shape(), logits.shape()];
+            return Err(Error::ShapeMismatch {
+                op: "vib",
+                shapes,
+                rule: "there must be a rate for each row: rates [rows], logits [samples, rows, classes]",
+            });
+        }
+        if labels.dims() != [rows] {
+            let shapes = vec![labels.shape(), logits.shape()];
+            return Err(Error::ShapeMismatch {
+                op: "vib",
+                shapes,
+                rule: "there must be a label for each row: labels [rows], logits [samples, rows, classes]",
+            });
+        }
         let flat = logits.reshape([samples * rows, classes])?;
         let repeated = labels.unsqueeze(0)?.broadcast_to([samples, rows])?.reshape([samples * rows])?;
         let cross_entropy = flat.softmax_cross_entropy(&repeated, objective.label_smoothing)?.mean_all()?;
@@ -326,6 +352,49 @@ mod tests {
         let found = centred.t().unwrap().matmul(&centred).unwrap().affine(1.0 / 200_000.0, 0.0).unwrap().to_f64_vec().unwrap();
         for (f, e) in found.iter().zip(covariance.to_f64_vec().unwrap()) {
             approx::assert_abs_diff_eq!(*f, e, epsilon = 0.03);
+        }
+    }
+
+    #[test]
+    fn rates_of_small_scales_are_finite_in_sixteen_bits() {
+        for dtype in [DType::F32, DType::BF16, DType::F16] {
+            for (covariance, width) in [(Covariance::Full, 5usize), (Covariance::Diagonal, 4)] {
+                let config = VibConfig { inputs: 2, hidden: vec![], latent: 2, classes: 2, covariance, shift: 5.0, dropout: 0.0 };
+                let vib = Vib::new(config, &mut Rng::new(1), dtype, &Device::cpu()).unwrap();
+                let bias = Tensor::from_slice(&[0.0, 0.0, -13.0, -13.0, 0.0][..width], [width], &Device::cpu()).unwrap();
+                for (name, param) in vib.params().iter() {
+                    match name {
+                        "encoder.0.weight" => param.set(&param.tensor().full_like(0.0).unwrap()).unwrap(),
+                        "encoder.0.bias" => param.set(&bias.to_dtype(dtype).unwrap()).unwrap(),
+                        _ => {}
+                    }
+                }
+                let x = Tensor::zeros([1, 2], dtype, &Device::cpu()).unwrap();
+                let found = vib.encode(&x, 1, Noise::Draw(Draw { key: 0, number: 0 }), &mut Mode::Eval).unwrap();
+                // sigma = softplus(-18): -1 - 2 log sigma of each of two, halved and summed
+                assert_eq!((found.kl.dtype(), found.kl.to_f64_vec().unwrap()[0]), (dtype, 35.0), "{covariance:?}");
+                assert!(found.z.dtype() == dtype && vib.moments(&x).unwrap().1.is_finite().unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_one_for_each_row() {
+        let mut rng = Rng::new(1);
+        let vib = Vib::new(config(Covariance::Diagonal), &mut rng, DType::F64, &Device::cpu()).unwrap();
+        let x = rng.normal([4, 5], DType::F64, &Device::cpu()).unwrap();
+        let loss = |shape: &[usize]| {
+            let shape = crate::Shape::new(shape).unwrap();
+            let labels = Tensor::from_vec(vec![1i64; shape.len()], shape, &Device::cpu()).unwrap();
+            vib.loss(&x, &labels, &VibObjective::default(), 1, Noise::Draw(Draw { key: 0, number: 0 }), &mut Mode::Eval)
+        };
+        assert!(loss(&[4]).is_ok());
+        for shape in [&[1][..], &[], &[3], &[4, 1], &[1, 4], &[5]] {
+            let error = loss(shape).unwrap_err();
+            assert!(
+                matches!(error, Error::ShapeMismatch { op: "vib", .. }) && error.to_string().contains("a label for each row"),
+                "{error}"
+            );
         }
     }
 

@@ -139,7 +139,7 @@ impl Kernel for Head {
                         || {
                             for ((t, &m), &s) in terms.iter_mut().zip(mu).zip(raw) {
                                 let sigma = Real::softplus(s - shift);
-                                *t = 0.5 * (m * m + (sigma * sigma - 1.0)) - Real::log_softplus(s - shift);
+                                *t = Real::mul_add(0.5 * m, m, Real::scale_excess(sigma, Real::log_softplus(s - shift)));
                             }
                         },
                     );
@@ -329,8 +329,7 @@ impl Tensor {
         let x = raw.affine(1.0, -shift)?;
         let sigma = x.softplus()?;
         let z = mu.add(&sigma.mul(noise)?)?;
-        let terms = mu.square()?.add(&sigma.square()?)?.sub(&x.log_softplus()?.affine(2.0, 1.0)?)?;
-        Ok(Bottleneck { z, kl: terms.sum(&[1], false)?.affine(0.5, 0.0)? })
+        Ok(Bottleneck { z, kl: mu.gaussian_kl_of_log(&x.log_softplus()?)? })
     }
 }
 

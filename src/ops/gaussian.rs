@@ -4,7 +4,6 @@ use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
 use crate::device::cpu::reduce as cpu;
 use crate::dispatch_float;
-use crate::dtype::Element;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::spec::{Domain, Spec};
@@ -50,7 +49,7 @@ impl Kernel for GaussianKl {
                         #[inline(always)]
                         || {
                             for ((t, &m), &s) in terms.iter_mut().zip(mu).zip(sigma) {
-                                *t = 0.5 * (m * m + (s * s - 1.0)) - Real::ln(s);
+                                *t = Real::mul_add(0.5 * m, m, Real::scale_excess(s, Real::ln(s)));
                             }
                         },
                     );
@@ -142,8 +141,10 @@ impl Kernel for GaussianKlFull {
                 for (r, o) in out.iter_mut().enumerate() {
                     let row = chunk * rows + r;
                     let (mu, tril) = (&mu[row * k..][..k], &tril[row * k * k..][..k * k]);
-                    let logs: T = (0..k).map(|i| Real::ln(tril[i * (k + 1)])).sum();
-                    *o = 0.5 * (cpu::dot(tril, tril) + cpu::dot(mu, mu) - <T as Element>::from_f64(k as f64)) - logs;
+                    // The terms of the diagonal each for itself: sums of their squares and of their logarithms would cancel.
+                    let below = (0..k).map(|i| &tril[i * k..][..k]).enumerate().map(|(i, row)| cpu::dot(&row[..i], &row[..i]) + cpu::dot(&row[i + 1..], &row[i + 1..]));
+                    let excess: T = (0..k).map(|i| tril[i * (k + 1)]).map(|l| Real::scale_excess(l, Real::ln(l))).sum();
+                    *o = 0.5 * (below.sum::<T>() + cpu::dot(mu, mu)) + excess;
                 }
             })
         });
@@ -189,13 +190,24 @@ impl Tensor {
         apply(GaussianKl, &[self, sigma])
     }
 
+    /// [`Tensor::gaussian_kl`] from log sigma: `1/2 sum(mu^2 + (e^u - 1 - u))` with `u = 2 log sigma`, in terms that are not below 0 and
+    /// do not cancel near the prior. Finite where sigma underflows. Computed in f32 for 16-bit floats.
+    ///
+    /// # Errors
+    /// The shapes differ, or dtypes or devices are mixed.
+    pub fn gaussian_kl_of_log(&self, log_sigma: &Tensor) -> Result<Tensor> {
+        let metas = [self, log_sigma].map(|t| Meta::new(t.shape(), t.dtype()));
+        let dtype = GaussianKl.infer(&metas)?[0].dtype;
+        let terms = self.to_dtype(dtype.wide())?.square()?.add(&log_sigma.to_dtype(dtype.wide())?.affine(2.0, 0.0)?.exp_remainder()?)?;
+        terms.sum(&[self.rank() - 1], false)?.affine(0.5, 0.0)?.to_dtype(dtype)
+    }
+
     /// [`Tensor::gaussian_kl`] from ordinary ops, which it is tested against.
     ///
     /// # Errors
     /// The shapes differ, or dtypes or devices are mixed.
     pub fn gaussian_kl_composed(&self, sigma: &Tensor) -> Result<Tensor> {
-        let terms = self.square()?.add(&sigma.square()?)?.sub(&sigma.log()?.affine(2.0, 1.0)?)?;
-        terms.sum(&[self.rank() - 1], false)?.affine(0.5, 0.0)
+        self.gaussian_kl_of_log(&sigma.log()?)
     }
 
     /// KL(N(mu, L L^T) || N(0, I)) in nats, per row: `1/2 (|L|^2 + |mu|^2 - k) - sum(log diag L)`.
@@ -214,15 +226,17 @@ impl Tensor {
     pub fn gaussian_kl_full_composed(&self, tril: &Tensor) -> Result<Tensor> {
         let (rows, k) = (self.dims()[0], self.dims()[1]);
         let flat = tril.reshape([rows, k * k])?;
-        let logs = flat.index_select(1, &diagonal(k, self)?)?.log()?.sum(&[1], false)?;
-        let squares = flat.square()?.sum(&[1], false)?.add(&self.square()?.sum(&[1], false)?)?;
-        squares.affine(0.5, -0.5 * k as f64)?.sub(&logs)
+        let at = diagonal(k, self)?;
+        let scales = flat.index_select(1, &at)?;
+        let others = flat.sub(&scales.index_add(1, &at, k * k)?)?;
+        others.square()?.sum(&[1], false)?.affine(0.5, 0.0)?.add(&self.gaussian_kl_composed(&scales)?)
     }
 }
 
 pub(crate) const SPECS: &[Spec] = &[
     Spec::new("gaussian_kl", &[Domain::any(&[3, 2, 4]), Domain::positive(&[3, 2, 4])], |x| x[0].gaussian_kl(&x[1])?.sin())
         .empty(&[&[0, 4], &[0, 4]]),
+    Spec::new("gaussian_kl_of_log", &[Domain::any(&[3, 4]), Domain::any(&[3, 4])], |x| x[0].gaussian_kl_of_log(&x[1])?.sin()),
     Spec::new("gaussian_kl_composed", &[Domain::any(&[3, 4]), Domain::positive(&[3, 4])], |x| x[0].gaussian_kl_composed(&x[1])?.sin()),
     Spec::new("gaussian_kl_full", &[Domain::any(&[3, 2]), Domain::positive(&[3, 2, 2])], |x| x[0].gaussian_kl_full(&x[1])?.sin())
         .empty(&[&[0, 2], &[0, 2, 2]]),
@@ -231,6 +245,48 @@ pub(crate) const SPECS: &[Spec] = &[
 #[cfg(test)]
 mod tests {
     use crate::{DType, Device, Rng, Tensor, grad};
+
+    /// Rates of distributions close to the prior, against their series in f64.
+    #[test]
+    fn rates_near_the_prior_are_never_negative_and_exact_to_a_few_ulp() {
+        let cpu = Device::cpu();
+        for dtype in [DType::F32, DType::F64] {
+            for deviation in [1e-7, 1e-5, 1e-3, 0.1] {
+                let mut rng = Rng::new(1);
+                let mut draw = || rng.normal([200, 64], dtype, &cpu).unwrap().affine(deviation, 0.0).unwrap();
+                let (mean, log_sigma) = (draw(), draw());
+                let sigma = log_sigma.exp().unwrap();
+                let check = |name: &str, found: Tensor, scales: Vec<f64>, excess: &dyn Fn(f64) -> f64| {
+                    let (found, means) = (found.to_f64_vec().unwrap(), mean.to_f64_vec().unwrap());
+                    for (found, (m, s)) in found.iter().zip(means.chunks(64).zip(scales.chunks(64))) {
+                        let expected: f64 = m.iter().zip(s).map(|(m, &s)| 0.5 * m * m + excess(s)).sum();
+                        let ulps =
+                            (found - expected).abs() / expected / if dtype == DType::F32 { f64::from(f32::EPSILON) } else { f64::EPSILON };
+                        assert!(*found >= 0.0 && ulps < 8.0, "{name} {dtype} {deviation}: {found:e} for {expected:e}");
+                    }
+                };
+                let series = |first: i32, term: &dyn Fn(i32) -> f64| (first..100).map(term).sum::<f64>();
+                let of_log = |s: f64| 0.5 * series(2, &|n| (2.0 * s).powi(n) / (1..=n).map(f64::from).product::<f64>());
+                let of_sigma = |s: f64| (s - 1.0).powi(2) / 2.0 + series(2, &|n| (1.0 - s).powi(n) / f64::from(n));
+                let (logs, sigmas) = (log_sigma.to_f64_vec().unwrap(), sigma.to_f64_vec().unwrap());
+                check("of log", mean.gaussian_kl_of_log(&log_sigma).unwrap(), logs.clone(), &of_log);
+                check("fused", mean.gaussian_kl(&sigma).unwrap(), sigmas.clone(), &of_sigma);
+                let places = super::diagonal(64, &mean).unwrap();
+                let tril = sigma.index_add(1, &places, 64 * 64).unwrap().reshape([200, 64, 64]).unwrap();
+                check("full", mean.gaussian_kl_full(&tril).unwrap(), sigmas.clone(), &of_sigma);
+                // Composed, the logarithm of sigma is rounded first.
+                for composed in [mean.gaussian_kl_composed(&sigma), mean.gaussian_kl_full_composed(&tril)] {
+                    check("composed", composed.unwrap(), sigma.log().unwrap().to_f64_vec().unwrap(), &of_log);
+                }
+                // raw with softplus(raw) = sigma, to rounding: what is left of sigma - 1 is then rounding, too.
+                let raw = sigma.exp_m1().unwrap().log().unwrap();
+                let stats = Tensor::concat(&[&mean, &raw], 1).unwrap();
+                let noise = Tensor::zeros([1, 200, 64], dtype, &cpu).unwrap();
+                let own = raw.softplus().unwrap().to_f64_vec().unwrap();
+                check("bottleneck", stats.bottleneck(0.0, 1, crate::ops::Noise::Given(&noise)).unwrap().kl, own, &of_sigma);
+            }
+        }
+    }
 
     #[test]
     fn fused_and_composed_agree() {

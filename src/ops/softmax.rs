@@ -279,6 +279,15 @@ impl Kernel for CrossEntropyGrad {
     }
 }
 
+/// Targets are one for each prediction. Broadcast, [n, 1] against [n] would be n^2 pairs without a word.
+fn check_targets(op: &'static str, x: &Tensor, target: &Tensor) -> Result<()> {
+    if x.shape() == target.shape() {
+        return Ok(());
+    }
+    let rule = "predictions and targets must have one shape: nothing is broadcast";
+    Err(Error::ShapeMismatch { op, shapes: vec![x.shape(), target.shape()], rule })
+}
+
 impl Tensor {
     fn on_last_axis(&self, op: &'static str, axis: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         if axis >= self.rank() {
@@ -332,16 +341,18 @@ impl Tensor {
     /// The cross entropy, in nats, of each element's logit with its target probability: `softplus(x) - x t`.
     ///
     /// # Errors
-    /// The shapes do not broadcast, or dtypes or devices are mixed.
+    /// The shapes differ, or dtypes or devices are mixed.
     pub fn bce_with_logits(&self, target: &Tensor) -> Result<Tensor> {
+        check_targets("bce_with_logits", self, target)?;
         self.softplus()?.sub(&self.mul(target)?)
     }
 
     /// `(x - target)^2`, element by element.
     ///
     /// # Errors
-    /// The shapes do not broadcast, or dtypes or devices are mixed.
+    /// The shapes differ, or dtypes or devices are mixed.
     pub fn squared_error(&self, target: &Tensor) -> Result<Tensor> {
+        check_targets("squared_error", self, target)?;
         self.sub(target)?.square()
     }
 }
@@ -363,5 +374,7 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec::new("bce_with_logits", &[Domain::any(&[3, 4]), Domain::positive(&[3, 4])], |x| x[0].bce_with_logits(&x[1]))
         .empty(&[&[0, 4], &[0, 4]])
         .scalar(),
-    Spec::new("squared_error", &[Domain::any(&[3, 4]), Domain::any(&[4])], |x| x[0].squared_error(&x[1])).empty(&[&[0, 4], &[4]]).scalar(),
+    Spec::new("squared_error", &[Domain::any(&[3, 4]), Domain::any(&[3, 4])], |x| x[0].squared_error(&x[1]))
+        .empty(&[&[0, 4], &[0, 4]])
+        .scalar(),
 ];

@@ -95,6 +95,8 @@ unary! {
     // 1 where x > 0, else 0; no gradient flows.
     Positive = "positive", |x: T| if x > T::ZERO { T::ONE } else { T::ZERO }, |v| { let _ = v; None };
     Exp = "exp", |x: T| Real::exp(x), |v| Some(v.cotangent().mul(v.output())?);
+    ExpM1 = "exp_m1", |x: T| Real::exp_m1(x), |v| Some(v.cotangent().mul(&v.inputs[0].exp()?)?);
+    ExpRemainder = "exp_remainder", |x: T| Real::exp_remainder(x), |v| Some(v.cotangent().mul(&v.inputs[0].exp_m1()?)?);
     Log = "log", |x: T| Real::ln(x), |v| Some(v.cotangent().div(&v.inputs[0])?);
     Sqrt = "sqrt", |x: T| x.sqrt(), |v| Some(v.cotangent().div(v.output())?.affine(0.5, 0.0)?);
     Square = "square", |x: T| x * x, |v| Some(v.cotangent().mul(&v.inputs[0])?.affine(2.0, 0.0)?);
@@ -195,6 +197,22 @@ impl Tensor {
     /// Not a float tensor.
     pub fn exp(&self) -> Result<Tensor> {
         apply(Exp {}, &[self])
+    }
+
+    /// `e^x - 1`, without cancellation near 0.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn exp_m1(&self) -> Result<Tensor> {
+        apply(ExpM1 {}, &[self])
+    }
+
+    /// `e^x - 1 - x`, what is left of the exponential beyond its tangent at 0: never below 0, without cancellation.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn exp_remainder(&self) -> Result<Tensor> {
+        apply(ExpRemainder {}, &[self])
     }
 
     /// The natural logarithm.
@@ -386,6 +404,8 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec::new("neg", ANY, |x| x[0].neg()).empty(E).scalar(),
     Spec::new("abs", ANY, |x| x[0].abs()).kinks(ZERO).empty(E).scalar(),
     Spec::new("exp", ANY, |x| x[0].exp()).empty(E).scalar(),
+    Spec::new("exp_m1", ANY, |x| x[0].exp_m1()).empty(E).scalar(),
+    Spec::new("exp_remainder", ANY, |x| x[0].exp_remainder()).empty(E).scalar(),
     Spec::new("log", POSITIVE, |x| x[0].log()).empty(E).scalar(),
     Spec::new("sqrt", POSITIVE, |x| x[0].sqrt()).empty(E).scalar(),
     Spec::new("square", ANY, |x| x[0].square()).empty(E).scalar(),

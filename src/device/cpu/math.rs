@@ -115,7 +115,50 @@ pub trait Real:
     fn log_sigmoid(self) -> Self {
         -(-self).softplus()
     }
+
+    /// `e^self - 1 - self`, what is left of the exponential beyond its tangent at 0, without cancellation: never below 0, to a few ulp.
+    #[inline(always)]
+    fn exp_remainder(self) -> Self {
+        // x^2 (1/2! + x/3! + x^2/4! + ...) up to 1, by as many terms as the type can tell.
+        let terms = if size_of::<Self>() == 4 { 10 } else { 18 };
+        let mut sum = Self::ZERO;
+        for n in (0..terms).rev() {
+            sum = sum.mul_add(self, Self::from_f64(INVERSE_FACTORIALS[n]));
+        }
+        let m = self.exp_m1();
+        let far = if m == Self::INFINITY { m } else { m - self };
+        if self.abs() <= Self::ONE { self * self * sum } else { far }
+    }
+
+    /// `(self^2 - 1) / 2 - ln(self)` of a standard deviation whose logarithm is at hand: what it adds to the divergence of a Gaussian from
+    /// the standard normal. Without cancellation near 1: never below 0, to a few ulp.
+    #[inline(always)]
+    fn scale_excess(self, logarithm: Self) -> Self {
+        let n = Self::from_f64;
+        // With t = self - 1 and q = t / (2 + t), ln(1 + t) is 2 (q + q^3/3 + q^5/5 + ...) and t - 2 q is t q.
+        let t = self - Self::ONE;
+        let q = t / (t + n(2.0));
+        let (square, terms) = (q * q, if size_of::<Self>() == 4 { 7 } else { 16 });
+        let mut sum = Self::ZERO;
+        for i in (0..terms).rev() {
+            sum = sum.mul_add(square, n(1.0 / (2 * i + 3) as f64));
+        }
+        let near = (t * n(0.5)).mul_add(t, t * q) - n(2.0) * q * square * sum;
+        let far = n(0.5).mul_add(self * self - Self::ONE, -logarithm);
+        if self >= n(0.5) && self <= n(2.0) { near } else { far }
+    }
 }
+
+/// `1 / (n + 2)!`.
+const INVERSE_FACTORIALS: [f64; 18] = {
+    let (mut all, mut factorial, mut n) = ([0.0; 18], 1.0, 0);
+    while n < 18 {
+        factorial *= (n + 2) as f64;
+        all[n] = 1.0 / factorial;
+        n += 1;
+    }
+    all
+};
 
 mod sealed {
     pub trait Sealed {}
@@ -356,6 +399,38 @@ mod tests {
     #[test]
     fn extremes_f64() {
         extremes::<f64>();
+    }
+
+    /// By their series in f64 near 0, where the definitions would cancel.
+    #[test]
+    fn remainders_near_zero_are_never_negative_and_exact_to_a_few_ulp() {
+        fn check<T: Real>() {
+            let ulps =
+                |found: T, expected: f64| (found.to_f64() - expected).abs() / (expected.abs() * T::EPSILON.to_f64()).max(f64::MIN_POSITIVE);
+            for exponent in 0..24 {
+                for sign in [-1.0, 1.0] {
+                    let x = T::from_f64(sign * 0.98 * 2f64.powi(-exponent));
+                    let series = |first: i32, term: &dyn Fn(i32) -> f64| (first..60).map(term).sum::<f64>();
+                    let v = x.to_f64();
+                    let expected = series(2, &|n| v.powi(n) / (1..=n).map(f64::from).product::<f64>());
+                    assert!(ulps(x.exp_remainder(), expected) < 4.0, "{x:?}: {:?} for {expected}", x.exp_remainder());
+                    let sigma = T::from_f64(1.0 + 0.5 * v);
+                    let t = sigma.to_f64() - 1.0;
+                    let expected = t * t / 2.0 + series(2, &|n| (-t).powi(n) / f64::from(n));
+                    let found = sigma.scale_excess(sigma.ln());
+                    assert!(ulps(found, expected) < 6.0 && found >= T::ZERO, "{sigma:?}: {found:?} for {expected}");
+                }
+            }
+            let n = T::from_f64;
+            assert!(T::ZERO.exp_remainder() == T::ZERO && T::ONE.scale_excess(T::ZERO) == T::ZERO);
+            assert!(T::INFINITY.exp_remainder() == T::INFINITY && T::NEG_INFINITY.exp_remainder() == T::INFINITY);
+            assert!(n(f64::NAN).exp_remainder().to_f64().is_nan() && n(f64::NAN).scale_excess(n(f64::NAN)).to_f64().is_nan());
+            assert!(ulps(n(3.0).exp_remainder(), 3f64.exp() - 4.0) < 4.0 && ulps(n(-3.0).exp_remainder(), (-3f64).exp() + 2.0) < 4.0);
+            assert!(ulps(n(4.0).scale_excess(n(4.0).ln()), 7.5 - 4f64.ln()) < 4.0);
+            assert!(T::ZERO.scale_excess(n(-100.0)) == n(99.5));
+        }
+        check::<f32>();
+        check::<f64>();
     }
 
     #[test]

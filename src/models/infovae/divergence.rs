@@ -121,7 +121,7 @@ impl PriorSample {
 /// A divergence of one batch of codes.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// What is minimised: its gradient moves the codes towards the prior.
+    /// What is minimised: its gradient moves the codes towards the prior. In f32 for 16-bit codes, unless by a critic.
     pub term: Tensor,
     /// The estimate of the divergence, a constant. For JS it is not the term: the encoder's loss is another function of the critic.
     pub estimate: Tensor,
@@ -147,14 +147,19 @@ impl LatentDivergence {
             true => Ok(()),
             false => Err(Error::OutOfRange { op: "infovae", name, value, expected: "a positive finite number" }),
         };
+        // Squared distances are divided by squares of these in f32.
+        let length = |name, value: f64| match (1e-12..=1e12).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::OutOfRange { op: "infovae", name, value, expected: "between 1e-12 and 1e12" }),
+        };
         let width = |bandwidth: &Bandwidth| match bandwidth {
-            Bandwidth::Fixed(value) => positive("bandwidth", *value),
+            Bandwidth::Fixed(value) => length("bandwidth", *value),
             _ => Ok(()),
         };
         match self {
             LatentDivergence::Mmd { scales, bandwidth, .. } => {
                 positive("number of scales", scales.len() as f64)?;
-                scales.iter().try_for_each(|&s| positive("scale", s))?;
+                scales.iter().try_for_each(|&s| length("scale", s))?;
                 width(bandwidth)
             }
             LatentDivergence::SteinDirection { bandwidth } | LatentDivergence::KernelStein { bandwidth, .. } => width(bandwidth),
@@ -185,6 +190,9 @@ impl LatentDivergence {
             let shapes = vec![z.shape(), prior.z.shape()];
             return Err(Error::ShapeMismatch { op: "infovae", shapes, rule: "codes and draws from the prior must have the same width" });
         }
+        // Distances and kernels in f32 for 16-bit codes: their squares leave the range of f16.
+        let (own, dtype) = (z, z.dtype());
+        let (z, prior) = (&z.to_dtype(dtype.wide())?, &PriorSample { z: prior.z.to_dtype(dtype.wide())?, ..*prior });
         let itself = |term: Tensor| Ok(Measured { estimate: term.detach(), term });
         let needed = || {
             let expected = "a critic, since the divergence is adversarial";
@@ -201,13 +209,13 @@ impl LatentDivergence {
             }
             LatentDivergence::Js => {
                 let critic = needed()?;
-                let logits = critic.logits(z)?;
-                let of_prior = critic.logits(&prior.z)?.detach();
+                let logits = critic.logits(own)?;
+                let of_prior = critic.logits(&prior.z.to_dtype(dtype)?)?.detach();
                 // log 2 + 1/2 E_p log sigmoid(T) + 1/2 E_q log(1 - sigmoid(T))
                 let losses = of_prior.neg()?.softplus()?.mean_all()?.add(&logits.detach().softplus()?.mean_all()?)?;
                 Ok(Measured { term: logits.neg()?.softplus()?.mean_all()?, estimate: losses.affine(-0.5, std::f64::consts::LN_2)? })
             }
-            LatentDivergence::KlRatio => itself(needed()?.logits(z)?.mean_all()?.neg()?),
+            LatentDivergence::KlRatio => itself(needed()?.logits(own)?.mean_all()?.neg()?),
             LatentDivergence::SteinDirection { bandwidth } => {
                 let squared = bandwidth.squared_distance(&[z, &prior.z])?;
                 // half the squared way to a target that stands still: its gradient is minus the direction
@@ -257,7 +265,8 @@ pub fn stein_direction(z: &Tensor, squared: f64) -> Result<Tensor> {
     let weighted = kernel.matmul(&z)?;
     // the kernel's gradients push apart: 2 / squared (z_i sum_j k_ij - sum_j k_ij z_j)
     let apart = z.mul(&kernel.sum(&[1], true)?)?.sub(&weighted)?.affine(2.0 / squared, 0.0)?;
-    apart.sub(&weighted)?.affine(1.0 / z.dims()[0] as f64, 0.0)
+    let sum = apart.sub(&weighted)?;
+    sum.div(&sum.full_like(z.dims()[0] as f64)?)
 }
 
 /// The squared kernel Stein discrepancy with `k = exp(-|z - z'|^2 / squared)`.
@@ -272,7 +281,8 @@ fn kernel_stein(z: &Tensor, squared: f64, estimator: Estimator) -> Result<Tensor
         Estimator::Unbiased => {
             // a code with itself gives |z|^2 + k / s^2
             let own = z.square()?.sum(&[1], false)?.mean_all()?.affine(1.0, 2.0 * k / squared)?;
-            all.affine(n, 0.0)?.sub(&own)?.affine(1.0 / (n - 1.0), 0.0)
+            let sum = all.affine(n, 0.0)?.sub(&own)?;
+            sum.div(&sum.full_like(n - 1.0)?)
         }
     }
 }

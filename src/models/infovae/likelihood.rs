@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
 
+/// The smallest standard deviation of pixels: the square of the differences over its own stays within f32.
+const SMALLEST: f64 = 1e-12;
 /// Where softplus is 1, so that a raw scale of 0 means a standard deviation of about 1.
 const UNIT: f64 = 0.541_324_854_612_918_1;
 
@@ -57,17 +59,18 @@ impl Likelihood {
     /// Checks the numbers.
     ///
     /// # Errors
-    /// A standard deviation that is not positive and finite.
+    /// A standard deviation that is not finite, or below 1e-12, where likelihoods leave the range of f32.
     pub fn validate(self) -> Result<()> {
         let (name, value) = match self {
             Likelihood::Bernoulli => return Ok(()),
             Likelihood::Gaussian { sigma } => ("sigma", sigma),
             Likelihood::LearnedGaussian { smallest } | Likelihood::GaussianPerPixel { smallest } => ("smallest sigma", smallest),
         };
-        if value > 0.0 && value.is_finite() {
+        if value >= SMALLEST && value.is_finite() {
             return Ok(());
         }
-        Err(Error::OutOfRange { op: "infovae", name, value, expected: "a positive finite number" })
+        let expected = "at least 1e-12 and finite: pixels over a smaller standard deviation leave the range of f32 when they are squared";
+        Err(Error::OutOfRange { op: "infovae", name, value, expected })
     }
 }
 
@@ -97,7 +100,8 @@ impl Decoded {
         }
     }
 
-    /// `-log p(x|z)` in nats `[rows]`, summed over the pixels of `x` [rows, pixels].
+    /// `-log p(x|z)` in nats `[rows]`, summed over the pixels of `x` [rows, pixels]; in f32 for 16-bit pixels, the sums of which f16
+    /// does not hold.
     ///
     /// # Errors
     /// The shapes do not fit.
@@ -106,16 +110,30 @@ impl Decoded {
             let shapes = vec![self.raw.shape(), x.shape()];
             return Err(Error::ShapeMismatch { op: "infovae", shapes, rule: "there must be as many pixels as the decoder gives" });
         }
+        if x.dtype() != self.raw.dtype() {
+            return Err(Error::MixedDTypes { op: "infovae", left: self.raw.dtype(), right: x.dtype() });
+        }
         let pixels = x.dims()[1] as f64;
         let constant = 0.5 * (2.0 * std::f64::consts::PI).ln();
+        let wide = x.dtype().wide();
+        let (raw, x) = (self.raw.to_dtype(wide)?, x.to_dtype(wide)?);
         match (self.likelihood, &self.sigma) {
-            (Likelihood::Bernoulli, _) => self.raw.bce_with_logits(x)?.sum(&[1], false),
+            (Likelihood::Bernoulli, _) => raw.bce_with_logits(&x)?.sum(&[1], false),
             (Likelihood::Gaussian { sigma }, _) => {
-                let squares = self.raw.squared_error(x)?.sum(&[1], false)?;
+                let squares = raw.squared_error(&x)?.sum(&[1], false)?;
                 squares.affine(0.5 / (sigma * sigma), pixels * (constant + sigma.ln()))
             }
             (_, Some(sigma)) => {
-                let squares = self.raw.sub(x)?.div(sigma)?.square()?;
+                let sigma = sigma.to_dtype(wide)?;
+                if sigma.rank() > 0 && sigma.shape() != raw.shape() {
+                    let shapes = vec![raw.shape(), sigma.shape()];
+                    return Err(Error::ShapeMismatch {
+                        op: "infovae",
+                        shapes,
+                        rule: "there must be one standard deviation, or one for each pixel",
+                    });
+                }
+                let squares = raw.sub(&x)?.div(&sigma)?.square()?;
                 squares.affine(0.5, constant)?.add(&sigma.log()?)?.sum(&[1], false)
             }
             (_, None) => unreachable!("a learned standard deviation comes with the decoder's output"),

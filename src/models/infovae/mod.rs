@@ -106,11 +106,12 @@ pub struct InfoVaeLoss {
 impl Encoded {
     /// The rate KL(q(z|x) || N(0, I)) in nats `[rows]`.
     ///
+    /// Never below 0: a sum of terms that do not cancel near the prior.
+    ///
     /// # Errors
-    /// The device fails.
+    /// The shapes of means and scales differ; the device fails.
     pub fn kl(&self) -> Result<Tensor> {
-        let terms = self.mean.square()?.add(&self.sigma.square()?)?.sub(&self.log_sigma.affine(2.0, 1.0)?)?;
-        terms.sum(&[1], false)?.affine(0.5, 0.0)
+        self.mean.gaussian_kl_of_log(&self.log_sigma)
     }
 
     /// Codes [samples, rows, k] with this noise, drawn or given in that shape; and the noise.
@@ -234,7 +235,9 @@ impl InfoVae {
         let encoded = self.encode(x)?;
         let z = encoded.sample(1, noise)?.0.reshape(encoded.mean.shape())?;
         let reconstruction = self.decode(&z)?.negative_log_likelihood(x)?.mean_all()?;
-        let kl = encoded.kl()?.mean_all()?;
+        // in f32 for a 16-bit model, as the reconstruction is
+        let dtype = reconstruction.dtype();
+        let kl = encoded.kl()?.to_dtype(dtype)?.mean_all()?;
         let mut loss = reconstruction.clone();
         let (rate_weight, weight) = (objective.rate_weight(), objective.divergence_weight());
         if rate_weight > 0.0 {
@@ -242,7 +245,7 @@ impl InfoVae {
         }
         let divergence = if weight > 0.0 { Some(objective.divergence().measure(&z, prior, critic)?) } else { None };
         if let Some(measured) = &divergence {
-            loss = loss.add(&measured.term.affine(weight, 0.0)?)?;
+            loss = loss.add(&measured.term.to_dtype(dtype)?.affine(weight, 0.0)?)?;
         }
         Ok(InfoVaeLoss { loss, reconstruction, kl, divergence, z })
     }
@@ -261,7 +264,8 @@ impl InfoVae {
         let decoded = self.decode(&z.reshape([samples * rows, k])?)?;
         let negative = decoded.negative_log_likelihood(&repeated)?.reshape([samples, rows])?;
         // log p(z) - log q(z|x): the normals' constants cancel
-        let ratio = noise.square()?.sub(&z.square()?)?.affine(0.5, 0.0)?.add(&encoded.log_sigma)?;
+        let [noise, z, log_sigma] = [&noise, &z, &encoded.log_sigma].map(|t| t.to_dtype(negative.dtype()));
+        let ratio = noise?.square()?.sub(&z?.square()?)?.affine(0.5, 0.0)?.add(&log_sigma?)?;
         ratio.sum(&[2], false)?.sub(&negative)
     }
 }

@@ -303,3 +303,48 @@ fn bad_inputs_are_errors() {
     assert!(InfoVae::new(zero, &mut Rng::new(1), DType::F32, &cpu()).is_err());
     assert!(InfoVae::new(config(Likelihood::Bernoulli, Scale::Sigmoid(2.0)), &mut Rng::new(1), DType::F32, &cpu()).is_err());
 }
+
+#[test]
+fn rates_near_the_prior_are_never_negative() {
+    for scale in [Scale::LogVariance, Scale::Softplus, Scale::Sigmoid(0.01)] {
+        let model = InfoVae::new(config(Likelihood::Bernoulli, scale), &mut Rng::new(3), DType::F32, &cpu()).unwrap();
+        for (_, param) in model.params().iter() {
+            param.set(&param.tensor().affine(1e-5, 0.0).unwrap()).unwrap();
+        }
+        // sigma of 1, as near as the scale comes to it
+        let raw = match scale {
+            Scale::LogVariance => 0.0,
+            Scale::Softplus => 0.541_324_85,
+            Scale::Sigmoid(_) => 12.0,
+        };
+        let bias = [0.0, 0.0, 0.0, raw, raw, raw];
+        let params = model.params();
+        let (_, last) = params.iter().find(|(name, _)| *name == "encoder.1.bias").unwrap();
+        last.set(&Tensor::from_slice(&bias, [6], &cpu()).unwrap().to_dtype(DType::F32).unwrap()).unwrap();
+        let x = Rng::new(4).uniform(0.0, 1.0, [500, PIXELS], DType::F32, &cpu()).unwrap();
+        let rates = model.encode(&x).unwrap().kl().unwrap().to_f64_vec().unwrap();
+        assert!(rates.iter().all(|rate| (0.0..1e-9).contains(rate)), "{scale:?}: {rates:?}");
+    }
+}
+
+#[test]
+fn sixteen_bit_models_have_finite_losses_of_f32() {
+    for dtype in [DType::BF16, DType::F16] {
+        for divergence in every_divergence() {
+            let mut rng = Rng::new(3);
+            let likelihood = Likelihood::Gaussian { sigma: 0.003 };
+            let model = InfoVae::new(config(likelihood, Scale::LogVariance), &mut rng, dtype, &cpu()).unwrap();
+            let critic = LatentCritic::new(LATENT, &[8], &mut rng, dtype, &cpu()).unwrap();
+            let x = rng.uniform(0.0, 1.0, [8, PIXELS], dtype, &cpu()).unwrap();
+            let prior = PriorSample::draw(8, LATENT, &mut rng, dtype, &cpu()).unwrap();
+            let objective = InfoVaeObjective::new(0.5, 3.0, divergence.clone()).unwrap();
+            let loss = model.loss(&x, &objective, Noise::Draw(rng.draw()), &prior, Some(&critic)).unwrap();
+            // 6 pixels that are off by about a half, over 2 sigma^2: beyond 65,504
+            assert!(loss.loss.dtype() == DType::F32 && loss.loss.is_finite().unwrap() && item(&loss.reconstruction) > 66_000.0);
+            let weights = model.params().tensors();
+            let gradients = crate::grad(&loss.loss, &weights.iter().collect::<Vec<_>>()).unwrap();
+            assert!(gradients.iter().all(|g| g.dtype() == dtype), "{divergence:?}");
+            assert!(model.log_weights(&x, 2, Noise::Draw(rng.draw())).unwrap().is_finite().unwrap());
+        }
+    }
+}

@@ -131,3 +131,39 @@ fn settings_name_the_convention() {
     assert_eq!(read("kind = \"wgan_gp\"\ncoefficient = 10.0\nconvention = \"full\"\nevery = 2").unwrap(), Penalty::wgan_gp(10.0).every(2));
     assert!(read("kind = \"r1\"\ncoefficient = 10.0").unwrap_err().to_string().contains("convention"));
 }
+
+/// `c (|w| - 1)^2` of a linear critic, with the gradient `2 c (|w| - 1) w / |w|`, where f16 holds neither the squares nor the guard at 0.
+#[test]
+fn sixteen_bit_critics_have_the_penalties_of_f32() {
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        let mut rng = Rng::new(1);
+        let cpu = Device::cpu();
+        let mut points = || rng.normal([4, 2], dtype, &cpu).unwrap();
+        let (real, fake) = (points(), points());
+        for (weight, loss, gradient) in
+            [([0.0, 0.0], 10.0, [0.0, 0.0]), ([1e-4, 0.0], 9.998, [-19.998, 0.0]), ([300.0, 400.0], 2_490_010.0, [5988.0, 7984.0])]
+        {
+            let weight = Tensor::from_slice(&weight, [2, 1], &cpu).unwrap().to_dtype(dtype).unwrap().requires_grad();
+            let found = Penalty::wgan_gp(10.0).value(|x| x.matmul(&weight), &real, &fake, &mut rng).unwrap();
+            let close = |found: f64, expected: f64, tolerance: f64| {
+                assert!((found - expected).abs() <= tolerance * expected.abs(), "{dtype}: {found} for {expected}");
+            };
+            close(found.loss.item().unwrap(), loss, 1e-4);
+            let slopes = grad(&found.loss, &[&weight]).unwrap().remove(0);
+            assert_eq!(slopes.dtype(), dtype);
+            slopes.to_f64_vec().unwrap().iter().zip(gradient).for_each(|(f, e)| close(*f, e, 8e-3));
+            for kind in KINDS {
+                let penalty = Penalty { kind, coefficient: 1.0, convention: Convention::Half, every: 1 };
+                let found = penalty.value(|x| x.matmul(&weight), &real, &fake, &mut rng).unwrap();
+                assert!(found.loss.is_finite().unwrap() && found.mean_norm().unwrap().is_finite().unwrap(), "{dtype} {kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_broadcast_between_real_and_generated_examples() {
+    let mut rng = Rng::new(1);
+    let (real, fake, share) = (normal(&mut rng, &[4, 2]), normal(&mut rng, &[1, 2]), normal(&mut rng, &[4, 1]));
+    assert!(matches!(interpolate(&real, &fake, &share), Err(Error::ShapeMismatch { op: "penalty", .. })));
+}

@@ -193,7 +193,8 @@ impl Discriminator {
             (Some(penalty), None) => Some(self.penalty_between(penalty, real, fake, objective, mode)?),
         };
         if let Some(penalty) = &penalty {
-            loss = loss.add(&penalty.loss)?;
+            // in f32 for a 16-bit critic
+            loss = loss.to_dtype(penalty.loss.dtype())?.add(&penalty.loss)?;
         }
         Ok(DiscriminatorLoss { loss, adversarial, rates, penalty, real: of_real.logits, fake: of_fake.logits })
     }
@@ -244,14 +245,14 @@ impl Discriminator {
 impl VdbObjective {
     fn rates(&self, real: &Tensor, fake: &Tensor, positions: usize) -> Result<Rates> {
         let (real, fake) = (real.mean_all()?, fake.mean_all()?);
-        let scale = match self.reduction {
-            KlReduction::Sum => 1.0,
-            KlReduction::MeanOverPositions => 1.0 / positions as f64,
+        let over = match self.constraint {
+            Constraint::Data => real.clone(),
+            Constraint::Fake => fake.clone(),
+            Constraint::Mixture => real.add(&fake)?.affine(0.5, 0.0)?,
         };
-        let constrained = match self.constraint {
-            Constraint::Data => real.affine(scale, 0.0)?,
-            Constraint::Fake => fake.affine(scale, 0.0)?,
-            Constraint::Mixture => real.add(&fake)?.affine(0.5 * scale, 0.0)?,
+        let constrained = match self.reduction {
+            KlReduction::Sum => over,
+            KlReduction::MeanOverPositions => over.div(&over.full_like(positions as f64)?)?,
         };
         Ok(Rates { constrained, real, fake })
     }

@@ -251,3 +251,30 @@ fn relativistic_generators_need_real_examples() {
     assert!(discriminator.generator_loss(&fake, Some(&real), &objective, noise, &mut Mode::Eval).is_ok());
     assert!(discriminator.generator_loss(&fake, None, &objective, noise, &mut Mode::Eval).is_err());
 }
+
+#[test]
+fn rates_near_the_prior_are_never_negative() {
+    use crate::nn::{Mlp, init::Init};
+    for scale in [Scale::Exp, Scale::Softplus { shift: -0.541_324_854_612_918_1 }] {
+        let mut rng = Rng::new(1);
+        let mut mlp = |sizes: &[usize]| Mlp::new(sizes, Activation::Identity, Init::Normal(1e-5), &mut rng, DType::F32, &Device::cpu());
+        let (encoder, head) = (mlp(&[4, 64]).unwrap(), mlp(&[32, 1]).unwrap());
+        let discriminator = Discriminator::from_modules(Box::new(encoder), scale, Box::new(head));
+        let x = rng.normal([500, 4], DType::F32, &Device::cpu()).unwrap();
+        let kl = discriminator.judge(&x, Some(Noise::Draw(rng.draw())), &mut Mode::Eval).unwrap().kl.unwrap().to_f64_vec().unwrap();
+        assert!(kl.iter().all(|kl| (0.0..1e-6).contains(kl)) && kl.iter().sum::<f64>() > 500.0 * 1e-9, "{scale:?}: {kl:?}");
+    }
+}
+
+#[test]
+fn a_sixteen_bit_critic_has_a_finite_loss_with_a_penalty() {
+    let mut rng = Rng::new(1);
+    let discriminator = Discriminator::new(&config(Latent::Vector { size: 3 }, SOFTPLUS), &mut rng, DType::F16, &Device::cpu()).unwrap();
+    let mut images = || rng.normal([2, 1, 8, 8], DType::F16, &Device::cpu()).unwrap().affine(100.0, 0.0).unwrap();
+    let (real, fake) = (images(), images());
+    for penalty in [Penalty::wgan_gp(10.0), Penalty::r1(10.0), Penalty::dragan(10.0)] {
+        let objective = VdbObjective { penalty: Some(penalty), ..VdbObjective::default() };
+        let loss = discriminator.loss(&real, &fake, &objective, Noise::Draw(rng.draw()), &mut Mode::Train(&mut rng)).unwrap();
+        assert!(loss.loss.dtype() == DType::F32 && loss.loss.is_finite().unwrap(), "{penalty:?}");
+    }
+}

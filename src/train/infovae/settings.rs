@@ -193,6 +193,12 @@ mod tests {
         assert!(message(&["alpha=1.5"]).contains("alpha = 1.5"));
         assert!(message(&["divergence.kernel=cubic"]).contains("cubic"));
         assert!(message(&["likelihood={ kind = \"gaussian\", sigma = 0.0 }"]).contains("sigma = 0"));
+        // Of which training would say that the learning rate is too high.
+        for likelihood in ["gaussian\", sigma = 1e-30", "learned_gaussian\", smallest = 1e-30", "gaussian_per_pixel\", smallest = 1e-200"] {
+            let message = message(&[&format!("likelihood={{ kind = \"{likelihood} }}")]);
+            assert!(message.contains("sigma = 0.0000") && message.contains("at least 1e-12"), "{message}");
+        }
+        assert!(message(&["divergence.bandwidth={ fixed = 1e-200 }"]).contains("bandwidth = 0.0000"));
         assert!(message(&["scale={ sigmoid = 1.0 }"]).contains("smallest sigma"));
         assert!(message(&["divergence={ kind = \"sliced_wasserstein\" }", "prior_samples=7"]).contains("prior_samples = 7"));
         assert!(message(&["batch=1"]).contains("batch = 1") && message(&["prior_samples=1"]).contains("prior_samples = 1"));
