@@ -42,6 +42,8 @@ pub enum Error {
     NotConnected { input: usize, shape: Shape, tracked: bool },
     /// A NaN or an infinity, and the op that made it first.
     NonFinite { op: &'static str, shapes: Vec<Shape>, backward: bool },
+    /// A NaN or an infinity that an input came with, in this row of it.
+    NonFiniteInput { op: &'static str, shape: Shape, row: usize },
     /// A gradient that differs from its finite difference.
     GradCheck { order: usize, input: usize, element: usize, analytic: f64, numeric: f64, tolerance: f64 },
     /// A device name that cannot be parsed.
@@ -169,6 +171,9 @@ impl std::fmt::Display for Error {
             Error::NonFinite { op, shapes, backward } => {
                 let pass = if *backward { "its gradient has" } else { "its result has" };
                 write!(f, "{op}: {pass} a NaN or an infinity, first made here, from inputs of shapes {}", join(shapes))
+            }
+            Error::NonFiniteInput { op, shape, row } => {
+                write!(f, "{op}: row {row} of the input of shape {shape} holds a NaN or an infinity: all of it must be finite")
             }
             Error::GradCheck { order, input, element, analytic, numeric, tolerance } => write!(
                 f,

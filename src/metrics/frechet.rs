@@ -29,8 +29,9 @@ impl Moments {
         let mut mean = vec![0.0; width];
         for first in starts() {
             let sums = rows(x, first)?.sum(&[0], false)?.to_vec::<f64>()?;
-            mean.iter_mut().zip(sums).for_each(|(m, s)| *m += s / count as f64);
+            mean.iter_mut().zip(sums).for_each(|(m, s)| *m += s);
         }
+        mean.iter_mut().for_each(|m| *m /= count as f64);
         let center = Tensor::from_slice(&mean, [width], &x.device())?;
         let mut scatter: Option<Tensor> = None;
         for first in starts() {
@@ -51,9 +52,8 @@ impl Moments {
         if covariance.len() != width * width || width == 0 {
             return Err(Error::WrongLength { op: "moments", found: covariance.len(), shape: [width, width].into() });
         }
-        if !mean.iter().chain(&covariance).all(|v| v.is_finite()) {
-            return Err(Error::NonFinite { op: "moments", shapes: vec![[width].into(), [width, width].into()], backward: false });
-        }
+        super::finite("moments", [width].into(), &mean)?;
+        super::finite("moments", [width, width].into(), &covariance)?;
         // The halves of a product of floats can differ by rounding.
         let m = DMatrix::from_vec(width, width, covariance);
         let covariance = (&m + m.transpose()) * 0.5;

@@ -63,8 +63,8 @@ impl ImportanceWeights {
             return Err(Error::BadShape { op: OP, shape: log_weights.shape(), expected: "log weights [samples, rows]" });
         }
         let values = log_weights.to_dtype(DType::F64)?.to_vec::<f64>()?;
-        if values.iter().any(|v| v.is_nan() || *v == f64::INFINITY) {
-            return Err(Error::NonFinite { op: OP, shapes: vec![log_weights.shape()], backward: false });
+        if let Some(at) = values.iter().position(|v| v.is_nan() || *v == f64::INFINITY) {
+            return Err(Error::NonFiniteInput { op: OP, shape: log_weights.shape(), row: at / rows.max(1) });
         }
         for sample in values.chunks_exact(rows.max(1)) {
             for (row, &log_weight) in self.rows.iter_mut().zip(sample) {
@@ -177,7 +177,12 @@ mod tests {
         assert!(all.log_likelihood().is_err() && ImportanceWeights::new(0).log_likelihood().is_err());
         assert!(all.add(&Tensor::zeros([2, 3], DType::F64, &Device::cpu()).unwrap()).is_err());
         let infinite = Tensor::from_slice(&[0.0f64, f64::INFINITY], [1, 2], &Device::cpu()).unwrap();
-        assert!(matches!(all.add(&infinite), Err(Error::NonFinite { .. })));
+        let error = all.add(&infinite).unwrap_err();
+        assert!(matches!(error, Error::NonFiniteInput { row: 0, .. }));
+        assert_eq!(
+            error.to_string(),
+            "importance weights: row 0 of the input of shape [1, 2] holds a NaN or an infinity: all of it must be finite"
+        );
         let none = Tensor::full(f64::NEG_INFINITY, [1, 2], DType::F64, &Device::cpu()).unwrap();
         all.add(&none).unwrap();
         assert_eq!(all.log_likelihood().unwrap().mean, f64::NEG_INFINITY);

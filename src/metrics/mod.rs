@@ -21,11 +21,12 @@ pub use kernel::{KernelDistance, kernel_distance};
 pub use likelihood::{ImportanceWeights, LogLikelihood};
 pub use modes::{ModeCount, count_classes, count_modes};
 pub use neighbors::{PrecisionRecall, precision_recall};
-pub use posterior::{MutualInformation, active_units, aggregate_log_det, mutual_information};
+pub use posterior::{MutualInformation, active_units, aggregate_log_det, is_limited, mutual_information};
 pub use quality::{ImageQuality, Quality};
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Rows of a matrix that are worked on at a time, so that large sets need little memory beside themselves.
@@ -40,10 +41,19 @@ fn matrix(op: &'static str, x: &Tensor, rows: usize) -> Result<()> {
     if !x.dtype().is_float() {
         return Err(Error::BadDType { op, found: x.dtype(), expected: "a float" });
     }
-    if !x.is_finite()? {
-        return Err(Error::NonFinite { op, shapes: vec![x.shape()], backward: false });
+    if x.is_finite()? {
+        return Ok(());
     }
-    Ok(())
+    finite(op, x.shape(), &x.to_f64_vec()?)
+}
+
+/// Nothing unless a number that was given is a NaN or an infinity; `values` are those of an input of this shape.
+fn finite(op: &'static str, shape: Shape, values: &[f64]) -> Result<()> {
+    let width: usize = shape.iter().skip(1).product();
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(at) => Err(Error::NonFiniteInput { op, shape, row: at / width.max(1) }),
+        None => Ok(()),
+    }
 }
 
 /// Rows `first ..` of a matrix, at most [`ROWS`], in f64.

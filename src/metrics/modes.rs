@@ -29,8 +29,8 @@ pub struct ModeCount {
 /// # Errors
 /// There is no point, or one that is not finite.
 pub fn count_modes(points: &[[f32; 2]], mixture: &Mixture) -> Result<ModeCount> {
-    if !points.iter().flatten().all(|x| x.is_finite()) {
-        return Err(Error::NonFinite { op: "count_modes", shapes: vec![[points.len(), 2].into()], backward: false });
+    if let Some(row) = points.iter().position(|point| point.iter().any(|x| !x.is_finite())) {
+        return Err(Error::NonFiniteInput { op: "count_modes", shape: [points.len(), 2].into(), row });
     }
     let limit = (NEAR * mixture.deviation).powi(2);
     let mut near = vec![0usize; mixture.means.len()];
@@ -95,7 +95,8 @@ mod tests {
         assert_eq!((count.found, &count.counts[..], count.high_quality), (1, &[2, 1, 1][..], 0.5));
         assert!((count.reverse_kl - (0.5 * 1.5f64.ln() + 0.5 * 0.75f64.ln())).abs() < 1e-12);
         assert!(count_modes(&[], &mixture).is_err());
-        assert!(matches!(count_modes(&[[f32::NAN, 0.0]], &mixture), Err(Error::NonFinite { .. })));
+        let error = count_modes(&[[0.0; 2], [f32::NAN, 0.0]], &mixture).unwrap_err();
+        assert!(matches!(error, Error::NonFiniteInput { row: 1, .. }) && !error.to_string().contains("made here"), "{error}");
     }
 
     #[test]

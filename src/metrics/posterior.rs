@@ -41,8 +41,8 @@ pub fn aggregate_log_det(mean: &Tensor, variance: &Tensor) -> Result<f64> {
     let moments = Moments::of(mean)?;
     // The rows are all there is of q(z), no sample from something larger: divided by their number.
     let mut covariance: Vec<f64> = moments.covariance().iter().map(|c| c * (n - 1) as f64 / n as f64).collect();
-    for row in variances.chunks_exact(k) {
-        row.iter().enumerate().for_each(|(i, v)| covariance[i * (k + 1)] += v / n as f64);
+    for i in 0..k {
+        covariance[i * (k + 1)] += variances.iter().skip(i).step_by(k).sum::<f64>() / n as f64;
     }
     Ok(Moments::new(n, moments.mean().to_vec(), covariance)?.log_det())
 }
@@ -70,6 +70,29 @@ pub struct MutualInformation {
     pub marginal_kl: f64,
     /// Number of rows.
     pub rows: usize,
+}
+
+/// An estimate of information within this share of its limit says no more than that there is at least so much.
+const LIMITED: f64 = 0.05;
+
+/// Whether an estimate of information in nats that cannot exceed `limit`, the log of a number of examples, has come within 5 % of it.
+/// Then the limit is what was measured: the true information may be anything above, and what is left of a rate beside the
+/// estimate (KL(q(z) || p(z)) of [`MutualInformation`]) is the rate less the limit.
+pub fn is_limited(information: f64, limit: f64) -> bool {
+    limit > 0.0 && information >= (1.0 - LIMITED) * limit
+}
+
+impl MutualInformation {
+    /// The log of the number of rows: the most that the estimate can be.
+    pub fn limit(&self) -> f64 {
+        (self.rows as f64).ln()
+    }
+
+    /// Whether the estimate has come within 5 % of its limit, so that the number of rows was measured and not the code: see
+    /// [`is_limited`].
+    pub fn is_limited(&self) -> bool {
+        is_limited(self.information, self.limit())
+    }
 }
 
 /// Estimates I(x; z) for x uniform over the rows: the mean over rows of log q(z|x) - log q(z), with one z of each q(z|x) by
@@ -152,6 +175,17 @@ mod tests {
         let information = mutual_information(&mean, &variance, DRAW).unwrap();
         assert!(information.information.abs() < 1e-12 && information.marginal_kl.abs() < 1e-12, "{information:?}");
         assert_eq!(active_units(&mean, 0.01).unwrap(), 0);
+    }
+
+    #[test]
+    fn estimates_near_their_limit_say_so() {
+        let mean = |spread: f64| tensor(&(0..64).map(|i| spread * f64::from(i)).collect::<Vec<_>>(), 1);
+        let variance = tensor(&[1.0; 64], 1);
+        let limited = |spread: f64| mutual_information(&mean(spread), &variance, DRAW).unwrap();
+        let (far, near) = (limited(100.0), limited(0.1));
+        assert!(far.is_limited() && far.limit() == 64f64.ln(), "{far:?}");
+        assert!(!near.is_limited() && near.information < 0.9 * near.limit(), "{near:?}");
+        assert!(is_limited(0.96 * 5.0, 5.0) && !is_limited(0.94 * 5.0, 5.0) && !is_limited(0.0, 0.0));
     }
 
     #[test]

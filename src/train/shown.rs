@@ -5,10 +5,10 @@ use crate::report::Drawing;
 use crate::report::svg::Axis;
 
 /// The figures of the metrics that `shown` keeps, with the titles and notes that `about` knows.
-pub(super) fn figures<T: Into<String>>(
+pub(super) fn figures<T: Into<String>, N: Into<String>>(
     values: &[(String, f64)],
     shown: impl Fn(&str) -> bool,
-    about: impl Fn(&str) -> Option<(T, &'static str)>,
+    about: impl Fn(&str) -> Option<(T, N)>,
 ) -> Vec<Figure> {
     let figure = |(name, value): &(String, f64)| {
         let figure = Figure::of_metric(name, *value);

@@ -75,8 +75,9 @@ impl EnergyTrainer {
                 acceptance = 0.0;
                 for _ in 0..sampler.steps {
                     chain = mala.advance(energy, &chain, &mut rng)?;
-                    acceptance += chain.acceptance()? / sampler.steps as f64;
+                    acceptance += chain.acceptance()?;
                 }
+                acceptance /= sampler.steps as f64;
             } else {
                 let step = Step::Half(SHARE * mala.step.epsilon());
                 let langevin = Langevin::unadjusted(step).at_temperature(sampler.temperature);

@@ -2,6 +2,7 @@
 
 use super::{EnergyTrainer, Way};
 use crate::error::Result;
+use crate::metrics::is_limited;
 use crate::nn::Mode;
 use crate::report::Drawing;
 use crate::report::svg::Axis;
@@ -33,8 +34,17 @@ fn name_and_note(name: &str) -> Option<(String, &'static str)> {
     Some((title.into(), note))
 }
 
-/// The results as a person reads them.
-pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
+/// The results as a person reads them; `limit` is the most that the information can be estimated to be, in nats.
+pub(super) fn figures(values: &[(String, f64)], limit: Option<f64>) -> Vec<Figure> {
+    let found = values.iter().find(|(name, _)| name.ends_with("information_nats")).map(|(_, value)| *value);
+    let limited = limit.zip(found).filter(|&(limit, found)| is_limited(found, limit));
+    let name_and_note = |name: &str| match (name_and_note(name)?, limited) {
+        ((title, _), Some((limit, _))) if name.ends_with("information_nats") => Some((
+            title,
+            format!("warning: within 5 % of {limit:.2} nats, the log of the batch: no less than this, how much more cannot be seen"),
+        )),
+        ((title, note), _) => Some((title, note.to_string())),
+    };
     shown::figures(values, |name| !name.ends_with("_norm") && !name.ends_with("_loss"), name_and_note)
 }
 
@@ -42,7 +52,7 @@ pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
 pub(super) fn headline(values: &[(String, f64)]) -> String {
     let names =
         ["energy_real", "energy_fake", "penalty", "information_nats", "modes", "reverse_kl_nats", "high_quality", "frechet", "recall"];
-    shown::line(values, &names, figures)
+    shown::line(values, &names, |values| figures(values, None))
 }
 
 /// Curves of training, then what was learned.

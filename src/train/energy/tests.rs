@@ -112,3 +112,10 @@ fn settings_are_checked() {
     assert!(message("data = \"nowhere\"").contains("nowhere"));
     assert!(message("architecture = { kind = \"dcgan\", width = 4 }").contains("square images"));
 }
+
+#[test]
+fn information_near_the_log_of_the_batch_is_said_to_be_so() {
+    let note = |nats: f64, limit| report::figures(&[("information_nats".to_string(), nats)], limit).remove(0).note;
+    assert!(note(4.1, Some(64f64.ln())).contains("within 5 % of 4.16 nats") && !note(3.9, Some(64f64.ln())).contains("warning"));
+    assert!(!note(4.1, None).contains("warning"));
+}

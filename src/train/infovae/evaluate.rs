@@ -51,7 +51,9 @@ impl InfoVaeTrainer {
             for (sum, value) in sums.iter_mut().zip([distortion, encoded.kl()?.mean_all()?.item()?, 1.0]) {
                 *sum += value * rows;
             }
-            for (all, tensor) in parts.iter_mut().zip([encoded.mean.detach(), encoded.sigma.detach().square()?, z.detach()]) {
+            for (all, tensor) in
+                parts.iter_mut().zip([encoded.mean.detach(), encoded.sigma.detach().to_dtype(DType::F64)?.square()?, z.detach()])
+            {
                 all.push(tensor);
             }
             labels.extend(own);
@@ -77,6 +79,7 @@ impl InfoVaeTrainer {
             ("mmd2", mmd2),
             ("log_det_nats", aggregate_log_det(&judged.mean, &judged.variance)?),
             ("information_nats", information.information),
+            ("information_limit_nats", information.limit()),
             ("marginal_kl_nats", information.marginal_kl),
             ("active_units", active_units(&judged.mean, ACTIVE)? as f64),
         ];

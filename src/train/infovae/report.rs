@@ -4,6 +4,7 @@ use super::source::{Part, Source};
 use super::{InfoVaeTrainer, SHOWN};
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::metrics::is_limited;
 use crate::report::Drawing;
 use crate::report::png::{Grid, image_grid};
 use crate::report::svg::{Axis, Ellipse, LineChart, ScatterChart, Series};
@@ -28,8 +29,19 @@ const DENSITY_CODES: usize = 500;
 const SIDE: usize = 28;
 const LARGEST_IMAGE: usize = 256;
 
+fn find(values: &[(String, f64)], name: &str) -> Option<f64> {
+    values.iter().find(|(n, _)| n == name).map(|(_, v)| *v)
+}
+
 fn get(values: &[(String, f64)], name: &str) -> f64 {
-    values.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, v)| *v)
+    find(values, name).unwrap_or(f64::NAN)
+}
+
+/// What has to be said of an estimate of information that has come close to the most it can be.
+fn warning(values: &[(String, f64)], prefix: &str) -> Option<String> {
+    let limit = find(values, &format!("{prefix}information_limit_nats"))?;
+    let limited = is_limited(get(values, &format!("{prefix}information_nats")), limit);
+    limited.then(|| format!("within 5 % of {limit:.2} nats, the log of the number of examples"))
 }
 
 /// The results on the test part, and beside them what the training part says of overfitting.
@@ -49,14 +61,19 @@ pub(super) fn figures(values: &[(String, f64)], trainer: &InfoVaeTrainer) -> Vec
     ];
     let of = |prefix: &str, part: &str| {
         let figure = |(metric, name, note): &(&str, &str, &str)| {
-            let value = get(values, &format!("{prefix}{metric}"));
+            let value = find(values, &format!("{prefix}{metric}"))?;
             let shown = Figure::of_metric(&format!("{prefix}{metric}"), value);
+            let note = match (*metric, warning(values, prefix)) {
+                ("information_nats", Some(warning)) => format!("warning: {warning}: no less than this, how much more cannot be seen"),
+                ("marginal_kl_nats", Some(warning)) => format!("warning: the rate less that log: the information is {warning}"),
+                _ => note.to_string(),
+            };
             let text = match *metric {
                 "active_units" => format!("{value:.0} of {}", settings.latent),
                 "nll_nats" => format!("{value:.2} ± {:.2}", get(values, &format!("{prefix}nll_standard_error_nats"))),
                 _ => shown.value,
             };
-            value.is_finite().then(|| Figure::new(&format!("{part}: {name}"), text, &shown.unit, *note))
+            Some(Figure::new(&format!("{part}: {name}"), text, &shown.unit, note))
         };
         notes.iter().filter_map(figure).collect::<Vec<_>>()
     };
@@ -75,9 +92,8 @@ fn quality(values: &[(String, f64)], trainer: &InfoVaeTrainer) -> Vec<Figure> {
         ("class_reverse_kl_nats", "KL(classes || equal)", "of the classes that the classifier sees"),
     ];
     let figure = |(metric, name, note): &(&str, &str, &str)| {
-        let value = get(values, &format!("samples_{metric}"));
-        let shown = Figure::of_metric(metric, value);
-        value.is_finite().then(|| Figure::new(&format!("samples: {name}"), shown.value, &shown.unit, *note))
+        let shown = Figure::of_metric(metric, find(values, &format!("samples_{metric}"))?);
+        Some(Figure::new(&format!("samples: {name}"), shown.value, &shown.unit, *note))
     };
     notes.iter().filter_map(figure).collect()
 }
@@ -94,8 +110,10 @@ pub(super) fn headline(values: &[(String, f64)]) -> String {
         value("test_log_det_nats"),
         value("test_information_nats"),
     );
-    let nll = value("test_nll_nats");
-    if nll.is_finite() {
+    if warning(values, "test_").is_some() {
+        line += " (near its limit)";
+    }
+    if let Some(nll) = find(values, "test_nll_nats") {
         line += &format!("  -log p(x) {nll:.2} nats");
     }
     line

@@ -185,3 +185,20 @@ fn pictures_belong_to_the_data() {
     assert_eq!(names(&["data=2points", "latent=1", gaussian]), [&curves[..], &["latent.svg"]].concat());
     assert_eq!(names(&["data=swissroll", gaussian]), [&curves[..], &["latent.svg"]].concat());
 }
+
+#[test]
+fn an_estimate_of_information_near_its_limit_is_said_to_be_one() {
+    let trainer = trainer(&[]);
+    let values = |information: f64| {
+        [("test_information_nats", information), ("test_information_limit_nats", 5.0), ("test_marginal_kl_nats", 2.0)]
+            .map(|(name, value)| (name.to_string(), value))
+    };
+    let notes =
+        |information: f64| Trainer::figures(&trainer, &values(information)).into_iter().map(|f| f.note).collect::<Vec<_>>().join("; ");
+    assert!(notes(4.8).matches("within 5 % of 5.00 nats").count() == 2 && notes(4.8).contains("warning"), "{}", notes(4.8));
+    assert!(!notes(4.7).contains("warning"), "{}", notes(4.7));
+    assert!(trainer.headline(&values(4.8)).contains("(near its limit)") && !trainer.headline(&values(4.7)).contains("limit"));
+    // A figure that is not a number is shown as such.
+    let figures = Trainer::figures(&trainer, &[("test_rate_nats".to_string(), f64::NAN)]);
+    assert!(figures.len() == 1 && figures[0].value.contains("NaN"), "{figures:?}");
+}

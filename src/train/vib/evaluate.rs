@@ -32,7 +32,7 @@ pub struct Evaluation {
     pub calibration_error: f64,
     /// Class probabilities averaged over samples [n * classes].
     pub probabilities: Vec<f32>,
-    /// Predicted classes.
+    /// Predicted classes; where the probabilities are no numbers, the number of classes, which is none of them.
     pub predictions: Vec<usize>,
     /// True classes.
     pub labels: Vec<usize>,
@@ -67,7 +67,7 @@ impl Evaluation {
     /// Confidence of each prediction and whether it was right.
     pub fn confidences(&self) -> (Vec<f64>, Vec<bool>) {
         let classes = self.probabilities.len() / self.labels.len().max(1);
-        let confidence = |(i, &p): (usize, &usize)| f64::from(self.probabilities[i * classes + p]);
+        let confidence = |(i, &p): (usize, &usize)| if p < classes { f64::from(self.probabilities[i * classes + p]) } else { f64::NAN };
         let correct = self.predictions.iter().zip(&self.labels).map(|(p, l)| p == l).collect();
         (self.predictions.iter().enumerate().map(confidence).collect(), correct)
     }
@@ -85,7 +85,8 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// Evaluates `model` on all of `split`.
+    /// Evaluates `model` on all of `split`. Logits that are no numbers are no answers: one row of them makes the errors and the
+    /// calibration error NaN.
     ///
     /// # Errors
     /// The data do not fit the model.
@@ -107,9 +108,9 @@ impl Evaluator {
             let mean = model.decode(&posterior.mean)?;
             let averaged = loss.probabilities()?;
             let chosen = argmax(&averaged)?;
-            sums[0] += wrong(&argmax(&first)?, &labels);
-            sums[1] += wrong(&chosen, &labels);
-            sums[2] += wrong(&argmax(&mean)?, &labels);
+            sums[0] += wrong(&argmax(&first)?, &labels, classes);
+            sums[1] += wrong(&chosen, &labels, classes);
+            sums[2] += wrong(&argmax(&mean)?, &labels, classes);
             sums[3] += loss.cross_entropy.item()? * rows as f64;
             sums[4] += loss.kl.item()? * rows as f64;
             probabilities.extend(averaged.to_f64_vec()?.into_iter().map(|p| p as f32));
@@ -132,16 +133,30 @@ impl Evaluator {
             bottleneck: model.config().covariance != Covariance::Deterministic,
         };
         let (confidence, correct) = evaluation.confidences();
-        evaluation.calibration_error = expected_calibration_error(&calibration_bins(&confidence, &correct, CALIBRATION_BINS));
+        let bins = calibration_bins(&confidence, &correct, CALIBRATION_BINS);
+        // The bins leave NaN out.
+        let known = confidence.iter().all(|c| !c.is_nan());
+        evaluation.calibration_error = if known { expected_calibration_error(&bins) } else { f64::NAN };
         Ok(evaluation)
     }
 }
 
+/// The class of each row [rows, classes] with the largest number; the number of classes where one is a NaN, or where the largest is
+/// infinite, so that there is no share of it.
 fn argmax(logits: &Tensor) -> Result<Vec<usize>> {
-    Ok(logits.argmax(1, false)?.to_vec::<i64>()?.into_iter().map(|i| i as usize).collect())
+    let classes = logits.dims()[1];
+    let answers = logits.argmax(1, false)?.to_vec::<i64>()?;
+    let values = logits.to_f64_vec()?;
+    let known = |row: &[f64], answer: usize| row[answer].is_finite() && !row.iter().any(|v| v.is_nan());
+    let answer = |(row, answer): (&[f64], i64)| if known(row, answer as usize) { answer as usize } else { classes };
+    Ok(values.chunks_exact(classes).zip(answers).map(answer).collect())
 }
 
-fn wrong(predictions: &[usize], labels: &[i64]) -> f64 {
+/// How many answers are wrong; NaN if there are rows without one.
+fn wrong(predictions: &[usize], labels: &[i64], classes: usize) -> f64 {
+    if predictions.contains(&classes) {
+        return f64::NAN;
+    }
     predictions.iter().zip(labels).filter(|(p, l)| **p != **l as usize).count() as f64
 }
 
@@ -156,6 +171,38 @@ fn entropy(labels: &[usize], classes: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Class 0 is what an argmax of NaN alone would give, and a tenth of all labels.
+    #[test]
+    fn logits_that_are_no_numbers_are_no_answers() {
+        let data = crate::data::DataSpec::Digits.load().unwrap();
+        for covariance in [Covariance::Diagonal, Covariance::Full, Covariance::Deterministic] {
+            let config =
+                crate::models::VibConfig { inputs: 64, hidden: vec![8], latent: 2, classes: 10, covariance, shift: 5.0, dropout: 0.0 };
+            let model = Vib::new(config, &mut Rng::new(1), crate::DType::F32, &Device::cpu()).unwrap();
+            let evaluator = Evaluator { samples: 2, batch: 500, seed: 1 };
+            let good = evaluator.run(&model, &data.test, &Device::cpu()).unwrap();
+            assert!(good.values("").iter().all(|(_, value)| value.is_finite()));
+            for (name, param) in model.params().iter().filter(|(name, _)| name.ends_with("1.bias") || name.ends_with("decoder.0.bias")) {
+                let bad = param.tensor().full_like(f64::NAN).unwrap();
+                param.set(&bad).unwrap_or_else(|e| panic!("{name}: {e}"));
+            }
+            let bad = evaluator.run(&model, &data.test, &Device::cpu()).unwrap();
+            for (name, value) in bad.values("") {
+                assert!(value.is_nan() || name.starts_with("rate"), "{covariance:?} {name}: {value}");
+            }
+            assert!(bad.predictions.iter().all(|&class| class == 10) && bad.confidences().0.iter().all(|c| c.is_nan()));
+        }
+    }
+
+    #[test]
+    fn a_row_with_a_nan_has_no_answer_and_the_others_keep_theirs() {
+        let rows = [[0.1f32, 0.9], [f32::NAN, 0.5], [0.5, f32::NAN], [f32::INFINITY, 0.0], [f32::NEG_INFINITY, 0.3]];
+        let logits = Tensor::from_slice(rows.as_flattened(), [5, 2], &Device::cpu()).unwrap();
+        assert_eq!(argmax(&logits).unwrap(), [1, 2, 2, 2, 1]);
+        assert_eq!(wrong(&[1, 0, 1], &[1, 1, 1], 2), 1.0);
+        assert!(wrong(&[1, 2, 1], &[1, 1, 1], 2).is_nan());
+    }
 
     #[test]
     fn entropy_of_frequencies() {

@@ -142,7 +142,7 @@ fn wrong_examples(e: &Evaluation, split: &Split, [channels, height, width]: [usi
         return Ok(Vec::new());
     }
     let (confidence, correct) = e.confidences();
-    let mut wrong: Vec<usize> = (0..correct.len()).filter(|&i| !correct[i]).collect();
+    let mut wrong: Vec<usize> = (0..correct.len()).filter(|&i| !correct[i] && !confidence[i].is_nan()).collect();
     wrong.sort_by(|&a, &b| confidence[b].total_cmp(&confidence[a]).then(a.cmp(&b)));
     wrong.truncate(EXAMPLES);
     let scale = (64 / height.max(width)).max(1);
