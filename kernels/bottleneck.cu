@@ -186,7 +186,8 @@ __device__ __forceinline__ void grad_row(const Team& team, const T* stats, const
     for (int i = 0; i < 4; ++i) {
       const Scale<T> scale = scale_of(raw.v[i] - shift);
       d.v[i] = fma(of_rate, m.v[i], d.v[i]);
-      e.v[i] = e.v[i] * scale.slope + of_rate * (scale.sigma * scale.slope - scale.ratio);
+      // sigma slope - slope / sigma
+      e.v[i] = e.v[i] * scale.slope + of_rate * (scale.ratio * (scale.sigma - T(1)) * (scale.sigma + T(1)));
     }
     write<WHOLE>(d_mu + column, d, count);
     write<WHOLE>(d_mu + k + column, e, count);

@@ -16,13 +16,21 @@ __device__ __forceinline__ void copy(const T* x, T* y, const Strided<1>& in, uin
   y[i] = x[at[0]];
 }
 
-__device__ __forceinline__ double load(const void* x, uint32_t type, uint64_t at) {
+// An i64 in f64, its last bit set where something was cut off if it will be rounded again: then that rounds as if it were the only one.
+__device__ __forceinline__ double widened(int64_t v, bool last) {
+  const int64_t cut = v & 2047;
+  const bool small = v < (int64_t(1) << 53) && v > -(int64_t(1) << 53);
+  return double(last || small ? v : (v - cut) | int64_t(cut != 0) << 11);
+}
+
+// `last`: whether the result is an f64.
+__device__ __forceinline__ double load(const void* x, uint32_t type, uint64_t at, bool last) {
   switch (type) {
     case F32: return static_cast<const float*>(x)[at];
     case F64: return static_cast<const double*>(x)[at];
     case BF16: return __bfloat162float(static_cast<const __nv_bfloat16*>(x)[at]);
     case F16: return __half2float(static_cast<const __half*>(x)[at]);
-    case I64: return double(static_cast<const int64_t*>(x)[at]);
+    case I64: return widened(static_cast<const int64_t*>(x)[at], last);
     default: return static_cast<const uint8_t*>(x)[at];
   }
 }
@@ -61,7 +69,7 @@ KERNEL(convert, 256, const void* x, uint32_t from, void* y, uint32_t to, const _
   if (i >= n) return;
   uint64_t at[1];
   in.offsets(i, at);
-  store(y, to, i, load(x, from, at[0]));
+  store(y, to, i, load(x, from, at[0], to == F64));
 }
 
 KERNEL(advance_u64, 1, uint64_t* y, uint64_t by) { *y += by; }

@@ -12,6 +12,7 @@
   UNARY_OF(double, f64, name, __VA_ARGS__)
 
 UNARY(affine, fma(a, x, b))
+UNARY(divide, x / a)
 UNARY(abs, fabs(x))
 UNARY(sign, x > 0 ? 1 : x < 0 ? -1 : x * 0)
 UNARY(inside, x >= a && x <= b ? 1 : 0)
@@ -53,6 +54,10 @@ BINARY(div, x / y)
 // Not fmax: a NaN must stay one.
 BINARY(maximum, x > y || x != x ? x : y)
 BINARY(greater_equal, x >= y ? 1 : 0)
+BINARY(tanh_grad, x* tanh_slope(y))
+BINARY(sigmoid_grad, x* sigmoid_slope(y))
+BINARY(bce_with_logits, bce_with_logits(x, y))
+BINARY(bce_slope, bce_slope(x, y))
 
 #define ACTIVATION_GRAD(T, suffix)                                                                                            \
   KERNEL(activation_grad_##suffix, 256, const T* g, const T* y, T* out, const __grid_constant__ Strided<2> in, uint64_t n,   \

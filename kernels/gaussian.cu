@@ -39,7 +39,8 @@ __device__ __forceinline__ void gaussian_kl_grad(const T* mu, const T* sigma, co
     if (first + i >= n) break;
     const T weight = g[row];
     m.v[i] = weight * m.v[i];
-    s.v[i] = weight * (s.v[i] - T(1) / s.v[i]);
+    // s - 1/s
+    s.v[i] = weight * ((s.v[i] - T(1)) * ((s.v[i] + T(1)) / s.v[i]));
     if (++column == length) column = 0, ++row;
   }
   if (whole) {

@@ -10,6 +10,18 @@ __device__ __forceinline__ T sigmoid(T x) {
   return (x >= T(0) ? T(1) : e) / (T(1) + e);
 }
 
+// Its derivative, and that of the hyperbolic tangent: relatively accurate far out, where the functions are constant to rounding.
+template <class T>
+__device__ __forceinline__ T sigmoid_slope(T x) {
+  const T e = exp(-fabs(x)), sum = T(1) + e;
+  return e / (sum * sum);
+}
+
+template <class T>
+__device__ __forceinline__ T tanh_slope(T x) {
+  return sigmoid_slope(T(2) * x) * T(4);
+}
+
 template <class T>
 __device__ __forceinline__ T softplus(T x) {
   // Not fmax, which would drop a NaN; the sum keeps it.
@@ -56,6 +68,20 @@ __device__ __forceinline__ T scale_excess(T sigma, T log_sigma) {
   return fma(T(0.5) * t, t, t * q) - T(2) * q * square * sum;
 }
 
+// t softplus(-x) + (1 - t) softplus(x), which have log(1 + e^-|x|) in common; a weight of 0 has no part in an infinity.
+template <class T>
+__device__ __forceinline__ T bce_with_logits(T x, T t) {
+  const T weight = x > T(0) ? T(1) - t : t;
+  return log1p(exp(-fabs(x))) + (weight == T(0) ? T(0) : weight * (x > T(0) ? x : -x));
+}
+
+// (1 - t) sigmoid(x) - t sigmoid(-x)
+template <class T>
+__device__ __forceinline__ T bce_slope(T x, T t) {
+  const T e = exp(-fabs(x)), other = T(1) - t;
+  return (x >= T(0) ? other - t * e : other * e - t) / (T(1) + e);
+}
+
 // The distribution function of the standard normal.
 template <class T>
 __device__ __forceinline__ T normal_cdf(T x) {
@@ -83,7 +109,7 @@ __device__ __forceinline__ T activate_grad(uint32_t activation, T slope, T g, T 
   switch (activation) {
     case RELU: return y > T(0) ? g : T(0);
     case LEAKY_RELU: return y > T(0) ? g : g * slope;
-    case TANH: return g * (T(1) - y * y);
+    case TANH: return g * ((T(1) - y) * (T(1) + y));
     case SIGMOID: return g * y * (T(1) - y);
     case SOFTPLUS: return g * -expm1(-y);
     default: return g;

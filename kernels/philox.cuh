@@ -35,6 +35,14 @@ __device__ __forceinline__ float uniform_from(uint32_t word) {
   return __fmul_rn(__fadd_rn(__int2float_rn(int(word >> 9)), 0.5f), 1.1920929e-7f);
 }
 
+// Draws with this bit are the lower bits of the f64 uniforms of the draw without it.
+constexpr uint64_t FINE = uint64_t(1) << 62;
+
+// The f64 uniform whose upper bits are those of the f32 uniform of `high`; every step is exact.
+__device__ __forceinline__ double fine_uniform_from(uint32_t high, uint32_t low) {
+  return __dmul_rn(__dadd_rn(__ull2double_rn(uint64_t(high) << 20 | low >> 12), 0.5), 0x1p-52);
+}
+
 // ln u for a normal number u.
 __device__ __forceinline__ float normal_ln(float u) {
   const int exponent = int(__float_as_uint(u) - 0x3f3504f3u) >> 23;

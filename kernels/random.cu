@@ -19,7 +19,7 @@ __device__ __forceinline__ void store4(T* out, uint64_t block, uint64_t n, float
 
 }  // namespace
 
-// `out` is a whole allocation, and so aligned. The f64 variants widen the f32 values.
+// `out` is a whole allocation, and so aligned. Normals in f64 are those of f32, widened.
 #define DRAW(T, suffix, name)                                                                                                 \
   KERNEL(random_##name##_##suffix, 256, T* out, uint64_t n, uint64_t key, uint64_t number, const uint64_t* offset) {         \
     const uint64_t block = global_index();                                                                                   \
@@ -29,4 +29,12 @@ __device__ __forceinline__ void store4(T* out, uint64_t block, uint64_t n, float
 DRAW(float, f32, normal)
 DRAW(double, f64, normal)
 DRAW(float, f32, uniform)
-DRAW(double, f64, uniform)
+
+KERNEL(random_uniform_f64, 256, double* out, uint64_t n, uint64_t key, uint64_t number, const uint64_t* offset) {
+  const uint64_t block = global_index(), draw = draw_number(number, offset);
+  if (4 * block >= n) return;
+  const Words high = philox(key, draw, block), low = philox(key, draw | FINE, block);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    if (4 * block + i < n) out[4 * block + i] = fine_uniform_from(high.w[i], low.w[i]);
+}

@@ -107,6 +107,15 @@ fn round_to_odd(value: f64) -> f32 {
     f32::from_bits((near.to_bits() - away as u32) | inexact as u32)
 }
 
+/// `value` in f64, its last bit set where something was cut off: the step of [`round_to_odd`] for integers beyond 2^53.
+#[inline(always)]
+pub(crate) fn i64_to_odd_f64(value: i64) -> f64 {
+    const CUT: i64 = (1 << 11) - 1;
+    let (cut, kept) = (value & CUT, value & !CUT);
+    let small = value.unsigned_abs() < 1 << 53;
+    (if small { value } else { kept | i64::from(cut != 0) << 11 }) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,8 +12,7 @@ use crate::words::{QUOTED, SAID, shorten};
 /// Shorthand for results of this library.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Everything that can go wrong in `strait`.
-#[derive(Debug)]
+/// Everything that can go wrong in `strait`. `{:?}` gives the sentence too: it is what a `main` that returns an error prints.
 #[non_exhaustive]
 pub enum Error {
     /// The shapes of the inputs do not fit each other.
@@ -32,6 +31,10 @@ pub enum Error {
     MixedDevices { op: &'static str, left: String, right: String },
     /// An index outside the axis it points into.
     IndexOutOfRange { op: &'static str, index: i64, length: usize },
+    /// A range of entries that goes beyond the axis.
+    BadRange { op: &'static str, start: usize, length: usize, entries: usize },
+    /// Code of an op that asks for other elements than those of its inputs or results.
+    WrongElement { op: &'static str, asked: DType, found: DType },
     /// A number of elements that does not fit the shape.
     WrongLength { op: &'static str, found: usize, shape: Shape },
     /// A setting outside its range.
@@ -137,7 +140,12 @@ impl std::fmt::Display for Error {
             Error::ShapeMismatch { op, shapes, rule } => write!(f, "{op}: shapes {} do not fit: {rule}", join(shapes)),
             Error::BadShape { op, shape, expected } => write!(f, "{op}: shape {shape} does not fit: {expected}"),
             Error::AxisOutOfRange { op, axis, shape } => {
-                write!(f, "{op}: axis {axis} is out of range for shape {shape}: axes count from 0 to {}", shape.rank().saturating_sub(1))
+                write!(f, "{op}: axis {axis} is out of range for shape {shape}: ")?;
+                match shape.rank() {
+                    0 => f.write_str("a scalar has no axes"),
+                    1 => f.write_str("its only axis is 0"),
+                    rank => write!(f, "axes count from 0 to {}", rank - 1),
+                }
             }
             Error::TooManyAxes { rank } => {
                 write!(f, "shape: {rank} axes are too many: at most {} are supported", crate::shape::MAX_RANK)
@@ -151,6 +159,12 @@ impl std::fmt::Display for Error {
             }
             Error::IndexOutOfRange { op, index, length } => {
                 write!(f, "{op}: index {index} is out of range: the axis has {length} entries, counted from 0")
+            }
+            Error::BadRange { op, start, length, entries } => {
+                write!(f, "{op}: {length} entries from {start} on are out of range: the axis has {entries} entries, counted from 0")
+            }
+            Error::WrongElement { op, asked, found } => {
+                write!(f, "{op}: the op's code asks for elements of {asked}, but these are {found}: convert the inputs with to_dtype")
             }
             Error::WrongLength { op, found, shape } => {
                 write!(f, "{op}: {found} elements do not fit shape {shape}: it holds {}", shape.len())
@@ -242,6 +256,34 @@ impl std::fmt::Display for Error {
             }
             Error::Interrupted { step } => write!(f, "interrupted after step {step}: a checkpoint was written"),
         }
+    }
+}
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error {
+    /// This error, said of another op: of the function that was called rather than of one that it is made of.
+    pub(crate) fn named(mut self, name: &'static str) -> Error {
+        match &mut self {
+            Error::ShapeMismatch { op, .. }
+            | Error::BadShape { op, .. }
+            | Error::AxisOutOfRange { op, .. }
+            | Error::BadDType { op, .. }
+            | Error::MixedDTypes { op, .. }
+            | Error::MixedDevices { op, .. }
+            | Error::IndexOutOfRange { op, .. }
+            | Error::BadRange { op, .. }
+            | Error::WrongLength { op, .. }
+            | Error::OutOfRange { op, .. }
+            | Error::Capture { op, .. }
+            | Error::NotOnDevice { op, .. } => *op = name,
+            _ => {}
+        }
+        self
     }
 }
 

@@ -1,18 +1,20 @@
 //! What an op is, and how calls of ops are run and recorded.
 
+mod convert;
+pub(crate) mod element;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::device::Device;
-use crate::device::cpu::buffer::Buffer;
-use crate::device::cpu::elementwise;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::shape::{Layout, Shape};
 use crate::storage::Storage;
 use crate::tensor::{Origin, Tensor, next_id};
+pub(crate) use convert::{cast, compact, transfer};
 
 /// Shape and dtype of a tensor: what an op decides on before anything is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +44,11 @@ pub struct Output {
 
 impl Output {
     /// The elements to write, in row-major order; they hold garbage before.
+    ///
+    /// # Panics
+    /// `T` is not the element type; within [`Kernel::cpu`] that becomes [`Error::WrongElement`] of the op.
     pub fn slice<T: Element>(&mut self) -> &mut [T] {
-        debug_assert_eq!(T::DTYPE, self.meta.dtype);
+        element::check(T::DTYPE, self.meta.dtype);
         self.storage.cpu_mut().as_mut_slice()
     }
 
@@ -212,7 +217,7 @@ fn run(kernel: &(impl Kernel + ?Sized), device: Device, inputs: &[&Tensor], resu
     let output = |&meta: &Meta| Ok(Output { meta, storage: Storage::of_shape(kernel.name(), device, meta.shape, meta.dtype)? });
     let mut outputs: Few<Output> = results.iter().map(output).collect::<Result<_>>()?;
     let computed = match device {
-        Device::Cpu => kernel.cpu(inputs, &mut outputs),
+        Device::Cpu => element::checked(kernel.name(), || kernel.cpu(inputs, &mut outputs)),
         #[cfg(feature = "cuda")]
         Device::Cuda(_) => kernel.cuda(inputs, &mut outputs),
     };
@@ -244,7 +249,7 @@ pub fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
 ///
 /// ```
 /// use strait::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
-/// use strait::{Device, Result, Tensor, check};
+/// use strait::{DType, Device, Error, Result, Tensor, check};
 ///
 /// /// `x^3`, for f64 alone.
 /// #[derive(Debug)]
@@ -255,6 +260,9 @@ pub fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
 ///         "cube"
 ///     }
 ///     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+///         if inputs[0].dtype != DType::F64 {
+///             return Err(Error::BadDType { op: "cube", found: inputs[0].dtype, expected: "f64; convert with to_dtype" });
+///         }
 ///         Ok([inputs[0]].into_iter().collect())
 ///     }
 ///     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
@@ -272,7 +280,8 @@ pub fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
 /// }
 ///
 /// let x = Tensor::from_vec(vec![0.5f64, -2.0], [2], &Device::cpu())?;
-/// check::gradcheck(|x| apply(Cube, &[&x[0]]), &[x], 2)?;
+/// check::gradcheck(|x| apply(Cube, &[&x[0]]), &[x.clone()], 2)?;
+/// assert!(apply(Cube, &[&x.to_dtype(DType::F32)?]).is_err());
 /// # Ok::<(), strait::Error>(())
 /// ```
 ///
@@ -299,70 +308,6 @@ pub(crate) fn record(op: impl Op, input: &Tensor, result: Tensor) -> Tensor {
     let inputs = SmallVec::from_iter([input.clone()]);
     let call = Call { id: next_id(), op: Box::new(op), inputs, saved: SmallVec::new(), outputs };
     result.made_by(Origin::Output(Arc::new(call), 0))
-}
-
-/// A constant, contiguous copy on a device.
-///
-/// # Errors
-/// A device fails or is out of memory.
-pub(crate) fn transfer(x: &Tensor, device: Device) -> Result<Tensor> {
-    fn copy<T: Element>(x: &Tensor, device: Device) -> Result<Tensor> {
-        Tensor::from_vec(x.to_vec::<T>()?, x.shape(), &device)
-    }
-    if device.shares_memory(x.device()) {
-        return convert(x, x.dtype(), device);
-    }
-    crate::dispatch!(x.dtype(), T => copy::<T>(x, device))
-}
-
-/// A constant, contiguous copy.
-///
-/// # Errors
-/// The device is out of memory.
-pub(crate) fn compact(x: &Tensor) -> Result<Tensor> {
-    convert(x, x.dtype(), x.device())
-}
-
-/// A constant, contiguous copy converted to another dtype, rounding to nearest. On the CPU exact detours through f64 keep the number
-/// of loops at two per dtype.
-///
-/// # Errors
-/// The device is out of memory.
-pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
-    use DType::{BF16, F16, F32, F64, U8};
-    match (x.dtype(), dtype) {
-        (from, to) if from == to || x.device() != Device::Cpu => convert(x, to, x.device()),
-        (U8 | BF16 | F16, F32) | (F32, BF16 | F16) | (F64, _) | (_, F64) => convert(x, dtype, x.device()),
-        (_, to) => convert(&convert(x, F64, x.device())?, to, x.device()),
-    }
-}
-
-/// On the tensor's device, or another that shares its memory.
-fn convert(x: &Tensor, dtype: DType, device: Device) -> Result<Tensor> {
-    fn copy<T: Element>(x: &Tensor, out: &mut Buffer) {
-        elementwise::unary(x.view::<T>(), out.as_mut_slice::<T>(), |v| v);
-    }
-    fn change<T: Element, U: Element>(x: &Tensor, out: &mut Buffer) {
-        elementwise::unary(x.view::<T>(), out.as_mut_slice::<U>(), |v| U::from_f64(v.to_f64()));
-    }
-    use DType::{BF16, F16, F32, F64, U8};
-    let mut storage = Storage::of_shape("to_dtype", device, x.shape(), dtype)?;
-    match &mut storage {
-        Storage::Cpu(out) => match (x.dtype(), dtype) {
-            (from, to) if from == to => crate::dispatch!(to, T => copy::<T>(x, out)),
-            (U8, F32) => change::<u8, f32>(x, out),
-            (BF16, F32) => change::<half::bf16, f32>(x, out),
-            (F16, F32) => change::<half::f16, f32>(x, out),
-            (F32, BF16) => change::<f32, half::bf16>(x, out),
-            (F32, F16) => change::<f32, half::f16>(x, out),
-            (F64, to) => crate::dispatch!(to, U => change::<f64, U>(x, out)),
-            (from, F64) => crate::dispatch!(from, T => change::<T, f64>(x, out)),
-            (from, to) => unreachable!("cast() goes from {from} to {to} through f64"),
-        },
-        #[cfg(feature = "cuda")]
-        Storage::Cuda(out) => crate::device::cuda::convert(out.device(), (x.ptr(), x.dtype(), x.layout()), (out.ptr(), dtype))?,
-    }
-    Ok(Tensor::from_storage(storage, x.shape(), dtype))
 }
 
 /// Runs an expression with `$t` standing for the Rust type of a dtype.

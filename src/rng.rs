@@ -76,7 +76,7 @@ impl Rng {
         Rng::new(u64::from(low) | u64::from(high) << 32)
     }
 
-    /// A tensor of standard normals.
+    /// A tensor of standard normals. Every dtype gets the same ones: those of f32, widened or rounded; in f64, too, they have 24 bits.
     ///
     /// # Errors
     /// The dtype is not a float.
@@ -84,7 +84,8 @@ impl Rng {
         self.draw().tensor(Distribution::Normal, shape.into(), dtype, device)
     }
 
-    /// A tensor of uniforms in (low, high), whose borders can be reached by rounding.
+    /// A tensor of uniforms in (low, high), whose borders can be reached by rounding. In f64 those in (0, 1) have 53 bits, of which those of
+    /// f32 are the leading 24; 16-bit floats get the latter rounded, so compare in f32 what is to be true with some probability.
     ///
     /// # Errors
     /// The dtype is not a float.
@@ -146,7 +147,7 @@ impl Draw {
         philox::word(self.key, self.number, i)
     }
 
-    /// A tensor of this draw's standard normals.
+    /// A tensor of this draw's standard normals; see [`Rng::normal`].
     ///
     /// # Errors
     /// The dtype is not a float.
@@ -154,7 +155,7 @@ impl Draw {
         self.tensor(Distribution::Normal, shape.into(), dtype, device)
     }
 
-    /// A tensor of this draw's uniforms in (0, 1), whose borders can be reached by rounding.
+    /// A tensor of this draw's uniforms in (0, 1), whose borders can be reached by rounding; see [`Rng::uniform`].
     ///
     /// # Errors
     /// The dtype is not a float.

@@ -91,7 +91,8 @@ impl Tensor {
     pub fn full(value: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into();
         let mut storage = Storage::of_shape("full", *device, shape, dtype)?;
-        crate::dispatch!(dtype, T => storage.fill::<T>(T::from_f64(value))?);
+        // not T::from_f64, which for 16-bit floats is a function of `half` that rounds twice
+        crate::dispatch!(dtype, T => storage.fill::<T>(<T as Element>::from_f64(value))?);
         Ok(Tensor::from_storage(storage, shape, dtype))
     }
 
@@ -272,7 +273,7 @@ impl Tensor {
     /// # Panics
     /// `T` is not the element type.
     pub fn view<T: Element>(&self) -> (&[T], &Layout) {
-        assert_eq!(T::DTYPE, self.dtype(), "the element type of the view");
+        crate::op::element::check(T::DTYPE, self.dtype());
         (self.0.storage.cpu().as_slice(), &self.0.layout)
     }
 

@@ -121,6 +121,32 @@ fn copies_and_conversions_are_those_of_the_cpu() {
 }
 
 #[test]
+fn integers_and_ties_are_rounded_as_on_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let mut whole: Vec<i64> = vec![0, 16842753, -16842753, 0x7fff_ff40_0000_0001, 0x358a_09a0_0000_0002, i64::MAX, i64::MIN, i64::MIN + 1];
+    whole.extend((8..62).flat_map(|shift| {
+        let middle = (1i64 << shift) + (1i64 << (shift - 8));
+        [middle - 1, middle, middle + 1, -middle - 1, (1 << shift) + 1]
+    }));
+    let ties: Vec<f64> =
+        (0..200).map(|i| (2.0 * f64::from(i) + 1.0) * 2f64.powi(i % 40 - 30)).flat_map(|v| [v, v.next_up(), -v.next_down()]).collect();
+    let all = [
+        Tensor::from_slice(&whole, [whole.len()], &Device::cpu()).unwrap(),
+        Tensor::from_slice(&ties, [ties.len()], &Device::cpu()).unwrap(),
+    ];
+    for (x, to) in all.iter().flat_map(|x| [DType::F64, DType::F32, DType::BF16, DType::F16, DType::U8].map(|to| (x, to))) {
+        let found = x.to_device(&gpu).unwrap().to_dtype(to).unwrap();
+        assert_eq!(bits(&found.to_device(&Device::cpu()).unwrap()), bits(&x.to_dtype(to).unwrap()), "{} to {to}", x.dtype());
+    }
+    for value in ties {
+        for dtype in [DType::BF16, DType::F16] {
+            let [found, expected] = [&*gpu, &Device::cpu()].map(|device| Tensor::full(value, [3], dtype, device).unwrap());
+            assert_eq!(bits(&found.to_device(&Device::cpu()).unwrap()), bits(&expected), "{value:e}");
+        }
+    }
+}
+
+#[test]
 fn constants_and_empty_tensors() {
     let Some(gpu) = gpu() else { return };
     for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16, DType::I64, DType::U8] {

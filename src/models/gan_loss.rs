@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::nn::Params;
+use crate::ops::in_f32;
 use crate::tensor::Tensor;
 
 /// How a discriminator D and a generator G are played against each other. D gives logits: `sigmoid(D)` is the probability of
@@ -33,7 +34,7 @@ impl GanLoss {
     /// # Errors
     /// Not float tensors; for [`GanLoss::Relativistic`], different numbers of rows.
     pub fn discriminator(self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
-        match self {
+        in_f32([real, fake], |[real, fake]| match self {
             GanLoss::NonSaturating | GanLoss::Saturating => real.neg()?.softplus()?.mean_all()?.add(&fake.softplus()?.mean_all()?),
             GanLoss::Hinge => real.affine(-1.0, 1.0)?.relu()?.mean_all()?.add(&fake.affine(1.0, 1.0)?.relu()?.mean_all()?),
             GanLoss::Wasserstein => fake.mean_all()?.sub(&real.mean_all()?),
@@ -42,7 +43,7 @@ impl GanLoss {
                 sum.affine(0.5, 0.0)
             }
             GanLoss::Relativistic => difference(fake, real)?.softplus()?.mean_all(),
-        }
+        })
     }
 
     /// What the generator minimises: a scalar, from the logits of what it generated. Only [`GanLoss::Relativistic`] looks at
@@ -51,7 +52,7 @@ impl GanLoss {
     /// # Errors
     /// Not float tensors; for [`GanLoss::Relativistic`], no real logits or another number of them.
     pub fn generator(self, fake: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
-        match self {
+        in_f32([fake], |[fake]| match self {
             GanLoss::NonSaturating => fake.neg()?.softplus()?.mean_all(),
             GanLoss::Saturating => fake.softplus()?.mean_all()?.neg(),
             GanLoss::Hinge | GanLoss::Wasserstein => fake.mean_all()?.neg(),
@@ -59,9 +60,9 @@ impl GanLoss {
             GanLoss::Relativistic => {
                 let expected = "the logits of real examples beside it, which the relativistic loss compares with";
                 let real = real.ok_or(Error::BadShape { op: "gan_loss", shape: fake.shape(), expected })?;
-                difference(real, fake)?.softplus()?.mean_all()
+                difference(&real.widened()?, fake)?.softplus()?.mean_all()
             }
-        }
+        })
     }
 
     /// Whether the generator's loss looks at the logits of real examples.

@@ -149,7 +149,7 @@ impl Langevin {
         let bend = from.gradients.sub(&to.gradients)?.affine(self.drift(), 0.0)?;
         let moved = to.positions.sub(&from.positions)?.affine(2.0, 0.0)?.add(&bend)?;
         let proposals = slopes.mul(&moved)?.sum(&(1..moved.rank()).collect::<Vec<_>>(), false)?.affine(0.25, 0.0)?;
-        from.energies.sub(&to.energies)?.add(&proposals)?.affine(1.0 / self.temperature, 0.0)
+        from.energies.sub(&to.energies)?.add(&proposals)?.divide(self.temperature)
     }
 
     /// Moves every chain `steps` times, and finds the step at which MALA accepts [`MALA_ACCEPTANCE`] of the proposals on the way: the

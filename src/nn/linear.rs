@@ -75,8 +75,10 @@ impl Module for Dropout {
     fn forward(&self, x: &Tensor, mode: &mut Mode<'_>) -> Result<Tensor> {
         match mode {
             Mode::Train(rng) if self.probability > 0.0 => {
-                let kept = rng.uniform(0.0, 1.0, x.shape(), x.dtype(), &x.device())?.inside(self.probability, 1.0)?;
-                x.mul(&kept.affine(1.0 / (1.0 - self.probability), 0.0)?)
+                // compared before they are rounded to 16 bits, in which the share that is kept would be another
+                let dtype = if x.dtype().is_half() { DType::F32 } else { x.dtype() };
+                let kept = rng.uniform(0.0, 1.0, x.shape(), dtype, &x.device())?.inside(self.probability, 1.0)?.to_dtype(x.dtype())?;
+                x.mul(&kept)?.divide(1.0 - self.probability)
             }
             _ => Ok(x.clone()),
         }

@@ -10,6 +10,7 @@ use crate::dispatch_float;
 use crate::error::Result;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::unary::same;
+use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
 use crate::{
@@ -114,13 +115,13 @@ impl Activation {
         match self {
             Activation::Identity => Ok(cotangent.clone()),
             Activation::Relu | Activation::LeakyRelu(_) => apply(ActivationGrad(self), &[cotangent, &y.detach()]),
-            Activation::Tanh => cotangent.mul(&y.square()?.affine(-1.0, 1.0)?),
-            Activation::Sigmoid => cotangent.mul(&y.mul(&y.affine(-1.0, 1.0)?)?),
+            Activation::Tanh => in_f32([cotangent, y], |[g, y]| g.mul(&y.affine(1.0, 1.0)?)?.mul(&y.affine(-1.0, 1.0)?)),
+            Activation::Sigmoid => in_f32([cotangent, y], |[g, y]| g.mul(&y.mul(&y.affine(-1.0, 1.0)?)?)),
             // sigmoid(x) = 1 - e^-y = 2 t / (1 + t) with t = tanh(y / 2), which does not cancel for small y
-            Activation::Softplus => {
+            Activation::Softplus => in_f32([cotangent, y], |[g, y]| {
                 let t = y.affine(0.5, 0.0)?.tanh()?;
-                cotangent.mul(&t.affine(2.0, 0.0)?.div(&t.affine(1.0, 1.0)?)?)
-            }
+                g.mul(&t.affine(2.0, 0.0)?.div(&t.affine(1.0, 1.0)?)?)
+            }),
         }
     }
 
@@ -157,7 +158,7 @@ impl Kernel for ActivationGrad {
                     let slope = slope as T;
                     elementwise::binary(g, y, out, #[inline(always)] move |g: T, y: T| if y > 0.0 { g } else { g * slope })
                 }
-                Activation::Tanh => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * (1.0 - y * y)),
+                Activation::Tanh => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * ((1.0 - y) * (1.0 + y))),
                 Activation::Sigmoid => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * y * (1.0 - y)),
                 Activation::Softplus => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * -Real::exp_m1(-y)),
             }

@@ -6,6 +6,7 @@ use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
+use crate::ops::wide::in_f32;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
@@ -32,7 +33,7 @@ fn infer(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {
 macro_rules! binary {
     ($($type:ident = $name:literal, |$x:ident, $y:ident| $eval:expr, |$v:ident, $a:ident, $b:ident| [$da:expr, $db:expr];)*) => {$(
         #[derive(Debug)]
-        struct $type;
+        pub(super) struct $type;
 
         impl Kernel for $type {
             fn name(&self) -> &'static str {
@@ -76,12 +77,30 @@ binary! {
     Add = "add", |x, y| x + y, |v, a, b| [Ok::<_, Error>(v.cotangent().clone()), Ok::<_, Error>(v.cotangent().clone())];
     Sub = "sub", |x, y| x - y, |v, a, b| [Ok::<_, Error>(v.cotangent().clone()), v.cotangent().neg()];
     Mul = "mul", |x, y| x * y, |v, a, b| [v.cotangent().mul(b), v.cotangent().mul(a)];
-    Div = "div", |x, y| x / y, |v, a, b| [v.cotangent().div(b), v.cotangent().mul(v.output()).and_then(|t| t.div(b)?.neg())];
+    Div = "div", |x, y| x / y, |v, a, b| [
+        v.cotangent().div(b),
+        in_f32([v.cotangent(), v.output(), b], |[g, y, b]| g.mul(y)?.div(b)?.neg())
+    ];
     // Where the two are equal the whole derivative goes to the first.
     Maximum = "maximum", |x, y| Real::max_(x, y), |v, a, b| [
         v.cotangent().mul(&a.greater_equal(b)?),
         v.cotangent().mul(&a.greater_equal(b)?.affine(-1.0, 1.0)?)
     ];
+    // x tanh'(y), and the same of the logistic function: from the argument, because the function's value near its ends no longer tells.
+    TanhGrad = "tanh_grad", |x, y| x * Real::tanh_slope(y), |v, a, b| [
+        v.cotangent().tanh_grad(b),
+        in_f32([v.cotangent(), a, b], |[g, a, b]| g.mul(a)?.tanh_grad(b)?.mul(&b.tanh()?)?.affine(-2.0, 0.0))
+    ];
+    SigmoidGrad = "sigmoid_grad", |x, y| x * Real::sigmoid_slope(y), |v, a, b| [
+        v.cotangent().sigmoid_grad(b),
+        in_f32([v.cotangent(), a, b], |[g, a, b]| g.mul(a)?.sigmoid_grad(b)?.mul(&b.affine(0.5, 0.0)?.tanh()?)?.neg())
+    ];
+    BceWithLogits = "bce_with_logits", |x, y| Real::bce_with_logits(x, y), |v, a, b| [
+        in_f32([v.cotangent(), a, b], |[g, x, t]| g.mul(&apply(BceSlope, &[x, t])?)),
+        v.cotangent().mul(a).and_then(|t| t.neg())
+    ];
+    // sigmoid'(x) is sigmoid'(-x), and the two sigmoids add up to 1
+    BceSlope = "bce_slope", |x, y| Real::bce_slope(x, y), |v, a, b| [v.cotangent().sigmoid_grad(a), v.cotangent().neg()];
     // 1 where a >= b, else 0. Only called with constants: it has no derivative.
     GreaterEqual = "greater_equal", |x, y| if x >= y { T::ONE } else { T::ZERO }, |v, a, b| [v.cotangent().affine(0.0, 0.0), v.cotangent().affine(0.0, 0.0)];
 }
@@ -132,7 +151,23 @@ impl Tensor {
     /// # Errors
     /// As for [`Tensor::add`].
     pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
-        self.neg()?.maximum(&other.neg()?)?.neg()
+        self.neg().and_then(|negative| negative.maximum(&other.neg()?)?.neg()).map_err(|e| e.named("minimum"))
+    }
+
+    /// `a tanh'(b)`.
+    ///
+    /// # Errors
+    /// As for [`Tensor::add`].
+    pub(super) fn tanh_grad(&self, x: &Tensor) -> Result<Tensor> {
+        apply(TanhGrad, &[self, x])
+    }
+
+    /// `a sigmoid'(b)`.
+    ///
+    /// # Errors
+    /// As for [`Tensor::add`].
+    pub(super) fn sigmoid_grad(&self, x: &Tensor) -> Result<Tensor> {
+        apply(SigmoidGrad, &[self, x])
     }
 
     /// 1 where `a >= b`, else 0, broadcast. No gradient flows through it.
@@ -144,49 +179,31 @@ impl Tensor {
     }
 }
 
+/// What operators make of errors: a panic that blames the line with the operator.
+#[track_caller]
+fn operand(result: Result<Tensor>) -> Tensor {
+    match result {
+        Ok(tensor) => tensor,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 macro_rules! operator {
-    ($trait:ident, $method:ident, $scalar:expr) => {
-        impl std::ops::$trait<&Tensor> for &Tensor {
+    ($trait:ident, $method:ident, |$x:ident, $c:ident| $scalar:expr) => {
+        operator!($trait, $method, &Tensor, &Tensor, |a, b| Tensor::$method(a, b));
+        operator!($trait, $method, &Tensor, Tensor, |a, b| Tensor::$method(a, &b));
+        operator!($trait, $method, Tensor, &Tensor, |a, b| Tensor::$method(&a, b));
+        operator!($trait, $method, Tensor, Tensor, |a, b| Tensor::$method(&a, &b));
+        operator!($trait, $method, &Tensor, f64, |$x, $c| $scalar);
+        operator!($trait, $method, Tensor, f64, |$x, $c| $scalar);
+    };
+    ($trait:ident, $method:ident, $left:ty, $right:ty, |$a:ident, $b:ident| $call:expr) => {
+        impl std::ops::$trait<$right> for $left {
             type Output = Tensor;
             #[track_caller]
-            fn $method(self, other: &Tensor) -> Tensor {
-                Tensor::$method(self, other).unwrap_or_else(|e| panic!("{e}"))
-            }
-        }
-        impl std::ops::$trait<f64> for &Tensor {
-            type Output = Tensor;
-            #[track_caller]
-            fn $method(self, other: f64) -> Tensor {
-                let f: fn(&Tensor, f64) -> Result<Tensor> = $scalar;
-                f(self, other).unwrap_or_else(|e| panic!("{e}"))
-            }
-        }
-        impl std::ops::$trait<Tensor> for Tensor {
-            type Output = Tensor;
-            #[track_caller]
-            fn $method(self, other: Tensor) -> Tensor {
-                std::ops::$trait::$method(&self, &other)
-            }
-        }
-        impl std::ops::$trait<&Tensor> for Tensor {
-            type Output = Tensor;
-            #[track_caller]
-            fn $method(self, other: &Tensor) -> Tensor {
-                std::ops::$trait::$method(&self, other)
-            }
-        }
-        impl std::ops::$trait<Tensor> for &Tensor {
-            type Output = Tensor;
-            #[track_caller]
-            fn $method(self, other: Tensor) -> Tensor {
-                std::ops::$trait::$method(self, &other)
-            }
-        }
-        impl std::ops::$trait<f64> for Tensor {
-            type Output = Tensor;
-            #[track_caller]
-            fn $method(self, other: f64) -> Tensor {
-                std::ops::$trait::$method(&self, other)
+            fn $method(self, other: $right) -> Tensor {
+                let ($a, $b) = (self, other);
+                operand($call)
             }
         }
     };
@@ -195,13 +212,13 @@ macro_rules! operator {
 operator!(Add, add, |x, c| x.affine(1.0, c));
 operator!(Sub, sub, |x, c| x.affine(1.0, -c));
 operator!(Mul, mul, |x, c| x.affine(c, 0.0));
-operator!(Div, div, |x, c| x.affine(1.0 / c, 0.0));
+operator!(Div, div, |x, c| x.divide(c));
 
 impl std::ops::Neg for &Tensor {
     type Output = Tensor;
     #[track_caller]
     fn neg(self) -> Tensor {
-        Tensor::neg(self).unwrap_or_else(|e| panic!("{e}"))
+        operand(Tensor::neg(self))
     }
 }
 

@@ -223,7 +223,8 @@ impl Kernel for HeadGrad {
                                 let (sigma, slope) = (Real::softplus(x), Real::sigmoid(x));
                                 let ratio = if x < far { 1.0 } else { slope / sigma };
                                 *d_m = Real::mul_add(of_kl, m, *d_m);
-                                *d_r = *d_r * slope + of_kl * (sigma * slope - ratio);
+                                // sigma slope - slope / sigma
+                                *d_r = *d_r * slope + of_kl * (ratio * (sigma - 1.0) * (sigma + 1.0));
                             }
                         },
                     );
@@ -258,7 +259,9 @@ impl Op for Head {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         let stats = &v.inputs[0];
         let (g_z, g_kl) = (v.cotangents[0].as_ref(), v.cotangents[1].as_ref());
-        let (mu, raw) = stats.halves(1)?;
+        // 16-bit floats in f32: the shift alone would cost raw its last bits
+        let wide = stats.widened()?;
+        let (mu, raw) = wide.halves(1)?;
         let x = raw.affine(1.0, -self.shift)?;
         let mut cotangents = Cotangents::new();
         cotangents.push(if !v.needs[0] {
@@ -273,24 +276,27 @@ impl Op for Head {
             let slope = x.sigmoid()?;
             let mut parts: Option<(Tensor, Tensor)> = None;
             if let Some(g) = g_z {
-                let noise = self.noise_tensor(v, g.shape())?;
+                let (g, noise) = (g.widened()?, self.noise_tensor(v, g.shape())?.widened()?);
                 parts = Some((g.sum(&[0], false)?, g.mul(&noise)?.sum(&[0], false)?.mul(&slope)?));
             }
             if let Some(g) = g_kl {
-                let g = g.unsqueeze(1)?;
-                let ratio = x.log_sigmoid()?.sub(&x.log_softplus()?)?.exp()?;
-                let (d_mu, d_raw) = (g.mul(&mu)?, g.mul(&x.softplus()?.mul(&slope)?.sub(&ratio)?)?);
+                let g = g.widened()?.unsqueeze(1)?;
+                let of_scale = |x: &Tensor| {
+                    let (ratio, sigma) = (x.log_sigmoid()?.sub(&x.log_softplus()?)?.exp()?, x.softplus()?);
+                    ratio.mul(&sigma.affine(1.0, -1.0)?)?.mul(&sigma.affine(1.0, 1.0)?)
+                };
+                let (d_mu, d_raw) = (g.mul(&mu)?, g.mul(&of_scale(&x)?)?);
                 parts = Some(match parts {
                     Some((m, r)) => (m.add(&d_mu)?, r.add(&d_raw)?),
                     None => (d_mu, d_raw),
                 });
             }
             let (d_mu, d_raw) = parts.expect("one of the outputs was used");
-            Some(Tensor::concat(&[&d_mu, &d_raw], 1)?)
+            Some(Tensor::concat(&[&d_mu, &d_raw], 1)?.to_dtype(stats.dtype())?)
         });
         if v.inputs.len() == 2 {
             cotangents.push(match g_z {
-                Some(g) if v.needs[1] => Some(g.mul(&x.softplus()?)?),
+                Some(g) if v.needs[1] => Some(g.widened()?.mul(&x.softplus()?)?.to_dtype(g.dtype())?),
                 _ => None,
             });
         }

@@ -74,6 +74,8 @@ fn addresses(inputs: &[&Tensor]) -> [Ptr; 3] {
     [inputs[0].ptr(), inputs[1].ptr(), inputs.get(2).map_or(Ptr::NULL, |bias| bias.ptr())]
 }
 
+const GROUPED: &str =
+    "the image's channels must equal the weight's second axis ([out, in, kh, kw]); there is no grouped or depthwise convolution";
 const TOO_LARGE: &str = "the window must have an element and may not be larger than the padded image";
 
 /// x [N, Ci, H, W], weight [Co, Ci, kh, kw] and perhaps a bias [Co] to [N, Co, Ho, Wo].
@@ -93,7 +95,7 @@ impl Kernel for Conv {
         let (x, weight) = operands(op, inputs)?;
         self.options.check(op)?;
         if x[1] != weight[1] {
-            return Err(mismatch(op, inputs, "the image's channels must equal the weight's second axis ([out, in, kh, kw])"));
+            return Err(mismatch(op, inputs, GROUPED));
         }
         check_bias(op, inputs, weight[0])?;
         let all = self.options.windows([x[2], x[3]], [weight[2], weight[3]]).ok_or_else(|| mismatch(op, inputs, TOO_LARGE))?;

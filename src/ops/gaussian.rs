@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
+use crate::ops::wide::in_f32;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
@@ -88,9 +89,11 @@ impl Kernel for GaussianKlGrad {
                 let first = chunk * CHUNK;
                 out.iter_mut().enumerate().for_each(|(i, o)| *o = g[(first + i) / k] * mu[first + i]);
             });
+            // s - 1/s
+            let slope = |s: T| (s - 1.0) * ((s + 1.0) / s);
             chunks_mut(d_sigma.slice::<T>(), CHUNK, |chunk, out| {
                 let first = chunk * CHUNK;
-                out.iter_mut().enumerate().for_each(|(i, o)| *o = g[(first + i) / k] * (sigma[first + i] - 1.0 / sigma[first + i]));
+                out.iter_mut().enumerate().for_each(|(i, o)| *o = g[(first + i) / k] * slope(sigma[first + i]));
             });
         });
         Ok(())
@@ -113,7 +116,8 @@ impl Op for GaussianKl {
         }
         let g = g.unsqueeze(mu.rank() - 1)?;
         let d_mu = v.when(0, || g.mul(mu))?;
-        let d_sigma = v.when(1, || g.mul(&sigma.sub(&sigma.reciprocal()?)?))?;
+        let slope = |s: &Tensor| s.affine(1.0, -1.0)?.mul(&s.affine(1.0, 1.0)?.div(s)?);
+        let d_sigma = v.when(1, || in_f32([&g, sigma], |[g, sigma]| g.mul(&slope(sigma)?)))?;
         Ok([d_mu, d_sigma].into_iter().collect())
     }
 }
@@ -164,12 +168,13 @@ impl Op for GaussianKlFull {
         let (mu, tril, g) = (&v.inputs[0], &v.inputs[1], v.cotangent());
         let (rows, k) = (mu.dims()[0], mu.dims()[1]);
         let d_mu = v.when(0, || g.unsqueeze(1)?.mul(mu))?;
-        let d_tril = v.when(1, || {
+        let slopes = |g: &Tensor, tril: &Tensor| {
             let flat = tril.reshape([rows, k * k])?;
             let diagonal = diagonal(k, mu)?;
             let inverse = flat.index_select(1, &diagonal)?.reciprocal()?.index_add(1, &diagonal, k * k)?;
             g.unsqueeze(1)?.mul(&flat.sub(&inverse)?)?.reshape(tril.shape())
-        })?;
+        };
+        let d_tril = v.when(1, || in_f32([g, tril], |[g, tril]| slopes(g, tril)))?;
         Ok([d_mu, d_tril].into_iter().collect())
     }
 }

@@ -21,6 +21,7 @@ mod shape;
 mod softmax;
 pub mod spec;
 mod unary;
+mod wide;
 mod window;
 
 pub use activation::Activation;
@@ -28,6 +29,7 @@ pub use bottleneck::{Bottleneck, Noise};
 pub use divergence::{Estimator, MmdKernel};
 pub use pool::PoolOptions;
 pub use spec::{Domain, Spec};
+pub use wide::in_f32;
 pub use window::ConvOptions;
 
 /// The specs of every op.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply_many, launch};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
+use crate::ops::wide::in_f32;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -105,22 +106,26 @@ impl Op for Standardize {
         let size = self.over.groups(x.dims()).size() as f64;
         let mut parts: Few<Tensor> = Few::new();
         if let Some(g) = &v.cotangents[0] {
-            parts.push(if v.differentiable {
+            let composed = |x: &Tensor, g: &Tensor| {
                 let centred = x.sub(&x.mean(&axes, true)?)?;
                 let scale = centred.square()?.mean(&axes, true)?.affine(1.0, self.eps)?.sqrt()?.reciprocal()?;
                 let y = centred.mul(&scale)?;
                 let inner = g.sub(&g.mean(&axes, true)?)?.sub(&y.mul(&g.mul(&y)?.mean(&axes, true)?)?)?;
-                inner.mul(&scale)?
+                inner.mul(&scale)
+            };
+            parts.push(if v.differentiable {
+                in_f32([x, g], |[x, g]| composed(x, g))?
             } else {
                 launch(&StandardizeGrad { over: self.over }, &[x, g, &v.saved[0], &v.saved[1]])?.swap_remove(0)
             });
         }
         if let Some(g) = &v.cotangents[1] {
-            parts.push(g.affine(1.0 / size, 0.0)?.to_dtype(x.dtype())?.broadcast_to(x.shape())?);
+            parts.push(g.divide(size)?.to_dtype(x.dtype())?.broadcast_to(x.shape())?);
         }
         if let Some(g) = &v.cotangents[2] {
-            let centred = x.sub(&x.mean(&axes, true)?)?;
-            parts.push(centred.mul(&g.affine(2.0 / size, 0.0)?.to_dtype(x.dtype())?)?);
+            // the moments of 16-bit floats, and so g, are f32 already
+            let slope = in_f32([x, g], |[x, g]| x.sub(&x.mean(&axes, true)?)?.mul(&g.affine(2.0, 0.0)?.divide(size)?))?;
+            parts.push(slope);
         }
         let total = parts.into_iter().map(Ok).reduce(|a, b| a?.add(&b?)).transpose()?;
         Ok([total].into_iter().collect())
@@ -176,6 +181,12 @@ fn aligned(op: &'static str, x: &Tensor, per: &Tensor, over: Over) -> Result<Ten
             rule: "weight, bias and statistics must have one entry per channel (batch norm) or per entry of the last axis (layer norm)",
         });
     }
+    if per.dtype() != x.dtype() {
+        return Err(Error::MixedDTypes { op, left: x.dtype(), right: per.dtype() });
+    }
+    if per.device() != x.device() {
+        return Err(Error::MixedDevices { op, left: x.device().to_string(), right: per.device().to_string() });
+    }
     (0..x.rank()).filter(|&a| a != axis).try_fold(per.clone(), |per, a| per.unsqueeze(a))
 }
 
@@ -211,7 +222,7 @@ impl Tensor {
         Ok((scale_and_shift("batch_norm", results.remove(0), weight, bias, Over::Channels)?, mean, variance))
     }
 
-    /// Batch norm with a given mean `[C]` and variance `[C]`, such as running statistics.
+    /// Batch norm with a given mean `[C]` and variance `[C]`, such as running statistics: of this dtype, or in f32 beside 16-bit floats.
     ///
     /// # Errors
     /// Other ranks than those of [N, C] and [N, C, H, W]; a vector of another length; a negative `eps`; dtypes or devices are mixed.
@@ -230,14 +241,17 @@ impl Tensor {
         if !(eps >= 0.0 && eps.is_finite()) {
             return Err(Error::OutOfRange { op, name: "eps", value: eps, expected: "a number that is not negative" });
         }
-        let scale = aligned(op, self, variance, over)?.affine(1.0, eps)?.sqrt()?.reciprocal()?;
+        // in f32 for 16-bit floats: they can hold neither every variance nor every eps
+        let wide = self.widened()?;
+        let scale = aligned(op, &wide, &variance.widened()?, over)?.affine(1.0, eps)?.sqrt()?.reciprocal()?;
         let scale = match weight {
-            Some(weight) => scale.mul(&aligned(op, self, weight, over)?)?,
+            Some(weight) => scale.mul(&aligned(op, &wide, &weight.widened()?, over)?)?,
             None => scale,
         };
         // The mean goes first: folded into the shift it would cancel against large elements.
-        let standard = self.sub(&aligned(op, self, mean, over)?)?.mul(&scale)?;
-        scale_and_shift(op, standard, None, bias, over)
+        let standard = wide.sub(&aligned(op, &wide, &mean.widened()?, over)?)?.mul(&scale)?;
+        let bias = bias.map(Tensor::widened).transpose()?;
+        scale_and_shift(op, standard, None, bias.as_ref(), over)?.to_dtype(self.dtype())
     }
 }
 

@@ -170,6 +170,8 @@ impl Op for Sum {
 #[derive(Debug)]
 struct ArgMax {
     axis: usize,
+    /// The function that asks: errors are said of it.
+    caller: &'static str,
 }
 
 impl Kernel for ArgMax {
@@ -177,9 +179,9 @@ impl Kernel for ArgMax {
         "argmax"
     }
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        same("argmax", inputs)?;
+        same(self.caller, inputs)?;
         if inputs[0].shape[self.axis] == 0 {
-            return Err(Error::BadShape { op: "argmax", shape: inputs[0].shape, expected: "at least one entry along the axis" });
+            return Err(Error::BadShape { op: self.caller, shape: inputs[0].shape, expected: "at least one entry along the axis" });
         }
         Ok([Meta::new(inputs[0].shape.with(self.axis, 1), DType::I64)].into_iter().collect())
     }
@@ -261,10 +263,9 @@ impl Tensor {
             // the sum may be out of range where the mean is not
             return self.to_dtype(DType::F32)?.mean(axes, keepdim)?.to_dtype(self.dtype());
         }
-        let sum = self.sum(axes, keepdim)?;
         let mask = self.axis_mask("mean", axes)?;
         let count: usize = (0..self.rank()).filter(|&a| mask[a]).map(|a| self.dims()[a]).product();
-        sum.affine(1.0 / count as f64, 0.0)
+        self.sum(axes, keepdim).map_err(|e| e.named("mean"))?.divide(count as f64)
     }
 
     /// The mean of all elements, a scalar.
@@ -275,7 +276,7 @@ impl Tensor {
         if self.dtype().is_half() {
             return self.to_dtype(DType::F32)?.mean_all()?.to_dtype(self.dtype());
         }
-        self.sum_all()?.affine(1.0 / self.element_count() as f64, 0.0)
+        self.sum_all().map_err(|e| e.named("mean"))?.divide(self.element_count() as f64)
     }
 
     /// The index of the first largest entry along `axis`, as i64; the axis stays with length 1 if `keepdim`.
@@ -283,9 +284,14 @@ impl Tensor {
     /// # Errors
     /// The axis is out of range or empty; not a float tensor.
     pub fn argmax(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
-        self.axis_mask("argmax", &[axis])?;
-        let kept = apply(ArgMax { axis }, &[&self.detach()])?;
+        let kept = self.first_largest("argmax", axis)?;
         if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+    }
+
+    /// The indices of [`Tensor::argmax`], the axis kept, for `caller`.
+    fn first_largest(&self, caller: &'static str, axis: usize) -> Result<Tensor> {
+        self.axis_mask(caller, &[axis])?;
+        apply(ArgMax { axis, caller }, &[&self.detach()])
     }
 
     /// The largest entry along `axis`; the gradient goes to the first of equal ones.
@@ -293,7 +299,7 @@ impl Tensor {
     /// # Errors
     /// The axis is out of range or empty; not a float tensor.
     pub fn max(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
-        let kept = self.gather(axis, &self.argmax(axis, true)?)?;
+        let kept = self.gather(axis, &self.first_largest("max", axis)?)?;
         if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
     }
 
@@ -302,7 +308,7 @@ impl Tensor {
     /// # Errors
     /// The axis is out of range or empty; not a float tensor.
     pub fn min(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
-        let kept = self.gather(axis, &self.neg()?.argmax(axis, true)?)?;
+        let kept = self.gather(axis, &self.neg().map_err(|e| e.named("min"))?.first_largest("min", axis)?)?;
         if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
     }
 

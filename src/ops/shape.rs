@@ -134,34 +134,11 @@ impl Op for Contiguous {
     }
 }
 
-/// Another element type; gradients are converted back.
+/// Another element type; gradients are converted back. Its kernel is never run: results of kernels come to 16-bit floats through f32,
+/// which would round twice.
 #[derive(Debug)]
-struct Cast(DType);
-impl Kernel for Cast {
-    fn name(&self) -> &'static str {
-        "to_dtype"
-    }
-    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        Ok([Meta { dtype: self.0, ..inputs[0] }].into_iter().collect())
-    }
-    fn takes_strides(&self) -> bool {
-        true
-    }
-    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let converted = cast(inputs[0], outputs[0].meta.dtype)?;
-        dispatch!(converted.dtype(), T => outputs[0].slice::<T>().copy_from_slice(converted.slice::<T>()));
-        Ok(())
-    }
-    #[cfg(feature = "cuda")]
-    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let (x, out) = (inputs[0], &outputs[0]);
-        cuda::convert(x.gpu(), (x.ptr(), x.dtype(), x.layout()), (out.ptr(), out.meta.dtype))
-    }
-    #[cfg(feature = "cuda")]
-    fn cuda_takes_half(&self) -> bool {
-        true
-    }
-}
+struct Cast;
+view_kernel!(Cast, "to_dtype", |self, meta| meta.shape);
 impl Op for Cast {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         // nothing flows to integers
@@ -207,7 +184,7 @@ impl Tensor {
     pub fn flatten(&self, first: usize, last: usize) -> Result<Tensor> {
         check_axis("flatten", self, last)?;
         if first > last {
-            return Err(Error::AxisOutOfRange { op: "flatten", axis: first, shape: self.shape() });
+            return Err(Error::OutOfRange { op: "flatten", name: "first axis", value: first as f64, expected: "not after the last" });
         }
         let dims = self.dims();
         let mut out = dims[..first].to_vec();
@@ -282,8 +259,9 @@ impl Tensor {
     /// The axis or the range is out of range.
     pub fn narrow(&self, axis: usize, start: usize, length: usize) -> Result<Tensor> {
         check_axis("narrow", self, axis)?;
-        if start.saturating_add(length) > self.dims()[axis] {
-            return Err(Error::IndexOutOfRange { op: "narrow", index: start.saturating_add(length) as i64, length: self.dims()[axis] });
+        let entries = self.dims()[axis];
+        if start.checked_add(length).is_none_or(|end| end > entries) {
+            return Err(Error::BadRange { op: "narrow", start, length, entries });
         }
         if start == 0 && length == self.dims()[axis] {
             return Ok(self.clone());
@@ -310,7 +288,8 @@ impl Tensor {
     /// `axis` is larger than the rank, or there are too many axes.
     pub fn unsqueeze(&self, axis: usize) -> Result<Tensor> {
         if axis > self.rank() {
-            return Err(Error::AxisOutOfRange { op: "unsqueeze", axis, shape: self.shape() });
+            let expected = "at most the number of axes";
+            return Err(Error::OutOfRange { op: "unsqueeze", name: "axis", value: axis as f64, expected });
         }
         let mut dims = self.dims().to_vec();
         dims.insert(axis, 1);
@@ -328,7 +307,8 @@ impl Tensor {
         apply(Contiguous, &[self])
     }
 
-    /// The elements converted to another dtype, rounding to nearest. Gradients flow between float dtypes.
+    /// The elements converted to another dtype, rounding once, to nearest even; to integers they are cut, and limited to what these can
+    /// hold. Gradients flow between float dtypes.
     ///
     /// # Errors
     /// The device fails.
@@ -336,7 +316,8 @@ impl Tensor {
         if dtype == self.dtype() {
             return Ok(self.clone());
         }
-        apply(Cast(dtype), &[self])
+        self.shape().check("to_dtype", dtype.size())?;
+        Ok(record(Cast, self, cast(self, dtype)?))
     }
 
     /// The tensor on another device; itself if it is there. Gradients flow back to where it was.

@@ -7,21 +7,64 @@ use crate::dispatch_float;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
+use crate::ops::binary::BceWithLogits;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
+use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
 use crate::{device::cuda::launch as launch_kernel, kernel, ops::cuda};
 
-/// Writes `exp(x - max(x))` to `out` and returns the maximum and the sum. A row of -inf alone gives NaN, as it should.
-#[inline(always)]
-fn exponentials<T: Real>(x: &[T], out: &mut [T]) -> (T, T) {
-    let largest = cpu::max(x);
-    simd(
-        #[inline(always)]
-        || out.iter_mut().zip(x).for_each(|(o, &v)| *o = Real::exp(v - largest)),
-    );
-    (largest, cpu::sum(out))
+/// What the exponentials of a row come to.
+struct Exponentials<T> {
+    largest: T,
+    /// The sum without one largest entry, which is 1: where that has nearly everything, 1 would swallow the others.
+    rest: T,
+}
+
+impl<T: Real> Exponentials<T> {
+    /// Writes `exp(x - max(x))` to `out`. An infinite maximum is its own limit: entries of infinity share everything, and a row of -inf
+    /// alone has nothing to share.
+    #[inline(always)]
+    fn new(x: &[T], out: &mut [T]) -> Exponentials<T> {
+        let largest = cpu::max(x);
+        if largest.abs() == T::INFINITY {
+            out.iter_mut().zip(x).for_each(|(o, &v)| *o = if v == T::INFINITY { T::ONE } else { T::ZERO });
+        } else {
+            simd(
+                #[inline(always)]
+                || out.iter_mut().zip(x).for_each(|(o, &v)| *o = Real::exp(v - largest)),
+            );
+        }
+        let Some(at) = x.iter().position(|&v| v == largest).filter(|_| largest != T::NEG_INFINITY) else {
+            return Exponentials { largest, rest: cpu::sum(out) };
+        };
+        out[at] = T::ZERO;
+        let rest = cpu::sum(out);
+        out[at] = T::ONE;
+        Exponentials { largest, rest }
+    }
+
+    /// Whether there is anything to share.
+    #[inline(always)]
+    fn is_none(&self) -> bool {
+        self.largest == T::NEG_INFINITY
+    }
+
+    #[inline(always)]
+    fn is_limit(&self) -> bool {
+        self.largest.abs() == T::INFINITY
+    }
+
+    #[inline(always)]
+    fn sum(&self) -> T {
+        T::ONE + self.rest
+    }
+
+    #[inline(always)]
+    fn log_sum(&self) -> T {
+        self.rest.ln_1p()
+    }
 }
 
 fn rows<T: Real>(x: &[T], out: &mut [T], length: usize, f: impl Fn(&[T], &mut [T]) + Send + Sync) {
@@ -52,14 +95,20 @@ impl Kernel for Softmax {
             let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
             if self.log {
                 rows(x, out, length, |x, out| {
-                    let (largest, sum) = exponentials(x, out);
-                    let log = Real::ln(sum);
+                    let found = Exponentials::new(x, out);
+                    let (largest, log) = (found.largest, found.log_sum());
+                    if found.is_limit() {
+                        return out.iter_mut().for_each(|o| *o = if *o > 0.0 { -log } else { T::NEG_INFINITY });
+                    }
                     out.iter_mut().zip(x).for_each(|(o, &v)| *o = (v - largest) - log);
                 });
             } else {
                 rows(x, out, length, |x, out| {
-                    let (_, sum) = exponentials(x, out);
-                    out.iter_mut().for_each(|o| *o /= sum);
+                    let found = Exponentials::new(x, out);
+                    let sum = found.sum();
+                    if !found.is_none() {
+                        out.iter_mut().for_each(|o| *o /= sum);
+                    }
                 });
             }
         });
@@ -80,14 +129,22 @@ impl Op for Softmax {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         let (g, y) = (v.cotangent(), v.output());
         let axis = y.rank() - 1;
-        let result = if self.log {
-            g.sub(&y.exp()?.mul(&g.sum(&[axis], true)?)?)?
-        } else {
-            let weighted = g.mul(y)?;
-            weighted.sub(&y.mul(&weighted.sum(&[axis], true)?)?)?
-        };
+        // in f32: the two terms nearly cancel where one class has all
+        let result = in_f32([g, y], |[g, y]| {
+            if !self.log {
+                let weighted = g.mul(y)?;
+                return weighted.sub(&y.mul(&weighted.sum(&[axis], true)?)?);
+            }
+            let weights = y.exp()?;
+            alive(g, &weights, axis)?.sub(&weights.mul(&g.sum(&[axis], true)?)?)
+        })?;
         Ok([Some(result)].into_iter().collect())
     }
+}
+
+/// `x` where a row has weights, and 0 where it has none: nothing that a row of -inf alone makes depends on its entries.
+fn alive(x: &Tensor, weights: &Tensor, axis: usize) -> Result<Tensor> {
+    x.mul(&weights.sum(&[axis], true)?.positive()?)
 }
 
 /// `log(sum(exp(x)))` along the last axis, which stays with length 1.
@@ -101,9 +158,6 @@ impl Kernel for LogSumExp {
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
         let (shape, last) = (inputs[0].shape, inputs[0].shape.rank() - 1);
         same("logsumexp", inputs)?;
-        if shape[last] == 0 {
-            return Err(Error::BadShape { op: "logsumexp", shape, expected: "at least one entry along the axis" });
-        }
         Ok([Meta { shape: shape.with(last, 1), ..inputs[0] }].into_iter().collect())
     }
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
@@ -114,9 +168,8 @@ impl Kernel for LogSumExp {
             chunks_mut(outputs[0].slice::<T>(), group, |i, out| {
                 let mut scratch = vec![T::ZERO; length];
                 for (r, o) in out.iter_mut().enumerate() {
-                    let (largest, sum) = exponentials(&x[(i * group + r) * length..][..length], &mut scratch);
-                    // rows of infinities have no difference to their maximum, but a value
-                    *o = if largest.is_finite() { largest + Real::ln(sum) } else { largest };
+                    let found = Exponentials::new(&x[(i * group + r) * length..][..length], &mut scratch);
+                    *o = if found.is_limit() { found.largest } else { found.largest + found.log_sum() };
                 }
             })
         });
@@ -135,14 +188,17 @@ impl Kernel for LogSumExp {
 impl Op for LogSumExp {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         // not from the output, whose rounding would scale the weights
-        let weights = v.inputs[0].softmax(v.inputs[0].rank() - 1)?;
-        Ok([Some(weights.mul(v.cotangent())?)].into_iter().collect())
+        let slope = in_f32([&v.inputs[0], v.cotangent()], |[x, g]| x.softmax(x.rank() - 1)?.mul(g))?;
+        Ok([Some(slope)].into_iter().collect())
     }
 }
 
+/// What errors call the entropy.
+const NAME: &str = "softmax_cross_entropy";
+
 fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
     match labels.iter().find(|&&l| l < 0 || l as usize >= classes) {
-        Some(&index) => Err(Error::IndexOutOfRange { op: "cross_entropy", index, length: classes }),
+        Some(&index) => Err(Error::IndexOutOfRange { op: NAME, index, length: classes }),
         None => Ok(()),
     }
 }
@@ -150,6 +206,13 @@ fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
 /// What the label's class gets of the target beyond the share of every class, and that share.
 fn weights<T: Element>(smoothing: f64, classes: usize) -> (T, T) {
     (T::from_f64(1.0 - smoothing), T::from_f64(smoothing / classes as f64))
+}
+
+/// The entropy of a row with infinities, from what they share: infinite if an entry without a share has a part in the target.
+fn of_limits<T: Real>(shares: &[T], log_sum: T, label: usize, hit: T, share: T) -> T {
+    let missed = |weight: T, at: usize| weight > T::ZERO && shares[at] == T::ZERO;
+    let any = missed(hit, label) || (0..shares.len()).any(|at| missed(share, at));
+    if any { T::INFINITY } else { log_sum }
 }
 
 /// Per row: `log(sum(exp(x))) - x . t`, where the target t mixes the label with a uniform share of `smoothing`.
@@ -160,17 +223,17 @@ struct CrossEntropy {
 
 impl Kernel for CrossEntropy {
     fn name(&self) -> &'static str {
-        "cross_entropy"
+        NAME
     }
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
         let (x, labels) = (inputs[0], inputs[1]);
-        same("cross_entropy", inputs)?;
+        same(NAME, inputs)?;
         if labels.dtype != DType::I64 {
-            return Err(Error::BadDType { op: "cross_entropy", found: labels.dtype, expected: "i64 labels" });
+            return Err(Error::BadDType { op: NAME, found: labels.dtype, expected: "i64 labels" });
         }
         if x.shape.rank() != 2 || labels.shape.dims() != [x.shape[0]] {
             return Err(Error::ShapeMismatch {
-                op: "cross_entropy",
+                op: NAME,
                 shapes: vec![x.shape, labels.shape],
                 rule: "logits must be [rows, classes] and labels [rows]",
             });
@@ -190,15 +253,19 @@ impl Kernel for CrossEntropy {
                 for (r, o) in out.iter_mut().enumerate() {
                     let row = i * group + r;
                     let x = &x[row * classes..][..classes];
-                    let (largest, sum) = exponentials(x, &mut scratch);
-                    let label = x[labels[row] as usize] - largest;
+                    let found = Exponentials::new(x, &mut scratch);
+                    let largest = found.largest;
+                    if found.is_limit() {
+                        *o = of_limits(&scratch, found.log_sum(), labels[row] as usize, hit, share);
+                        continue;
+                    }
                     // relative to the maximum, so that nothing large cancels
-                    let mut expected = hit * label;
+                    let mut expected = if hit > 0.0 { hit * (x[labels[row] as usize] - largest) } else { 0.0 };
                     if self.smoothing > 0.0 {
                         scratch.iter_mut().zip(x).for_each(|(s, &v)| *s = v - largest);
                         expected += share * cpu::sum(&scratch);
                     }
-                    *o = Real::ln(sum) - expected;
+                    *o = found.log_sum() - expected;
                 }
             })
         });
@@ -208,7 +275,7 @@ impl Kernel for CrossEntropy {
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, labels) = (inputs[0], inputs[1]);
         let (rows, classes) = (x.dims()[0], x.dims()[1]);
-        cuda::check_index("cross_entropy", labels, classes)?;
+        cuda::check_index(NAME, labels, classes)?;
         let (team, grid) = cuda::teams(rows, classes);
         dispatch_float!(x.dtype(), T => {
             let (hit, share) = weights::<T>(self.smoothing, classes);
@@ -229,12 +296,15 @@ impl Op for CrossEntropy {
         let ones = Tensor::ones([rows, 1], x.dtype(), &x.device())?;
         let target =
             ones.scatter_add(1, &labels.reshape([rows, 1])?, classes)?.affine(1.0 - self.smoothing, self.smoothing / classes as f64)?;
-        let grad = x.softmax(1)?.sub(&target)?.mul(&g.reshape([rows, 1])?)?;
+        let grad = in_f32([x, &target, &g.reshape([rows, 1])?], |[x, target, g]| {
+            let weights = x.softmax(1)?;
+            weights.sub(&alive(target, &weights, 1)?)?.mul(g)
+        })?;
         Ok([Some(grad), None].into_iter().collect())
     }
 }
 
-/// `(softmax(x) - t) g` per row, in one pass.
+/// `(softmax(x) - t) g` per row, in one pass; 0 for rows of -inf alone.
 #[derive(Debug)]
 struct CrossEntropyGrad {
     smoothing: f64,
@@ -257,10 +327,19 @@ impl Kernel for CrossEntropyGrad {
             chunks_mut(outputs[0].slice::<T>(), group * classes.max(1), |i, out| {
                 for (r, out) in out.chunks_mut(classes).enumerate() {
                     let row = i * group + r;
-                    let (_, sum) = exponentials(&x[row * classes..][..classes], out);
-                    let scale = g[row] / sum;
+                    let (x, label) = (&x[row * classes..][..classes], labels[row] as usize);
+                    let found = Exponentials::new(x, out);
+                    if found.is_none() {
+                        continue;
+                    }
+                    let scale = g[row] / found.sum();
                     out.iter_mut().for_each(|o| *o = o.mul_add(scale, -share * g[row]));
-                    out[labels[row] as usize] -= hit * g[row];
+                    // 1 less the largest share is what the others have
+                    if x[label] == found.largest {
+                        out[label] = (1.0 - hit - share).mul_add(g[row], -found.rest * scale);
+                    } else {
+                        out[label] -= hit * g[row];
+                    }
                 }
             })
         });
@@ -289,6 +368,7 @@ fn check_targets(op: &'static str, x: &Tensor, target: &Tensor) -> Result<()> {
 }
 
 impl Tensor {
+    /// Applies `f`, which works along the last axis, along another. What `f` would refuse by its shape is refused before.
     fn on_last_axis(&self, op: &'static str, axis: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
         if axis >= self.rank() {
             return Err(Error::AxisOutOfRange { op, axis, shape: self.shape() });
@@ -297,7 +377,8 @@ impl Tensor {
         if axis == last { f(self) } else { f(&self.transpose(axis, last)?)?.transpose(axis, last) }
     }
 
-    /// `exp(x) / sum(exp(x))` along `axis`, without overflow.
+    /// `exp(x) / sum(exp(x))` along `axis`, without overflow. Infinities are taken as limits: those of +inf share 1 evenly, and a row of
+    /// -inf alone (all masked) has weights, and gradients, of 0.
     ///
     /// # Errors
     /// The axis is out of range; not a float tensor.
@@ -305,11 +386,15 @@ impl Tensor {
         self.on_last_axis("softmax", axis, |x| apply(Softmax { log: false }, &[x]))
     }
 
-    /// `log(sum(exp(x)))` along `axis`, without overflow; the axis stays with length 1 if `keepdim`.
+    /// `log(sum(exp(x)))` along `axis`, without overflow; the axis stays with length 1 if `keepdim`. The gradient is [`Tensor::softmax`]: 0
+    /// for rows of -inf alone.
     ///
     /// # Errors
     /// The axis is out of range or empty; not a float tensor.
     pub fn logsumexp(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
+        if self.dims().get(axis) == Some(&0) {
+            return Err(Error::BadShape { op: "logsumexp", shape: self.shape(), expected: "at least one entry along the axis" });
+        }
         let kept = self.on_last_axis("logsumexp", axis, |x| apply(LogSumExp, &[x]))?;
         if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
     }
@@ -325,7 +410,8 @@ impl Tensor {
     /// The cross entropy, in nats, of each row of logits [rows, classes] with its label `[rows]` (i64).
     ///
     /// `label_smoothing` s gives the label's class the probability 1 - s + s/classes and every other s/classes
-    /// (Szegedy et al. 2016, section 7).
+    /// (Szegedy et al. 2016, section 7). Infinite logits are taken as limits, as in [`Tensor::softmax`]: infinite entropy where a class of
+    /// the target has no probability, and no gradient from rows of -inf alone.
     ///
     /// On a GPU a label that is no class makes the row's entropy and gradient NaN; only a checked device reports it.
     ///
@@ -333,18 +419,19 @@ impl Tensor {
     /// The shapes do not fit; a label is no class; a smoothing outside [0, 1].
     pub fn softmax_cross_entropy(&self, labels: &Tensor, label_smoothing: f64) -> Result<Tensor> {
         if !(0.0..=1.0).contains(&label_smoothing) {
-            return Err(Error::OutOfRange { op: "cross_entropy", name: "label_smoothing", value: label_smoothing, expected: "0 to 1" });
+            return Err(Error::OutOfRange { op: NAME, name: "label_smoothing", value: label_smoothing, expected: "0 to 1" });
         }
         apply(CrossEntropy { smoothing: label_smoothing }, &[self, labels])
     }
 
-    /// The cross entropy, in nats, of each element's logit with its target probability: `softplus(x) - x t`.
+    /// The cross entropy, in nats, of each element's logit with its target probability:
+    /// `t softplus(-x) + (1 - t) softplus(x)`, which is `softplus(x) - x t` without its cancellation. A certain and right logit has none.
     ///
     /// # Errors
     /// The shapes differ, or dtypes or devices are mixed.
     pub fn bce_with_logits(&self, target: &Tensor) -> Result<Tensor> {
         check_targets("bce_with_logits", self, target)?;
-        self.softplus()?.sub(&self.mul(target)?)
+        apply(BceWithLogits, &[self, target])
     }
 
     /// `(x - target)^2`, element by element.
@@ -353,7 +440,7 @@ impl Tensor {
     /// The shapes differ, or dtypes or devices are mixed.
     pub fn squared_error(&self, target: &Tensor) -> Result<Tensor> {
         check_targets("squared_error", self, target)?;
-        self.sub(target)?.square()
+        self.sub(target).and_then(|difference| difference.square()).map_err(|e| e.named("squared_error"))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::activation::Activation;
 use crate::ops::spec::{Domain, Spec};
+use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
 use crate::{kernel, ops::cuda};
@@ -87,6 +88,7 @@ macro_rules! unary {
 
 unary! {
     Affine { scale, shift } = "affine", |x: T| scale.mul_add(x, shift), |v| { let _ = shift; Some(v.cotangent().affine(scale, 0.0)?) };
+    Divide { divisor } = "divide", |x: T| x / divisor, |v| Some(v.cotangent().divide(divisor)?);
     Abs = "abs", |x: T| x.abs(), |v| Some(v.cotangent().mul(&v.inputs[0].sign()?)?);
     // Zero where it is defined: no gradient flows.
     Sign = "sign", |x: T| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { x * T::ZERO }, |v| { let _ = v; None };
@@ -98,18 +100,23 @@ unary! {
     ExpM1 = "exp_m1", |x: T| Real::exp_m1(x), |v| Some(v.cotangent().mul(&v.inputs[0].exp()?)?);
     ExpRemainder = "exp_remainder", |x: T| Real::exp_remainder(x), |v| Some(v.cotangent().mul(&v.inputs[0].exp_m1()?)?);
     Log = "log", |x: T| Real::ln(x), |v| Some(v.cotangent().div(&v.inputs[0])?);
-    Sqrt = "sqrt", |x: T| x.sqrt(), |v| Some(v.cotangent().div(v.output())?.affine(0.5, 0.0)?);
-    Square = "square", |x: T| x * x, |v| Some(v.cotangent().mul(&v.inputs[0])?.affine(2.0, 0.0)?);
-    Reciprocal = "reciprocal", |x: T| T::ONE / x, |v| Some(v.cotangent().mul(&v.output().square()?)?.neg()?);
+    Sqrt = "sqrt", |x: T| x.sqrt(), |v| {
+        Some(in_f32([v.cotangent(), v.output()], |[g, y]| g.div(y)?.affine(0.5, 0.0))?)
+    };
+    Square = "square", |x: T| x * x, |v| {
+        Some(in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| g.mul(x)?.affine(2.0, 0.0))?)
+    };
+    Reciprocal = "reciprocal", |x: T| T::ONE / x, |v| {
+        Some(in_f32([v.cotangent(), v.output()], |[g, y]| g.mul(y)?.mul(y)?.neg())?)
+    };
     Sin = "sin", |x: T| Real::sin(x), slices sin_slice, |v| Some(v.cotangent().mul(&v.inputs[0].cos()?)?);
     Cos = "cos", |x: T| Real::cos(x), slices cos_slice, |v| Some(v.cotangent().mul(&v.inputs[0].sin()?)?.neg()?);
-    Tanh = "tanh", |x: T| Real::tanh(x), |v| Some(Activation::Tanh.pull_in(v, v.cotangent(), v.output())?);
-    Sigmoid = "sigmoid", |x: T| Real::sigmoid(x), |v| Some(Activation::Sigmoid.pull_in(v, v.cotangent(), v.output())?);
+    Tanh = "tanh", |x: T| Real::tanh(x), |v| Some(v.cotangent().tanh_grad(&v.inputs[0])?);
+    Sigmoid = "sigmoid", |x: T| Real::sigmoid(x), |v| Some(v.cotangent().sigmoid_grad(&v.inputs[0])?);
     Softplus = "softplus", |x: T| Real::softplus(x), |v| Some(v.cotangent().mul(&v.inputs[0].sigmoid()?)?);
     LogSoftplus = "log_softplus", |x: T| Real::log_softplus(x), |v| {
         // sigmoid(x) / softplus(x), as exp of a difference of logarithms: neither underflows
-        let ratio = v.inputs[0].log_sigmoid()?.sub(&v.inputs[0].log_softplus()?)?.exp()?;
-        Some(v.cotangent().mul(&ratio)?)
+        Some(in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| g.mul(&x.log_sigmoid()?.sub(&x.log_softplus()?)?.exp()?))?)
     };
     LogSigmoid = "log_sigmoid", |x: T| Real::log_sigmoid(x), |v| Some(v.cotangent().mul(&v.inputs[0].neg()?.sigmoid()?)?);
     Relu = "relu", |x: T| if x <= T::ZERO { T::ZERO } else { x }, |v| Some(Activation::Relu.pull_in(v, v.cotangent(), &v.inputs[0])?);
@@ -118,23 +125,26 @@ unary! {
     };
     Elu { alpha } = "elu", |x: T| if x > T::ZERO { x } else { alpha * Real::exp_m1(x) }, |v| {
         // 1 where positive, alpha exp(x) elsewhere; the exponential sees no large argument
-        let positive = v.inputs[0].positive()?;
-        let negative = v.inputs[0].clamp(f64::NEG_INFINITY, 0.0)?.exp()?.affine(alpha, 0.0)?.mul(&positive.affine(-1.0, 1.0)?)?;
-        Some(v.cotangent().mul(&positive.add(&negative)?)?)
+        Some(in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| {
+            let positive = x.positive()?;
+            let negative = x.clamp(f64::NEG_INFINITY, 0.0)?.exp()?.affine(alpha, 0.0)?.mul(&positive.affine(-1.0, 1.0)?)?;
+            g.mul(&positive.add(&negative)?)
+        })?)
     };
     Erf = "erf", |x: T| Real::erf(x), |v| {
-        let slope = v.inputs[0].square()?.neg()?.exp()?.affine(std::f64::consts::FRAC_2_SQRT_PI, 0.0)?;
-        Some(v.cotangent().mul(&slope)?)
+        let slope = |x: &Tensor| x.square()?.neg()?.exp()?.affine(std::f64::consts::FRAC_2_SQRT_PI, 0.0);
+        Some(in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| g.mul(&slope(x)?))?)
     };
     NormalCdf = "normal_cdf", |x: T| Real::normal_cdf(x), |v| {
-        let density = v.inputs[0].square()?.affine(-0.5, 0.0)?.exp()?.affine(std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2 / 2.0, 0.0)?;
-        Some(v.cotangent().mul(&density)?)
+        let scale = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2 / 2.0;
+        let density = |x: &Tensor| x.square()?.affine(-0.5, 0.0)?.exp()?.affine(scale, 0.0);
+        Some(in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| g.mul(&density(x)?))?)
     };
     Powf { exponent } = "powf", |x: T| Real::powf(x, exponent), |v| {
         // 0 x^-1 is 0, also at 0
         Some(match exponent {
             0.0 => v.cotangent().affine(0.0, 0.0)?,
-            _ => v.cotangent().mul(&v.inputs[0].powf(exponent - 1.0)?.affine(exponent, 0.0)?)?,
+            _ => in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| g.mul(&x.powf(exponent - 1.0)?.affine(exponent, 0.0)?))?,
         })
     };
     Clamp { low, high } = "clamp", |x: T| if x < low { low } else if x > high { high } else { x }, |v| {
@@ -156,7 +166,15 @@ impl Tensor {
     /// # Errors
     /// Not a float tensor.
     pub fn neg(&self) -> Result<Tensor> {
-        self.affine(-1.0, 0.0)
+        self.affine(-1.0, 0.0).map_err(|e| e.named("neg"))
+    }
+
+    /// `x / divisor`, rounded once: not a multiplication by `1 / divisor`, by which 49 / 49 would be below 1.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn divide(&self, divisor: f64) -> Result<Tensor> {
+        apply(Divide { divisor }, &[self])
     }
 
     /// `|x|`; the derivative at 0 is 0.
@@ -335,8 +353,7 @@ impl Tensor {
         apply(Erf {}, &[self])
     }
 
-    /// The distribution function of the standard normal, `Phi(x) = 1/2 erfc(-x / sqrt(2))`. In f64 also its left tail is
-    /// relatively accurate.
+    /// The distribution function of the standard normal, `Phi(x) = 1/2 erfc(-x / sqrt(2))`, relatively accurate also in its left tail.
     ///
     /// # Errors
     /// Not a float tensor.
@@ -349,7 +366,7 @@ impl Tensor {
     /// # Errors
     /// Not a float tensor.
     pub fn gelu_erf(&self) -> Result<Tensor> {
-        self.normal_cdf()?.mul(self)
+        in_f32([self], |[x]| x.normal_cdf()?.mul(&x.clamp(-GELU_REACH, f64::INFINITY)?)).map_err(|e| e.named("gelu_erf"))
     }
 
     /// The tanh approximation of [`Tensor::gelu_erf`] (Hendrycks and Gimpel 2016).
@@ -357,9 +374,14 @@ impl Tensor {
     /// # Errors
     /// Not a float tensor.
     pub fn gelu_tanh(&self) -> Result<Tensor> {
-        let scale = (2.0 / std::f64::consts::PI).sqrt();
-        let inner = self.square()?.affine(0.044715 * scale, scale)?.mul(self)?;
-        inner.tanh()?.affine(0.5, 0.5)?.mul(self)
+        let scale = (8.0 / std::f64::consts::PI).sqrt();
+        let gelu = |x: &Tensor| {
+            // (1 + tanh(u)) / 2 is sigmoid(2 u), which does not cancel in the left tail
+            let near = x.clamp(-GELU_REACH, GELU_REACH)?;
+            let twice = near.square()?.affine(0.044715 * scale, scale)?.mul(&near)?;
+            twice.sigmoid()?.mul(&x.clamp(-GELU_REACH, f64::INFINITY)?)
+        };
+        in_f32([self], |[x]| gelu(x)).map_err(|e| e.named("gelu_tanh"))
     }
 
     /// `x^exponent`.
@@ -394,6 +416,9 @@ impl Tensor {
     }
 }
 
+/// Beyond this both forms of GELU are x or 0, also in f64: what is multiplied there must not be infinite.
+const GELU_REACH: f64 = 40.0;
+
 const E: &[&[usize]] = &[&[2, 0, 3]];
 const ANY: &[Domain] = &[Domain::any(&[2, 3, 4])];
 const POSITIVE: &[Domain] = &[Domain::positive(&[2, 3, 4])];
@@ -401,6 +426,7 @@ const ZERO: &[f64] = &[0.0];
 
 pub(crate) const SPECS: &[Spec] = &[
     Spec::new("affine", ANY, |x| x[0].affine(-1.7, 0.3)).empty(E).scalar(),
+    Spec::new("divide", ANY, |x| x[0].divide(-1.7)).empty(E).scalar(),
     Spec::new("neg", ANY, |x| x[0].neg()).empty(E).scalar(),
     Spec::new("abs", ANY, |x| x[0].abs()).kinks(ZERO).empty(E).scalar(),
     Spec::new("exp", ANY, |x| x[0].exp()).empty(E).scalar(),

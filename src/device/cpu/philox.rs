@@ -8,7 +8,9 @@
 //!   logarithms of `u` and of `1 - u` are finite; every step is exact.
 //! * Normal: Box-Muller on the words (0, 1) and (2, 3) of a block; see [`box_muller`].
 //!
-//! The f64 variants widen the f32 values: a run in f64 sees the same noise.
+//! In f64 normals are those of f32, widened: a run in f64 sees the same noise. Uniforms have 29 more bits there,
+//! `(w + 0.5) * 2^-52` with the word on top of `w` and below it the upper 20 bits of the same word of draw `draw + 2^62`: the f32 uniform is
+//! theirs to half a step of its own.
 
 pub mod box_muller;
 
@@ -63,6 +65,15 @@ pub fn uniform_from(word: u32) -> f32 {
     ((word >> 9) as i32 as f32 + 0.5) * 1.192_092_9e-7
 }
 
+/// Draws with this bit are the lower bits of the f64 uniforms of the draw without it.
+const FINE: u64 = 1 << 62;
+
+/// The f64 uniform, in (0, 1), of a word and of one for its lower bits.
+#[inline(always)]
+fn fine_uniform_from(high: u32, low: u32) -> f64 {
+    ((u64::from(high) << 20 | u64::from(low >> 12)) as f64 + 0.5) * f64::EPSILON
+}
+
 /// Uniform `i` of a draw, in (0, 1).
 pub fn uniform(key: u64, draw: u64, i: u64) -> f32 {
     uniform_from(word(key, draw, i))
@@ -114,16 +125,19 @@ pub fn fill_normal(out: &mut [f32], key: u64, draw: u64, first: u64) {
     );
 }
 
-/// [`fill_uniform`], widened.
+/// [`fill_uniform`] with 52 bits.
 pub fn fill_uniform_f64(out: &mut [f64], key: u64, draw: u64, first: u64) {
-    fill(
-        out,
-        key,
-        draw,
-        first,
-        #[inline(always)]
-        |w| uniforms(w).map(f64::from),
-    );
+    const LENGTH: usize = 1024;
+    chunks_mut(out, CHUNK, |chunk, out| {
+        let (mut high, mut low) = ([0; LENGTH], [0; LENGTH]);
+        for (piece, out) in out.chunks_mut(LENGTH).enumerate() {
+            let (high, low) = (&mut high[..out.len()], &mut low[..out.len()]);
+            let first = first + (chunk * CHUNK + piece * LENGTH) as u64;
+            fill_words(high, key, draw, first);
+            fill_words(low, key, draw | FINE, first);
+            out.iter_mut().zip(high).zip(low).for_each(|((o, &mut high), &mut low)| *o = fine_uniform_from(high, low));
+        }
+    });
 }
 
 /// [`fill_normal`], widened.

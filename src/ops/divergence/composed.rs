@@ -43,7 +43,7 @@ fn distances_within(x: &Tensor) -> Result<(Tensor, Tensor)> {
 /// The sum of a matrix of n (n - 1) pairs as their mean.
 fn mean_of_pairs(matrix: &Tensor) -> Result<Tensor> {
     let n = matrix.dims()[0];
-    matrix.sum_all()?.affine(1.0 / (n as f64 * (n - 1) as f64), 0.0)
+    matrix.sum_all()?.divide(n as f64 * (n - 1) as f64)
 }
 
 /// [`Tensor::mmd2`], composed.

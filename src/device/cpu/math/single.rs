@@ -273,6 +273,31 @@ pub fn erf(x: f32) -> f32 {
     if a < 0.95 { near } else { far }
 }
 
+/// See [`Real::normal_cdf`](super::Real::normal_cdf).
+#[inline(always)]
+pub fn normal_cdf(x: f32) -> f32 {
+    let near = 0.5_f32.mul_add(erf(x * std::f32::consts::FRAC_1_SQRT_2), 0.5);
+    // In the left tail e^(-a^2 / 2) P(t) / (1 + a) with a = |x| and t = (a - 3.5) / (a + 3.5); from 14.5 on it is 0.
+    let a = x.abs();
+    let a = if a > 15.0 { 15.0 } else { a };
+    let t = (a - 3.5) / (a + 3.5);
+    let p = 1.464_704_6e-4_f32
+        .mul_add(t, 9.323_472e-5)
+        .mul_add(t, -1.388_608_5e-3)
+        .mul_add(t, 2.954_129_3e-4)
+        .mul_add(t, 1.037_224_66e-2)
+        .mul_add(t, -3.026_333_3e-2)
+        .mul_add(t, 3.804_838e-2)
+        .mul_add(t, 7.873_861e-4)
+        .mul_add(t, -9.771_259e-2)
+        .mul_add(t, 4.785_531_8e-1);
+    let square = a * a;
+    let lost = a.mul_add(a, -square);
+    let far = p / (1.0 + a) * exp(-0.5 * square);
+    let far = (-0.5 * far).mul_add(lost, far);
+    if x < -1.0 { far } else { near }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,7 +305,7 @@ mod tests {
 
     /// Name, function, the same in f64, error bound in ulp, range of arguments.
     type Case = (&'static str, fn(f32) -> f32, fn(f64) -> f64, f64, [f32; 2]);
-    const CASES: [Case; 12] = [
+    const CASES: [Case; 16] = [
         ("exp", exp, f64::exp, 1.1, [-104.0, 89.0]),
         ("exp_m1", exp_m1, f64::exp_m1, 1.6, [-25.0, 89.0]),
         ("ln", ln, f64::ln, 1.0, [1e-45, f32::MAX]),
@@ -293,6 +318,10 @@ mod tests {
         ("sin", sin, f64::sin, 1.6, [-1e5, 1e5]),
         ("cos", cos, f64::cos, 1.6, [-1e5, 1e5]),
         ("erf", erf, Real::erf, 1.1, [-5.0, 5.0]),
+        ("normal_cdf", normal_cdf, Real::normal_cdf, 4.0, [-20.0, 10.0]),
+        ("sigmoid_slope", Real::sigmoid_slope, |x| (-x.abs()).exp() / (1.0 + (-x.abs()).exp()).powi(2), 4.0, [-104.0, 104.0]),
+        ("tanh_slope", Real::tanh_slope, |x| x.cosh().powi(-2), 4.0, [-50.0, 50.0]),
+        ("bce_with_logits of a certain target", |x| x.bce_with_logits(1.0), |x| Real::softplus(-x), 2.0, [-1e4, 104.0]),
     ];
 
     /// Arguments spread over a range: evenly, evenly in their logarithm to either side of 0, and the powers of two.

@@ -55,7 +55,9 @@ fn elements_depend_on_their_index_alone() {
         fill_normal_f64(&mut wide, KEY, 3 << 33, start + first as u64);
         assert!(wide.iter().zip(&part).all(|(w, p)| *w == f64::from(*p)));
         fill_uniform_f64(&mut wide, KEY, 3 << 33, start + first as u64);
-        assert!(wide.iter().zip(&uniforms[first..]).all(|(w, u)| *w == f64::from(*u)));
+        assert!(wide.iter().zip(&uniforms[first..]).all(|(w, u)| (*w - f64::from(*u)).abs() <= 0.5_f64.powi(24)));
+        let low = |i: usize| word(KEY, 3 << 33 | FINE, start + (first + i) as u64);
+        assert!(wide.iter().enumerate().all(|(i, w)| *w == fine_uniform_from(words[first + i], low(i))));
     }
     fill_normal(&mut [], KEY, 0, 0);
 }
@@ -95,6 +97,8 @@ fn extreme_words_give_finite_normals() {
         }
     }
     assert_eq!((uniform_from(0), uniform_from(u32::MAX)), (0.5_f32.powi(24), 1.0 - 0.5_f32.powi(24)));
+    let ends = (fine_uniform_from(0, 0), fine_uniform_from(u32::MAX, u32::MAX));
+    assert_eq!(ends, (0.5_f64.powi(53), 1.0 - 0.5_f64.powi(53)));
 }
 
 /// Box-Muller of the same words in f64, but for the rounding of u to single precision, which is part of the recipe: above 1/2 it moves
