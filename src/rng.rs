@@ -90,8 +90,12 @@ impl Rng {
     /// # Errors
     /// The dtype is not a float.
     pub fn uniform(&mut self, low: f64, high: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        let unit = self.draw().uniform(shape, dtype, device)?;
-        if (low, high) == (0.0, 1.0) { Ok(unit) } else { unit.affine(high - low, low) }
+        if (low, high) == (0.0, 1.0) {
+            return self.draw().uniform(shape, dtype, device);
+        }
+        // rounded to 16 bits once: rounded before, they would be coarse around 0
+        let drawn = if dtype.is_half() { DType::F32 } else { dtype };
+        self.draw().uniform(shape, drawn, device)?.affine(high - low, low)?.to_dtype(dtype)
     }
 }
 
@@ -212,6 +216,15 @@ mod tests {
         let mut rng = Rng::new(11);
         let mean = (0..20_000).map(|_| -> f64 { Exp1.sample(&mut rng) }).sum::<f64>() / 20_000.0;
         assert!((mean - 1.0).abs() < 0.03, "{mean}");
+    }
+
+    #[test]
+    fn ranges_in_16_bits_are_rounded_once() {
+        for dtype in [DType::BF16, DType::F16] {
+            let draw = |dtype| Rng::new(6).uniform(-0.1, 0.1, [1000], dtype, &Device::cpu()).unwrap();
+            assert_eq!(draw(dtype).to_f64_vec().unwrap(), draw(DType::F32).to_dtype(dtype).unwrap().to_f64_vec().unwrap());
+        }
+        assert!(Rng::new(6).uniform(-0.1, 0.1, [3], DType::U8, &Device::cpu()).is_err());
     }
 
     #[test]
