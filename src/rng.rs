@@ -94,8 +94,7 @@ impl Rng {
             return self.draw().uniform(shape, dtype, device);
         }
         // rounded to 16 bits once: rounded before, they would be coarse around 0
-        let drawn = if dtype.is_half() { DType::F32 } else { dtype };
-        self.draw().uniform(shape, drawn, device)?.affine(high - low, low)?.to_dtype(dtype)
+        self.draw().uniform(shape, dtype.wide(), device)?.affine(high - low, low)?.to_dtype(dtype)
     }
 }
 

@@ -37,7 +37,7 @@ fn errors_name_the_function_that_was_called() {
         let error = said(f(&x));
         assert!(error.starts_with(&format!("{name}: ")), "{name}: {error}");
     }
-    let of_floats: [(&str, fn(&Tensor) -> Result<Tensor>); 12] = [
+    let of_floats: [(&str, fn(&Tensor) -> Result<Tensor>); 13] = [
         ("max", |x| x.max(0, false)),
         ("min", |x| x.min(0, true)),
         ("mean", |x| x.mean(&[0], false)),
@@ -49,6 +49,7 @@ fn errors_name_the_function_that_was_called() {
         ("minimum", |x| x.minimum(x)),
         ("squared_error", |x| x.squared_error(x)),
         ("bce_with_logits", |x| x.bce_with_logits(x)),
+        ("gaussian_kl", |x| x.gaussian_kl_composed(x)),
         ("softmax_cross_entropy", |x| x.softmax_cross_entropy(x, 0.0)),
     ];
     for (name, f) in of_floats {
@@ -60,6 +61,8 @@ fn errors_name_the_function_that_was_called() {
         ("minimum", said(x.minimum(&other))),
         ("squared_error", said(x.squared_error(&other))),
         ("bce_with_logits", said(x.bce_with_logits(&other))),
+        ("gaussian_kl", said(ones(&[]).gaussian_kl_composed(&ones(&[])))),
+        ("gaussian_kl_full", said(ones(&[2]).gaussian_kl_full_composed(&x))),
         ("layer_norm", said(x.layer_norm(Some(&ones(&[3]).to_dtype(DType::F64).unwrap()), None, 1e-5))),
         ("batch_norm", said(x.batch_norm(None, Some(&ones(&[3]).to_dtype(DType::F64).unwrap()), 1e-5))),
     ] {

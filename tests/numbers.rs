@@ -190,3 +190,47 @@ fn f64_uniforms_have_all_their_bits() {
     fine.dedup();
     assert_eq!(fine.len(), n);
 }
+
+#[test]
+fn divergences_are_never_negative() {
+    for dtype in FLOATS {
+        for k in [1, 64, 1000] {
+            let mut rng = Rng::new(k as u64);
+            for spread in [0.0, 1e-7, 1e-5, 1e-3, 0.05] {
+                let normal = |rng: &mut Rng| rng.normal([40, k], DType::F64, &device()).unwrap().affine(spread, 0.0).unwrap();
+                let (mu, log) = (normal(&mut rng), normal(&mut rng));
+                let exact = |mu: &Tensor, sigma: &Tensor| -> Vec<f64> {
+                    let (m, s) = (mu.to_f64_vec().unwrap(), sigma.to_f64_vec().unwrap());
+                    let one = |(m, s): (&f64, &f64)| {
+                        let d = s - 1.0;
+                        let rate = if d.abs() < 1e-3 {
+                            d * d - d.powi(3) / 3.0 + d.powi(4) / 4.0 - d.powi(5) / 5.0
+                        } else {
+                            0.5 * (s * s - 1.0) - s.ln()
+                        };
+                        0.5 * m * m + rate
+                    };
+                    m.chunks(k).zip(s.chunks(k)).map(|(m, s)| m.iter().zip(s).map(one).sum()).collect()
+                };
+                let (mu, sigma) = (mu.to_dtype(dtype).unwrap(), log.exp().unwrap().to_dtype(dtype).unwrap());
+                let kl = mu.gaussian_kl(&sigma).unwrap().to_f64_vec().unwrap();
+                let bound = if dtype.is_half() { 1.0 } else { 30.0 };
+                close("gaussian_kl", &kl, &exact(&mu, &sigma), if dtype == DType::F64 { DType::F32 } else { dtype }, bound);
+                assert!(kl.iter().all(|&v| v >= 0.0));
+                if k <= 64 {
+                    let flat = (0..k).map(|i| (i * (k + 1)) as i64).collect::<Vec<_>>();
+                    let diagonal = Tensor::from_slice(&flat, [k], &device()).unwrap();
+                    let tril = sigma.index_add(1, &diagonal, k * k).unwrap().reshape([40, k, k]).unwrap();
+                    let full = mu.gaussian_kl_full(&tril).unwrap().to_f64_vec().unwrap();
+                    assert!(full.iter().zip(&kl).all(|(f, e)| *f >= 0.0 && (f - e).abs() <= 4.0 * ulp(*e, dtype)), "{full:?} {kl:?}");
+                }
+                // softplus(raw - shift) is 1 at raw = shift + ln(e - 1)
+                let raw = log.affine(1.0, 5.0 + (1f64.exp() - 1.0).ln()).unwrap().to_dtype(dtype).unwrap();
+                let stats = Tensor::concat(&[&mu, &raw], 1).unwrap();
+                let noise = Tensor::zeros([1, 40, k], dtype, &device()).unwrap();
+                let b = stats.bottleneck(5.0, 1, strait::ops::Noise::Given(&noise)).unwrap();
+                assert!(b.kl.to_f64_vec().unwrap().iter().all(|&v| v >= 0.0), "bottleneck in {dtype}, k = {k}, spread {spread}");
+            }
+        }
+    }
+}

@@ -90,7 +90,7 @@ impl Beta {
         match form {
             DualForm::Additive => beta.add(&rate.affine(1.0, -target)?.affine(step, 0.0)?)?.clamp(0.0, f64::INFINITY),
             DualForm::Logarithmic => {
-                let ratio = rate.affine(1.0 / target, 0.0)?.clamp(SMALLEST_RATIO, f64::INFINITY)?;
+                let ratio = rate.divide(target)?.clamp(SMALLEST_RATIO, f64::INFINITY)?;
                 beta.mul(&ratio.powf(step)?)?.clamp(SMALLEST_BETA, f64::INFINITY)
             }
         }

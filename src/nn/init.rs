@@ -39,8 +39,7 @@ impl Init {
         let (fan_out, fan_in) = (fan(0), fan(1));
         let uniform = |bound: f64, rng: &mut Rng| rng.uniform(-bound, bound, shape, dtype, device);
         // rounded to 16 bits once
-        let drawn = if dtype.is_half() { DType::F32 } else { dtype };
-        let normal = |deviation: f64, rng: &mut Rng| rng.normal(shape, drawn, device)?.affine(deviation, 0.0)?.to_dtype(dtype);
+        let normal = |deviation: f64, rng: &mut Rng| rng.normal(shape, dtype.wide(), device)?.affine(deviation, 0.0)?.to_dtype(dtype);
         match self {
             Init::XavierUniform => uniform((6.0 / (fan_in + fan_out)).sqrt(), rng),
             Init::XavierNormal => normal((2.0 / (fan_in + fan_out)).sqrt(), rng),

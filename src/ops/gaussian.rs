@@ -212,7 +212,7 @@ impl Tensor {
     /// # Errors
     /// The shapes differ, or dtypes or devices are mixed.
     pub fn gaussian_kl_composed(&self, sigma: &Tensor) -> Result<Tensor> {
-        self.gaussian_kl_of_log(&sigma.log()?)
+        in_f32([self, sigma], |[mu, sigma]| mu.gaussian_kl_of_log(&sigma.log()?)).map_err(|e| e.named("gaussian_kl"))
     }
 
     /// KL(N(mu, L L^T) || N(0, I)) in nats, per row: `1/2 (|L|^2 + |mu|^2 - k) - sum(log diag L)`.
@@ -229,12 +229,15 @@ impl Tensor {
     /// # Errors
     /// The shapes do not fit, or dtypes or devices are mixed.
     pub fn gaussian_kl_full_composed(&self, tril: &Tensor) -> Result<Tensor> {
+        GaussianKlFull.infer(&[self, tril].map(|t| Meta::new(t.shape(), t.dtype())))?;
         let (rows, k) = (self.dims()[0], self.dims()[1]);
-        let flat = tril.reshape([rows, k * k])?;
-        let at = diagonal(k, self)?;
-        let scales = flat.index_select(1, &at)?;
-        let others = flat.sub(&scales.index_add(1, &at, k * k)?)?;
-        others.square()?.sum(&[1], false)?.affine(0.5, 0.0)?.add(&self.gaussian_kl_composed(&scales)?)
+        in_f32([self, tril], |[mu, tril]| {
+            let flat = tril.reshape([rows, k * k])?;
+            let at = diagonal(k, mu)?;
+            let scales = flat.index_select(1, &at)?;
+            let others = flat.sub(&scales.index_add(1, &at, k * k)?)?;
+            others.square()?.sum(&[1], false)?.affine(0.5, 0.0)?.add(&mu.gaussian_kl_composed(&scales)?)
+        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! Parts of computations that 16-bit floats cannot hold: guards such as 1e-12, squares of norms, differences of nearly equal numbers.
 
-use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -37,14 +36,14 @@ impl Tensor {
     /// # Errors
     /// The device fails.
     pub fn widened(&self) -> Result<Tensor> {
-        if self.dtype().is_half() { self.to_dtype(DType::F32) } else { Ok(self.clone()) }
+        self.to_dtype(self.dtype().wide())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Device, grad, grad_graph};
+    use crate::{DType, Device, grad, grad_graph};
 
     #[test]
     fn what_would_overflow_or_vanish_in_between_does_not() {

@@ -266,7 +266,7 @@ pub fn stein_direction(z: &Tensor, squared: f64) -> Result<Tensor> {
     // the kernel's gradients push apart: 2 / squared (z_i sum_j k_ij - sum_j k_ij z_j)
     let apart = z.mul(&kernel.sum(&[1], true)?)?.sub(&weighted)?.affine(2.0 / squared, 0.0)?;
     let sum = apart.sub(&weighted)?;
-    sum.div(&sum.full_like(z.dims()[0] as f64)?)
+    sum.divide(z.dims()[0] as f64)
 }
 
 /// The squared kernel Stein discrepancy with `k = exp(-|z - z'|^2 / squared)`.
@@ -282,7 +282,7 @@ fn kernel_stein(z: &Tensor, squared: f64, estimator: Estimator) -> Result<Tensor
             // a code with itself gives |z|^2 + k / s^2
             let own = z.square()?.sum(&[1], false)?.mean_all()?.affine(1.0, 2.0 * k / squared)?;
             let sum = all.affine(n, 0.0)?.sub(&own)?;
-            sum.div(&sum.full_like(n - 1.0)?)
+            sum.divide(n - 1.0)
         }
     }
 }

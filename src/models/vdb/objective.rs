@@ -252,7 +252,7 @@ impl VdbObjective {
         };
         let constrained = match self.reduction {
             KlReduction::Sum => over,
-            KlReduction::MeanOverPositions => over.div(&over.full_like(positions as f64)?)?,
+            KlReduction::MeanOverPositions => over.divide(positions as f64)?,
         };
         Ok(Rates { constrained, real, fake })
     }
