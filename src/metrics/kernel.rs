@@ -76,11 +76,10 @@ pub fn kernel_distance(real: &Features, generated: &Features, blocks: usize, siz
 /// The U-statistic of two sets of equally many rows, f64.
 fn unbiased(x: &Tensor, y: &Tensor) -> Result<f64> {
     let (n, width) = (x.dims()[0], x.dims()[1] as f64);
-    let share = |x: Tensor| x.div(&x.full_like(width)?);
-    let kernel = |a: &Tensor, b: &Tensor| share(a.matmul(&b.t()?)?)?.affine(1.0, 1.0)?.powf(3.0);
+    let kernel = |a: &Tensor, b: &Tensor| a.matmul(&b.t()?)?.divide(width)?.affine(1.0, 1.0)?.powf(3.0);
     let sum = |k: Tensor| k.sum_all()?.item();
     let off_diagonal = |a: &Tensor| -> Result<f64> {
-        let diagonal: f64 = share(a.square()?.sum(&[1], false)?)?.affine(1.0, 1.0)?.to_vec::<f64>()?.iter().map(|v| v.powi(3)).sum();
+        let diagonal: f64 = a.square()?.sum(&[1], false)?.divide(width)?.affine(1.0, 1.0)?.to_vec::<f64>()?.iter().map(|v| v.powi(3)).sum();
         Ok((sum(kernel(a, a)?)? - diagonal) / (n * (n - 1)) as f64)
     };
     Ok(off_diagonal(x)? + off_diagonal(y)? - 2.0 * sum(kernel(x, y)?)? / (n * n) as f64)

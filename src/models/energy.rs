@@ -136,7 +136,8 @@ impl EnergyModel {
         let fake = self.generator.forward(z, mode)?;
         let energy = self.energies(&fake, mode)?.mean_all()?;
         let information = self.information.estimate(z, &fake, draw, mode)?;
-        let loss = energy.add(&information.loss.affine(weight, 0.0)?)?;
+        // in f32 where the information is
+        let loss = energy.to_dtype(information.loss.dtype())?.add(&information.loss.affine(weight, 0.0)?)?;
         Ok(EnergyGeneratorLoss { loss, energy, information })
     }
 

@@ -198,6 +198,11 @@ mod tests {
                 let found = [(bad, 1.0), (1.0, bad)].map(|(r, f)| loss.accuracy(&logits(&[r, 2.0]), &logits(&[f, -3.0])).unwrap());
                 assert!(found.iter().all(|accuracy| accuracy.item().unwrap().is_nan()), "{loss:?} {bad}");
             }
+            // 41 rows that are all right are all of them
+            for (dtype, n) in [(crate::DType::F32, 41), (crate::DType::F64, 49)] {
+                let row = |value: f64| Tensor::full(value, [n], dtype, &Device::cpu()).unwrap();
+                assert_eq!(loss.accuracy(&row(3.0), &row(-3.0)).unwrap().item().unwrap(), 1.0, "{loss:?} {n}");
+            }
         }
     }
 

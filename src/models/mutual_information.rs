@@ -184,7 +184,9 @@ impl Information {
         };
         match self {
             Information::Inverse { network, spread } => {
-                let squares = network.forward(x, mode)?.squared_error(z)?;
+                // in f32 of 16-bit networks: sums of squares
+                let wide = z.dtype().wide();
+                let squares = network.forward(x, mode)?.to_dtype(wide)?.squared_error(&z.to_dtype(wide)?)?;
                 let half = 0.5 * k as f64;
                 match spread {
                     Spread::Fixed { lambda2 } => {
@@ -193,7 +195,7 @@ impl Information {
                         Ok(InformationEstimate { loss, nats })
                     }
                     Spread::Learned(log_sigma) => {
-                        let log_sigma = log_sigma.tensor();
+                        let log_sigma = log_sigma.tensor().to_dtype(wide)?;
                         let precision = log_sigma.affine(-2.0, 0.0)?.exp()?;
                         let scaled = squares.mul(&precision)?.sum(&[1], false)?.mean_all()?.affine(0.5, 0.0)?;
                         let loss = scaled.add(&log_sigma.sum_all()?)?;

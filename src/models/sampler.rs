@@ -144,12 +144,15 @@ impl Langevin {
     /// # Errors
     /// The chains differ in shape.
     pub fn log_acceptance(&self, from: &Chain, to: &Chain) -> Result<Tensor> {
-        // The squares nearly cancel; their difference is (g(x) + g(y)) . (2 (y - x) + h (g(x) - g(y))) h.
-        let slopes = from.gradients.add(&to.gradients)?;
-        let bend = from.gradients.sub(&to.gradients)?.affine(self.drift(), 0.0)?;
-        let moved = to.positions.sub(&from.positions)?.affine(2.0, 0.0)?.add(&bend)?;
+        // In f32 of 16-bit chains: what is left of the differences decides. The squares nearly cancel, too; their difference is
+        // (g(x) + g(y)) . (2 (y - x) + h (g(x) - g(y))) h.
+        let wide = Tensor::widened;
+        let (before, after) = (wide(&from.gradients)?, wide(&to.gradients)?);
+        let slopes = before.add(&after)?;
+        let bend = before.sub(&after)?.affine(self.drift(), 0.0)?;
+        let moved = wide(&to.positions)?.sub(&wide(&from.positions)?)?.affine(2.0, 0.0)?.add(&bend)?;
         let proposals = slopes.mul(&moved)?.sum(&(1..moved.rank()).collect::<Vec<_>>(), false)?.affine(0.25, 0.0)?;
-        from.energies.sub(&to.energies)?.add(&proposals)?.divide(self.temperature)
+        wide(&from.energies)?.sub(&wide(&to.energies)?)?.add(&proposals)?.divide(self.temperature)
     }
 
     /// Moves every chain `steps` times, and finds the step at which MALA accepts [`MALA_ACCEPTANCE`] of the proposals on the way: the

@@ -1,7 +1,7 @@
 //! Samples of the energy itself, by Markov chains.
 
 use super::{EnergyTrainer, Start};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::{Chain, Langevin, Step};
 use crate::nn::Mode;
 use crate::rng::Rng;
@@ -68,6 +68,11 @@ impl EnergyTrainer {
                 true => self.model.latent_energies(x, prior, &mut Mode::Eval),
                 false => self.model.energies(x, &mut Mode::Eval),
             };
+            // From energies that are no numbers chains would not move, and the starts pass for samples.
+            let first = energy(&start)?;
+            if !first.is_finite()? {
+                return Err(Error::NonFinite { op: "energy", shapes: vec![start.shape()], backward: false });
+            }
             let mut mala = Langevin::mala(FIRST).at_temperature(sampler.temperature);
             let mut chain = mala.warm_up(energy, &Chain::new(energy, &start)?, sampler.warm_up, &mut rng)?;
             let mut acceptance = chain.acceptance()?;

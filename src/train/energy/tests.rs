@@ -119,3 +119,19 @@ fn information_near_the_log_of_the_batch_is_said_to_be_so() {
     assert!(note(4.1, Some(64f64.ln())).contains("within 5 % of 4.16 nats") && !note(3.9, Some(64f64.ln())).contains("warning"));
     assert!(!note(4.1, None).contains("warning"));
 }
+
+/// Chains that refuse every move of an energy that is no number would leave their starts as its samples.
+#[test]
+fn an_energy_that_is_no_number_has_no_chains() {
+    let mut run = run(&["ema_decay=0"]);
+    run.step().unwrap();
+    let mut checkpoint = run.checkpoint().unwrap();
+    for (name, tensor) in checkpoint.tensors.iter_mut().filter(|(name, _)| name.starts_with("energy.")) {
+        assert!(tensor.dtype().is_float(), "{name}");
+        *tensor = tensor.full_like(f64::NAN).unwrap();
+    }
+    let mut bad = self::run(&["ema_decay=0"]);
+    bad.restore(&checkpoint).unwrap();
+    let error = bad.trainer().more_samples(4, 1).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { op: "energy", .. }), "{error}");
+}
