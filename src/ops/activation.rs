@@ -1,4 +1,4 @@
-//! The activations that [`Tensor::linear`] fuses, and their derivatives from the output alone.
+//! The activations that [`Tensor::linear`] fuses, and their derivatives from the output alone; and those that are made of several ops.
 
 use std::fmt;
 
@@ -182,5 +182,33 @@ impl Op for ActivationGrad {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         let of_cotangent = v.when(0, || self.0.pull_in(v, v.cotangent(), &v.inputs[1]))?;
         Ok([of_cotangent, None].into_iter().collect())
+    }
+}
+
+/// Beyond this both forms of GELU are x or 0, also in f64: what is multiplied there must not be infinite.
+const GELU_REACH: f64 = 40.0;
+
+impl Tensor {
+    /// `x Phi(x)` with the normal distribution function Phi (Hendrycks and Gimpel 2016).
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn gelu_erf(&self) -> Result<Tensor> {
+        in_f32([self], |[x]| x.normal_cdf()?.mul(&x.clamp(-GELU_REACH, f64::INFINITY)?)).map_err(|e| e.named("gelu_erf"))
+    }
+
+    /// The tanh approximation of [`Tensor::gelu_erf`] (Hendrycks and Gimpel 2016).
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn gelu_tanh(&self) -> Result<Tensor> {
+        let scale = (8.0 / std::f64::consts::PI).sqrt();
+        let gelu = |x: &Tensor| {
+            // (1 + tanh(u)) / 2 is sigmoid(2 u), which does not cancel in the left tail
+            let near = x.clamp(-GELU_REACH, GELU_REACH)?;
+            let twice = near.square()?.affine(0.044715 * scale, scale)?.mul(&near)?;
+            twice.sigmoid()?.mul(&x.clamp(-GELU_REACH, f64::INFINITY)?)
+        };
+        in_f32([self], |[x]| gelu(x)).map_err(|e| e.named("gelu_tanh"))
     }
 }

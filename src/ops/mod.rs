@@ -12,6 +12,7 @@ mod gaussian;
 mod index;
 mod join;
 mod linear;
+mod loss;
 mod matmul;
 mod normalize;
 mod order;
@@ -44,6 +45,7 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
         matmul::SPECS,
         linear::SPECS,
         softmax::SPECS,
+        loss::SPECS,
         gaussian::SPECS,
         bottleneck::SPECS,
         divergence::SPECS,

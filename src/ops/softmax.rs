@@ -1,13 +1,11 @@
-//! The softmax family and the losses on logits.
+//! The softmax family.
 
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
 use crate::device::cpu::reduce as cpu;
 use crate::dispatch_float;
-use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
-use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
-use crate::ops::binary::BceWithLogits;
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::ops::wide::in_f32;
@@ -16,17 +14,18 @@ use crate::tensor::Tensor;
 use crate::{device::cuda::launch as launch_kernel, kernel, ops::cuda};
 
 /// What the exponentials of a row come to.
-struct Exponentials<T> {
-    largest: T,
+pub(super) struct Exponentials<T> {
+    /// The largest entry.
+    pub(super) largest: T,
     /// The sum without one largest entry, which is 1: where that has nearly everything, 1 would swallow the others.
-    rest: T,
+    pub(super) rest: T,
 }
 
 impl<T: Real> Exponentials<T> {
     /// Writes `exp(x - max(x))` to `out`. An infinite maximum is its own limit: entries of infinity share everything, and a row of -inf
     /// alone has nothing to share.
     #[inline(always)]
-    fn new(x: &[T], out: &mut [T]) -> Exponentials<T> {
+    pub(super) fn new(x: &[T], out: &mut [T]) -> Exponentials<T> {
         let largest = cpu::max(x);
         if largest.abs() == T::INFINITY {
             out.iter_mut().zip(x).for_each(|(o, &v)| *o = if v == T::INFINITY { T::ONE } else { T::ZERO });
@@ -47,22 +46,22 @@ impl<T: Real> Exponentials<T> {
 
     /// Whether there is anything to share.
     #[inline(always)]
-    fn is_none(&self) -> bool {
+    pub(super) fn is_none(&self) -> bool {
         self.largest == T::NEG_INFINITY
     }
 
     #[inline(always)]
-    fn is_limit(&self) -> bool {
+    pub(super) fn is_limit(&self) -> bool {
         self.largest.abs() == T::INFINITY
     }
 
     #[inline(always)]
-    fn sum(&self) -> T {
+    pub(super) fn sum(&self) -> T {
         T::ONE + self.rest
     }
 
     #[inline(always)]
-    fn log_sum(&self) -> T {
+    pub(super) fn log_sum(&self) -> T {
         self.rest.ln_1p()
     }
 }
@@ -143,7 +142,7 @@ impl Op for Softmax {
 }
 
 /// `x` where a row has weights, and 0 where it has none: nothing that a row of -inf alone makes depends on its entries.
-fn alive(x: &Tensor, weights: &Tensor, axis: usize) -> Result<Tensor> {
+pub(super) fn alive(x: &Tensor, weights: &Tensor, axis: usize) -> Result<Tensor> {
     x.mul(&weights.sum(&[axis], true)?.positive()?)
 }
 
@@ -193,180 +192,6 @@ impl Op for LogSumExp {
     }
 }
 
-/// What errors call the entropy.
-const NAME: &str = "softmax_cross_entropy";
-
-fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
-    match labels.iter().find(|&&l| l < 0 || l as usize >= classes) {
-        Some(&index) => Err(Error::IndexOutOfRange { op: NAME, index, length: classes }),
-        None => Ok(()),
-    }
-}
-
-/// What the label's class gets of the target beyond the share of every class, and that share.
-fn weights<T: Element>(smoothing: f64, classes: usize) -> (T, T) {
-    (T::from_f64(1.0 - smoothing), T::from_f64(smoothing / classes as f64))
-}
-
-/// The entropy of a row with infinities, from what they share: infinite if an entry without a share has a part in the target.
-fn of_limits<T: Real>(shares: &[T], log_sum: T, label: usize, hit: T, share: T) -> T {
-    let missed = |weight: T, at: usize| weight > T::ZERO && shares[at] == T::ZERO;
-    let any = missed(hit, label) || (0..shares.len()).any(|at| missed(share, at));
-    if any { T::INFINITY } else { log_sum }
-}
-
-/// Per row: `log(sum(exp(x))) - x . t`, where the target t mixes the label with a uniform share of `smoothing`.
-#[derive(Debug)]
-struct CrossEntropy {
-    smoothing: f64,
-}
-
-impl Kernel for CrossEntropy {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        let (x, labels) = (inputs[0], inputs[1]);
-        same(NAME, inputs)?;
-        if labels.dtype != DType::I64 {
-            return Err(Error::BadDType { op: NAME, found: labels.dtype, expected: "i64 labels" });
-        }
-        if x.shape.rank() != 2 || labels.shape.dims() != [x.shape[0]] {
-            return Err(Error::ShapeMismatch {
-                op: NAME,
-                shapes: vec![x.shape, labels.shape],
-                rule: "logits must be [rows, classes] and labels [rows]",
-            });
-        }
-        Ok([Meta { shape: labels.shape, dtype: x.dtype }].into_iter().collect())
-    }
-    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let classes = inputs[0].dims()[1];
-        let labels = inputs[1].slice::<i64>();
-        check_labels(labels, classes)?;
-        dispatch_float!(inputs[0].dtype(), T => {
-            let x = inputs[0].slice::<T>();
-            let group = (CHUNK / classes.max(1)).max(1);
-            let (hit, share) = weights::<T>(self.smoothing, classes);
-            chunks_mut(outputs[0].slice::<T>(), group, |i, out| {
-                let mut scratch = vec![T::ZERO; classes];
-                for (r, o) in out.iter_mut().enumerate() {
-                    let row = i * group + r;
-                    let x = &x[row * classes..][..classes];
-                    let found = Exponentials::new(x, &mut scratch);
-                    let largest = found.largest;
-                    if found.is_limit() {
-                        *o = of_limits(&scratch, found.log_sum(), labels[row] as usize, hit, share);
-                        continue;
-                    }
-                    // relative to the maximum, so that nothing large cancels
-                    let mut expected = if hit > 0.0 { hit * (x[labels[row] as usize] - largest) } else { 0.0 };
-                    if self.smoothing > 0.0 {
-                        scratch.iter_mut().zip(x).for_each(|(s, &v)| *s = v - largest);
-                        expected += share * cpu::sum(&scratch);
-                    }
-                    *o = found.log_sum() - expected;
-                }
-            })
-        });
-        Ok(())
-    }
-    #[cfg(feature = "cuda")]
-    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let (x, labels) = (inputs[0], inputs[1]);
-        let (rows, classes) = (x.dims()[0], x.dims()[1]);
-        cuda::check_index(NAME, labels, classes)?;
-        let (team, grid) = cuda::teams(rows, classes);
-        dispatch_float!(x.dtype(), T => {
-            let (hit, share) = weights::<T>(self.smoothing, classes);
-            let arguments = (x.ptr(), labels.ptr(), outputs[0].ptr(), rows as u64, classes as u64, team, hit, share);
-            launch_kernel::<{ kernel!("cross_entropy", T) }, _>(x.gpu(), grid, arguments)
-        })
-    }
-}
-
-impl Op for CrossEntropy {
-    fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
-        let (x, labels, g) = (&v.inputs[0], &v.inputs[1], v.cotangent());
-        if !v.differentiable {
-            let grad = launch(&CrossEntropyGrad { smoothing: self.smoothing }, &[x, labels, g])?.swap_remove(0);
-            return Ok([Some(grad), None].into_iter().collect());
-        }
-        let (rows, classes) = (x.dims()[0], x.dims()[1]);
-        let ones = Tensor::ones([rows, 1], x.dtype(), &x.device())?;
-        let target =
-            ones.scatter_add(1, &labels.reshape([rows, 1])?, classes)?.affine(1.0 - self.smoothing, self.smoothing / classes as f64)?;
-        let grad = in_f32([x, &target, &g.reshape([rows, 1])?], |[x, target, g]| {
-            let weights = x.softmax(1)?;
-            weights.sub(&alive(target, &weights, 1)?)?.mul(g)
-        })?;
-        Ok([Some(grad), None].into_iter().collect())
-    }
-}
-
-/// `(softmax(x) - t) g` per row, in one pass; 0 for rows of -inf alone.
-#[derive(Debug)]
-struct CrossEntropyGrad {
-    smoothing: f64,
-}
-
-impl Kernel for CrossEntropyGrad {
-    fn name(&self) -> &'static str {
-        "cross_entropy_grad"
-    }
-    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        same("cross_entropy_grad", inputs)
-    }
-    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let classes = inputs[0].dims()[1];
-        let labels = inputs[1].slice::<i64>();
-        dispatch_float!(inputs[0].dtype(), T => {
-            let (x, g) = (inputs[0].slice::<T>(), inputs[2].slice::<T>());
-            let group = (CHUNK / classes.max(1)).max(1);
-            let (hit, share) = weights::<T>(self.smoothing, classes);
-            chunks_mut(outputs[0].slice::<T>(), group * classes.max(1), |i, out| {
-                for (r, out) in out.chunks_mut(classes).enumerate() {
-                    let row = i * group + r;
-                    let (x, label) = (&x[row * classes..][..classes], labels[row] as usize);
-                    let found = Exponentials::new(x, out);
-                    if found.is_none() {
-                        continue;
-                    }
-                    let scale = g[row] / found.sum();
-                    out.iter_mut().for_each(|o| *o = o.mul_add(scale, -share * g[row]));
-                    // 1 less the largest share is what the others have
-                    if x[label] == found.largest {
-                        out[label] = (1.0 - hit - share).mul_add(g[row], -found.rest * scale);
-                    } else {
-                        out[label] -= hit * g[row];
-                    }
-                }
-            })
-        });
-        Ok(())
-    }
-    #[cfg(feature = "cuda")]
-    fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let (x, labels, g) = (inputs[0], inputs[1], inputs[2]);
-        let (rows, classes) = (x.dims()[0], x.dims()[1]);
-        let (team, grid) = cuda::teams(rows, classes);
-        dispatch_float!(x.dtype(), T => {
-            let (hit, share) = weights::<T>(self.smoothing, classes);
-            let arguments = (x.ptr(), labels.ptr(), g.ptr(), outputs[0].ptr(), rows as u64, classes as u64, team, hit, share);
-            launch_kernel::<{ kernel!("cross_entropy_grad", T) }, _>(x.gpu(), grid, arguments)
-        })
-    }
-}
-
-/// Targets are one for each prediction. Broadcast, [n, 1] against [n] would be n^2 pairs without a word.
-fn check_targets(op: &'static str, x: &Tensor, target: &Tensor) -> Result<()> {
-    if x.shape() == target.shape() {
-        return Ok(());
-    }
-    let rule = "predictions and targets must have one shape: nothing is broadcast";
-    Err(Error::ShapeMismatch { op, shapes: vec![x.shape(), target.shape()], rule })
-}
-
 impl Tensor {
     /// Applies `f`, which works along the last axis, along another. What `f` would refuse by its shape is refused before.
     fn on_last_axis(&self, op: &'static str, axis: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
@@ -406,62 +231,12 @@ impl Tensor {
     pub fn log_softmax(&self, axis: usize) -> Result<Tensor> {
         self.on_last_axis("log_softmax", axis, |x| apply(Softmax { log: true }, &[x]))
     }
-
-    /// The cross entropy, in nats, of each row of logits [rows, classes] with its label `[rows]` (i64).
-    ///
-    /// `label_smoothing` s gives the label's class the probability 1 - s + s/classes and every other s/classes
-    /// (Szegedy et al. 2016, section 7). Infinite logits are taken as limits, as in [`Tensor::softmax`]: infinite entropy where a class of
-    /// the target has no probability, and no gradient from rows of -inf alone.
-    ///
-    /// On a GPU a label that is no class makes the row's entropy and gradient NaN; only a checked device reports it.
-    ///
-    /// # Errors
-    /// The shapes do not fit; a label is no class; a smoothing outside [0, 1].
-    pub fn softmax_cross_entropy(&self, labels: &Tensor, label_smoothing: f64) -> Result<Tensor> {
-        if !(0.0..=1.0).contains(&label_smoothing) {
-            return Err(Error::OutOfRange { op: NAME, name: "label_smoothing", value: label_smoothing, expected: "0 to 1" });
-        }
-        apply(CrossEntropy { smoothing: label_smoothing }, &[self, labels])
-    }
-
-    /// The cross entropy, in nats, of each element's logit with its target probability:
-    /// `t softplus(-x) + (1 - t) softplus(x)`, which is `softplus(x) - x t` without its cancellation. A certain and right logit has none.
-    ///
-    /// # Errors
-    /// The shapes differ, or dtypes or devices are mixed.
-    pub fn bce_with_logits(&self, target: &Tensor) -> Result<Tensor> {
-        check_targets("bce_with_logits", self, target)?;
-        apply(BceWithLogits, &[self, target])
-    }
-
-    /// `(x - target)^2`, element by element.
-    ///
-    /// # Errors
-    /// The shapes differ, or dtypes or devices are mixed.
-    pub fn squared_error(&self, target: &Tensor) -> Result<Tensor> {
-        check_targets("squared_error", self, target)?;
-        self.sub(target).and_then(|difference| difference.square()).map_err(|e| e.named("squared_error"))
-    }
 }
 
 const X: &[Domain] = &[Domain::any(&[3, 4, 5])];
-const ROWS: &[Domain] = &[Domain::any(&[4, 5])];
-
-fn labels(x: &Tensor) -> Result<Tensor> {
-    Tensor::from_slice(&[0i64, 3, 4, 1][..x.dims()[0]], [x.dims()[0]], &x.device())
-}
-
 pub(crate) const SPECS: &[Spec] = &[
     Spec::new("softmax", X, |x| x[0].softmax(1)?.sin()).empty(&[&[0, 4, 5]]),
     Spec::new("log_softmax", X, |x| x[0].log_softmax(2)?.sin()).empty(&[&[0, 4, 5]]),
     Spec::new("logsumexp", X, |x| x[0].logsumexp(1, false)).empty(&[&[0, 4, 5]]),
     Spec::new("logsumexp (last axis)", X, |x| x[0].logsumexp(2, true)).empty(&[&[0, 4, 5]]),
-    Spec::new("cross_entropy", ROWS, |x| x[0].softmax_cross_entropy(&labels(&x[0])?, 0.0)?.sin()).empty(&[&[0, 5]]),
-    Spec::new("cross_entropy (smoothed)", ROWS, |x| x[0].softmax_cross_entropy(&labels(&x[0])?, 0.1)?.sin()).empty(&[&[0, 5]]),
-    Spec::new("bce_with_logits", &[Domain::any(&[3, 4]), Domain::positive(&[3, 4])], |x| x[0].bce_with_logits(&x[1]))
-        .empty(&[&[0, 4], &[0, 4]])
-        .scalar(),
-    Spec::new("squared_error", &[Domain::any(&[3, 4]), Domain::any(&[3, 4])], |x| x[0].squared_error(&x[1]))
-        .empty(&[&[0, 4], &[0, 4]])
-        .scalar(),
 ];

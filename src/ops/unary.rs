@@ -361,29 +361,6 @@ impl Tensor {
         apply(NormalCdf {}, &[self])
     }
 
-    /// `x Phi(x)` with the normal distribution function Phi (Hendrycks and Gimpel 2016).
-    ///
-    /// # Errors
-    /// Not a float tensor.
-    pub fn gelu_erf(&self) -> Result<Tensor> {
-        in_f32([self], |[x]| x.normal_cdf()?.mul(&x.clamp(-GELU_REACH, f64::INFINITY)?)).map_err(|e| e.named("gelu_erf"))
-    }
-
-    /// The tanh approximation of [`Tensor::gelu_erf`] (Hendrycks and Gimpel 2016).
-    ///
-    /// # Errors
-    /// Not a float tensor.
-    pub fn gelu_tanh(&self) -> Result<Tensor> {
-        let scale = (8.0 / std::f64::consts::PI).sqrt();
-        let gelu = |x: &Tensor| {
-            // (1 + tanh(u)) / 2 is sigmoid(2 u), which does not cancel in the left tail
-            let near = x.clamp(-GELU_REACH, GELU_REACH)?;
-            let twice = near.square()?.affine(0.044715 * scale, scale)?.mul(&near)?;
-            twice.sigmoid()?.mul(&x.clamp(-GELU_REACH, f64::INFINITY)?)
-        };
-        in_f32([self], |[x]| gelu(x)).map_err(|e| e.named("gelu_tanh"))
-    }
-
     /// `x^exponent`.
     ///
     /// # Errors
@@ -415,9 +392,6 @@ impl Tensor {
         Ok(self.detach().affine(0.0, 0.0)?.sum_all()?.item()? == 0.0)
     }
 }
-
-/// Beyond this both forms of GELU are x or 0, also in f64: what is multiplied there must not be infinite.
-const GELU_REACH: f64 = 40.0;
 
 const E: &[&[usize]] = &[&[2, 0, 3]];
 const ANY: &[Domain] = &[Domain::any(&[2, 3, 4])];

@@ -281,11 +281,11 @@ pub fn normal_cdf(x: f32) -> f32 {
     let a = x.abs();
     let a = if a > 15.0 { 15.0 } else { a };
     let t = (a - 3.5) / (a + 3.5);
-    let p = 1.464_704_6e-4_f32
+    let p = 1.464_704_5e-4_f32
         .mul_add(t, 9.323_472e-5)
         .mul_add(t, -1.388_608_5e-3)
         .mul_add(t, 2.954_129_3e-4)
-        .mul_add(t, 1.037_224_66e-2)
+        .mul_add(t, 1.037_224_7e-2)
         .mul_add(t, -3.026_333_3e-2)
         .mul_add(t, 3.804_838e-2)
         .mul_add(t, 7.873_861e-4)
