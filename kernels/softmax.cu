@@ -97,7 +97,7 @@ __device__ __forceinline__ void cross_entropy(const T* x, const int64_t* labels,
 // (softmax(x) - target) g; 0 for rows of -inf alone.
 template <class T>
 __device__ __forceinline__ void cross_entropy_grad(const T* x, const int64_t* labels, const T* g, T* out, uint64_t rows, uint64_t classes,
-                                                   uint32_t size, T hit, T share_of_all) {
+                                                   uint32_t size, T hit, T share_of_all, T left) {
   const Team team(size);
   const bool some = team.row < rows;
   const uint64_t first = team.row * classes;
@@ -110,7 +110,7 @@ __device__ __forceinline__ void cross_entropy_grad(const T* x, const int64_t* la
   const bool none = found.sum == T(0) && is_class(label, classes);
   const T scale = none ? T(0) : weight / found.sum, all = none ? T(0) : share_of_all * weight, one = none ? T(0) : hit * weight;
   // 1 less the largest share is what the others have.
-  const T of_largest = none ? T(0) : fma(T(1) - hit - share_of_all, weight, -found.rest * scale);
+  const T of_largest = none ? T(0) : fma(left, weight, -found.rest * scale);
   share.each([=](uint64_t k, T v) {
     const T slope = fma(exponential(v, largest), scale, -all);
     out[first + k] = k != uint64_t(label) ? slope : v == largest ? of_largest : slope - one;
@@ -131,8 +131,8 @@ __device__ __forceinline__ void cross_entropy_grad(const T* x, const int64_t* la
     cross_entropy(x, labels, out, rows, classes, team, hit, share);                                                                   \
   }                                                                                                                                   \
   KERNEL_BOUNDS(cross_entropy_grad_##suffix, (1024, 1), const T* x, const int64_t* labels, const T* g, T* out, uint64_t rows,         \
-                uint64_t classes, uint32_t team, T hit, T share) {                                                                    \
-    cross_entropy_grad(x, labels, g, out, rows, classes, team, hit, share);                                                           \
+                uint64_t classes, uint32_t team, T hit, T share, T left) {                                                            \
+    cross_entropy_grad(x, labels, g, out, rows, classes, team, hit, share, left);                                                     \
   }
 
 SOFTMAX(float, f32)

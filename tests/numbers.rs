@@ -82,7 +82,8 @@ fn slopes_where_functions_are_flat() {
     for dtype in FLOATS {
         let here = of(&x, dtype);
         let sigmoid_slope = |x: f64| (-x.abs()).exp() / (1.0 + (-x.abs()).exp()).powi(2);
-        let cases: [(&str, fn(&Tensor) -> Result<Tensor>, &dyn Fn(f64) -> f64); 5] = [
+        type Case<'a> = (&'a str, fn(&Tensor) -> Result<Tensor>, &'a dyn Fn(f64) -> f64);
+        let cases: [Case; 5] = [
             ("tanh", Tensor::tanh, &|x| 4.0 * sigmoid_slope(2.0 * x)),
             ("sigmoid", Tensor::sigmoid, &sigmoid_slope),
             ("softplus", Tensor::softplus, &|x| if x > 0.0 { 1.0 / (1.0 + (-x).exp()) } else { x.exp() / (1.0 + x.exp()) }),

@@ -26,9 +26,10 @@ fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
     }
 }
 
-/// What the label's class gets of the target beyond the share of every class, and that share.
-fn weights<T: Element>(smoothing: f64, classes: usize) -> (T, T) {
-    (T::from_f64(1.0 - smoothing), T::from_f64(smoothing / classes as f64))
+/// What the label's class gets of the target beyond the share of every class; that share; and what both leave of 1.
+fn weights<T: Element>(smoothing: f64, classes: usize) -> [T; 3] {
+    let share = smoothing / classes as f64;
+    [1.0 - smoothing, share, smoothing - share].map(T::from_f64)
 }
 
 /// The entropy of a row with infinities, from what they share: infinite if an entry without a share has a part in the target.
@@ -70,7 +71,7 @@ impl Kernel for CrossEntropy {
         dispatch_float!(inputs[0].dtype(), T => {
             let x = inputs[0].slice::<T>();
             let group = (CHUNK / classes.max(1)).max(1);
-            let (hit, share) = weights::<T>(self.smoothing, classes);
+            let [hit, share, _] = weights::<T>(self.smoothing, classes);
             chunks_mut(outputs[0].slice::<T>(), group, |i, out| {
                 let mut scratch = vec![T::ZERO; classes];
                 for (r, o) in out.iter_mut().enumerate() {
@@ -101,7 +102,7 @@ impl Kernel for CrossEntropy {
         cuda::check_index(NAME, labels, classes)?;
         let (team, grid) = cuda::teams(rows, classes);
         dispatch_float!(x.dtype(), T => {
-            let (hit, share) = weights::<T>(self.smoothing, classes);
+            let [hit, share, _] = weights::<T>(self.smoothing, classes);
             let arguments = (x.ptr(), labels.ptr(), outputs[0].ptr(), rows as u64, classes as u64, team, hit, share);
             launch_kernel::<{ kernel!("cross_entropy", T) }, _>(x.gpu(), grid, arguments)
         })
@@ -146,7 +147,7 @@ impl Kernel for CrossEntropyGrad {
         dispatch_float!(inputs[0].dtype(), T => {
             let (x, g) = (inputs[0].slice::<T>(), inputs[2].slice::<T>());
             let group = (CHUNK / classes.max(1)).max(1);
-            let (hit, share) = weights::<T>(self.smoothing, classes);
+            let [hit, share, left] = weights::<T>(self.smoothing, classes);
             chunks_mut(outputs[0].slice::<T>(), group * classes.max(1), |i, out| {
                 for (r, out) in out.chunks_mut(classes).enumerate() {
                     let row = i * group + r;
@@ -159,7 +160,7 @@ impl Kernel for CrossEntropyGrad {
                     out.iter_mut().for_each(|o| *o = o.mul_add(scale, -share * g[row]));
                     // 1 less the largest share is what the others have
                     if x[label] == found.largest {
-                        out[label] = (1.0 - hit - share).mul_add(g[row], -found.rest * scale);
+                        out[label] = left.mul_add(g[row], -found.rest * scale);
                     } else {
                         out[label] -= hit * g[row];
                     }
@@ -174,8 +175,8 @@ impl Kernel for CrossEntropyGrad {
         let (rows, classes) = (x.dims()[0], x.dims()[1]);
         let (team, grid) = cuda::teams(rows, classes);
         dispatch_float!(x.dtype(), T => {
-            let (hit, share) = weights::<T>(self.smoothing, classes);
-            let arguments = (x.ptr(), labels.ptr(), g.ptr(), outputs[0].ptr(), rows as u64, classes as u64, team, hit, share);
+            let [hit, share, left] = weights::<T>(self.smoothing, classes);
+            let arguments = (x.ptr(), labels.ptr(), g.ptr(), outputs[0].ptr(), rows as u64, classes as u64, team, hit, share, left);
             launch_kernel::<{ kernel!("cross_entropy_grad", T) }, _>(x.gpu(), grid, arguments)
         })
     }
