@@ -6,6 +6,8 @@ use strait::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use strait::ops::ConvOptions;
 use strait::{DType, Device, Error, Result, Tensor};
 
+type Function = fn(&Tensor) -> Result<Tensor>;
+
 fn ones(shape: &[usize]) -> Tensor {
     Tensor::ones(strait::Shape::new(shape).unwrap(), DType::F32, &Device::cpu()).unwrap()
 }
@@ -17,7 +19,7 @@ fn said(result: Result<Tensor>) -> String {
 #[test]
 fn errors_name_the_function_that_was_called() {
     let (x, whole) = (ones(&[2, 3]), ones(&[2, 3]).to_dtype(DType::I64).unwrap());
-    let functions: [(&str, fn(&Tensor) -> Result<Tensor>); 14] = [
+    let functions: [(&str, Function); 14] = [
         ("max", |x| x.max(5, false)),
         ("min", |x| x.min(5, true)),
         ("argmax", |x| x.argmax(5, true)),
@@ -37,7 +39,7 @@ fn errors_name_the_function_that_was_called() {
         let error = said(f(&x));
         assert!(error.starts_with(&format!("{name}: ")), "{name}: {error}");
     }
-    let of_floats: [(&str, fn(&Tensor) -> Result<Tensor>); 13] = [
+    let of_floats: [(&str, Function); 13] = [
         ("max", |x| x.max(0, false)),
         ("min", |x| x.min(0, true)),
         ("mean", |x| x.mean(&[0], false)),
