@@ -1,7 +1,7 @@
 //! Files that are either the old one or the new one, whatever happens in between.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +47,7 @@ pub fn write_atomic_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Deletes the temporary files that killed processes left in `folder`, and returns how many there were. A folder that does not
-/// exist has none. Call it only where no other process can be writing there at the same time.
+/// exist has none. What a process is writing meanwhile is locked, where the system has locks, and stays.
 ///
 /// # Errors
 /// The folder cannot be listed or a file in it cannot be deleted.
@@ -60,7 +60,8 @@ pub fn remove_leftovers(folder: &Path) -> Result<usize> {
     let mut removed = 0;
     for entry in entries {
         let entry = entry.map_err(|e| fail(folder, "list the folder", e))?;
-        if is_temporary(&entry.file_name()) {
+        let written = || File::open(entry.path()).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)));
+        if is_temporary(&entry.file_name()) && !written() {
             fs::remove_file(entry.path()).map_err(|e| fail(&entry.path(), "delete the leftover file", e))?;
             removed += 1;
         }
@@ -95,6 +96,8 @@ fn is_temporary(candidate: &OsStr) -> bool {
 struct Temporary {
     path: PathBuf,
     renamed: bool,
+    /// Locked until the file has its name, so that nobody takes it for a leftover.
+    _lock: Option<File>,
 }
 
 impl Temporary {
@@ -103,7 +106,11 @@ impl Temporary {
         loop {
             let path = folder.join(temporary_name(name, COUNT.fetch_add(1, Ordering::Relaxed)));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok((file, Temporary { path, renamed: false })),
+                Ok(file) => {
+                    // Without a lock all else is as good. Other systems do not rename what is open.
+                    let lock = if cfg!(unix) { file.try_clone().ok().filter(|file| file.try_lock().is_ok()) } else { None };
+                    return Ok((file, Temporary { path, renamed: false, _lock: lock }));
+                }
                 // A killed process with our number left it, or a live one in another container owns it: take the next name.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
                 Err(e) => return Err(e),
@@ -209,5 +216,11 @@ mod tests {
         assert_eq!(remove_leftovers(folder.path()).unwrap(), 201);
         assert_eq!(names(folder.path()), [&others[..4], &["state", others[4]]].concat());
         assert_eq!(remove_leftovers(&folder.path().join("missing")).unwrap(), 0);
+        if cfg!(unix) {
+            // what is being written is no leftover
+            let looks = |writer: &mut dyn Write| writer.write_all(&[u8::try_from(remove_leftovers(folder.path()).unwrap()).unwrap()]);
+            write_atomic(&path, looks).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), [0]);
+        }
     }
 }

@@ -1,13 +1,15 @@
 //! Text in lines of a given width, in characters.
 
 /// Breaks a text at spaces into lines of at most `width` characters, `first` in the first one. A longer word has a line of its own.
+/// Blanks before the first word stay.
 pub fn wrap(text: &str, first: usize, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    let words = text.trim_start_matches(' ');
+    let mut lines = vec![text[..text.len() - words.len()].to_string()];
+    for word in words.split(' ') {
         let room = if lines.len() == 1 { first } else { width };
         let line = lines.last_mut().expect("there is always a line");
         if line.trim().is_empty() || length(line) + 1 + length(word) <= room {
-            if !line.is_empty() {
+            if !line.trim().is_empty() {
                 line.push(' ');
             }
             line.push_str(word);
@@ -72,6 +74,7 @@ mod tests {
         assert_eq!(wrap("a  b", 9, 9), ["a  b"]);
         assert_eq!(wrap("incomprehensibilities are words", 5, 9), ["incomprehensibilities", "are words"]);
         assert_eq!(wrap("", 5, 5), [""]);
+        assert_eq!(wrap("    one two", 9, 9), ["    one", "two"]);
         assert_eq!(hang("epoch 1  loss 0.5  rate 20", 14), ["epoch 1  loss", "    0.5  rate", "    20"]);
     }
 

@@ -57,6 +57,7 @@ impl Progress {
 
     fn bar(plan: Plan) -> Progress {
         let bar = ProgressBar::with_draw_target(Some(plan.steps), ProgressDrawTarget::stderr_with_hz(8));
+        set_style(&bar, columns(), false);
         bar.set_position(plan.done);
         Progress::with(plan, Sink::Bar(bar))
     }

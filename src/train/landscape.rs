@@ -28,7 +28,7 @@ pub(super) fn landscape(set: PointSet, device: &Device, energy: impl Fn(&Tensor)
     let range = [quantile(0.0), quantile(SHOWN)];
     let png = heat_map(&energies, SIDE, range)?;
     let title = "energy, dark where it is low";
-    Ok(PlaneChart::new(title, window(set), png, SIDE as f64).bar("energy, at most", range, heat))
+    Ok(PlaneChart::new(title, window(set), png, SIDE as f64).bar("energy (top: or more)", range, heat))
 }
 
 /// Points of the plane, with axes.

@@ -179,10 +179,14 @@ fn everything_fits_on_a_terminal() {
         for command in commands {
             let name = format!("{command:?} at {columns}");
             let shown = on_a_terminal(command, columns);
-            let fits = |line: &&str| line.chars().count() > usize::from(columns);
-            // paths and the like have no place where they could be broken
-            let broken = |line: &&str| line.trim().contains(' ') && !line.contains('/');
-            let long: Vec<&str> = shown.split(['\n', '\r']).filter(fits).filter(broken).collect();
+            // the bar fills its lines up with blanks, and the terminal goes on in the next one
+            let broken = |line: &&str| {
+                let line: Vec<char> = line.trim_end().chars().collect();
+                let ends = (1..).map(|row| row * usize::from(columns)).take_while(|end| *end < line.len());
+                ends.into_iter().any(|end| line[end - 1] != ' ' && line[end] != ' ')
+            };
+            // a path has no place where it could be broken
+            let long: Vec<&str> = shown.split(['\n', '\r']).filter(broken).filter(|line| !line.starts_with("report: ")).collect();
             assert!(long.is_empty(), "{name}: {long:#?}");
             assert!(shown.contains("test error"), "{name}: {shown}");
         }

@@ -77,7 +77,9 @@ impl Frame {
 
     /// About how many labels fit along the axes.
     pub fn tick_counts(&self) -> (usize, usize) {
-        (((self.right - self.left) / 90.0) as usize, rows(self.bottom - self.top))
+        // A small frame has short labels.
+        let width = self.right - self.left;
+        ((width / 90.0).max((width / 45.0).min(4.0)) as usize, rows(self.bottom - self.top))
     }
 
     /// The grid, behind the data.
