@@ -38,6 +38,8 @@ pub struct Progress {
     finished: bool,
     /// Whether the bar shows other work than steps.
     working: bool,
+    /// What the bar says of the last step.
+    status: String,
     /// Other work that was said in a plain line.
     said: BTreeSet<String>,
     /// Columns of the terminal when the bar was drawn last.
@@ -65,7 +67,7 @@ impl Progress {
     fn with(plan: Plan, sink: Sink) -> Progress {
         let now = Instant::now();
         let said = BTreeSet::new();
-        Progress { plan, sink, start: now, shown: now, finished: false, working: false, said, columns: 0 }
+        Progress { plan, sink, start: now, shown: now, finished: false, working: false, status: String::new(), said, columns: 0 }
     }
 
     /// `step` steps are done (counted from the start of the run, not of this process); `message` says how it goes, as "loss 0.123".
@@ -84,13 +86,9 @@ impl Progress {
         match self.sink {
             Sink::Bar(_) => {
                 let room = self.set_columns();
-                let text = self.fit(step, message, now - self.start, room);
+                self.status = self.fit(step, message, now - self.start, room);
+                self.show_status();
                 let Sink::Bar(bar) = &self.sink else { return };
-                if std::mem::take(&mut self.working) {
-                    bar.disable_steady_tick();
-                    set_style(bar, self.columns, false);
-                }
-                bar.set_message(text);
                 bar.set_position(step);
             }
             Sink::Lines(_) => self.plain(&self.fit(step, message, now - self.start, usize::MAX)),
@@ -135,6 +133,16 @@ impl Progress {
         }
     }
 
+    /// Shows what is known of the last step, in place of other work.
+    fn show_status(&mut self) {
+        let Sink::Bar(bar) = &self.sink else { return };
+        if std::mem::take(&mut self.working) {
+            bar.disable_steady_tick();
+            set_style(bar, self.columns, false);
+        }
+        bar.set_message(self.status.clone());
+    }
+
     fn plain(&mut self, text: &str) {
         if let Sink::Lines(out) = &mut self.sink {
             let _ = writeln!(out, "{text}").and_then(|()| out.flush());
@@ -153,10 +161,15 @@ impl Progress {
 
     /// Ends the display: the bar stays as it is. Also done on drop.
     pub fn finish(&mut self) {
-        if let (Sink::Bar(bar), false) = (&self.sink, self.finished) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        if self.working {
+            self.show_status();
+        }
+        if let Sink::Bar(bar) = &self.sink {
             bar.abandon();
         }
-        self.finished = true;
     }
 
     /// "epoch 3/10 step 1200".

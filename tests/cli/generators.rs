@@ -44,6 +44,14 @@ fn a_generator_shows_itself_over_time() {
     }
     let gaussians = ["sweep", "vdb", "--out", "sweep", "--over", "beta.target=1e6,0.5", "--set", "steps=20", "--set", "batch=8"];
     assert!(text(&succeed(strait(folder.path(), &gaussians)).stdout).contains("saturating gradient"));
+    let sweep = |name: &str| text(&read(&folder.path().join("sweep").join(name)));
+    let boundaries = sweep("boundaries.svg");
+    for part in [">no constraint<", ">I_c = 0.5<", ">x₁<", ">D<"] {
+        assert!(boundaries.contains(part), "{part}");
+    }
+    // a run without a constraint has no place among the nats of those with one
+    let accuracy = sweep("test_accuracy.svg");
+    assert!(accuracy.contains(">no constraint<") && !accuracy.contains(">10<tspan"), "{accuracy}");
     for name in ["boundaries.png", "profiles.svg", "report.html", "beta.target=0.5/pictures/boundary.png"] {
         assert!(!read(&folder.path().join("sweep").join(name)).is_empty(), "{name}");
     }
@@ -67,7 +75,10 @@ fn an_energy_is_sampled_in_every_way() {
     for part in ["Samples over time", "Penalty", "Norms of gradients", "dark where it is low", "MALA in latent space"] {
         assert!(html.contains(part), "{part}");
     }
-    assert!(!read(&folder.path().join("energy/pictures/landscape.png")).is_empty());
+    let landscape = text(&read(&folder.path().join("energy/pictures/landscape.svg")));
+    for part in [">x₁<", ">x₂<", "energy (top", "data:image/png", "fill=\"rgb("] {
+        assert!(landscape.contains(part) && html.contains(part), "{part}");
+    }
     // chains may be told otherwise after training, what was trained may not
     succeed(strait(folder.path(), &["sample", "energy", "--count", "9", "--out", "points", "--set", "sampler.temperature=0.1"]));
     for name in ["samples", "langevin-data", "mala-data", "langevin-latent", "mala-latent"] {
@@ -76,6 +87,11 @@ fn an_energy_is_sampled_in_every_way() {
         }
     }
     assert!(fail(strait(folder.path(), &["sample", "energy", "--set", "lambda1=5.0"])).contains("lambda1"));
+    for count in ["1000000000000", "18446744073709551615"] {
+        let errors = fail(strait(folder.path(), &["sample", "energy", "--count", count, "--out", "many"]));
+        assert!(errors.starts_with("drawing") && errors.lines().count() < 4 && errors.contains("error: "), "{errors}");
+        assert!(!folder.path().join("many").exists());
+    }
 
     succeed(command("ebgan", "ebgan", &["generator.latent=4"]));
     succeed(strait(folder.path(), &["sample", "ebgan", "--count", "9", "--out", "digits"]));
