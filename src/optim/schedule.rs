@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 
 /// How a value goes from its base as training goes on. Time is counted from 0 in epochs or steps, as the caller pleases.
 ///
-/// In configurations a table with the key `kind`: `schedule = { kind = "step", factor = 0.97, every = 2 }`.
+/// In configurations a table with the key `kind`: `schedule = { kind = "step", factor = 0.97, every = 2 }`, or, from the base to 0 in
+/// the course of the run, `{ kind = "linear", to = 0.0 }`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
@@ -31,21 +32,24 @@ pub enum Schedule {
     Cosine {
         /// The value at the end, not a fraction of the base.
         to: f64,
-        /// The time it takes, at least 1.
+        /// The time it takes, at least 1; a run's settings may leave it out, and mean the whole run.
+        #[serde(default)]
         over: u64,
     },
     /// From the base to `to` along a line, then `to`.
     Linear {
         /// The value at the end, not a fraction of the base.
         to: f64,
-        /// The time it takes, at least 1.
+        /// The time it takes, at least 1; a run's settings may leave it out, and mean the whole run.
+        #[serde(default)]
         over: u64,
     },
     /// From `from` to the base along a line, then the base: a warm-up, of beta for example.
     WarmUp {
         /// The value at time 0, not a fraction of the base.
         from: f64,
-        /// The time it takes, at least 1.
+        /// The time it takes, at least 1; a run's settings may leave it out, and mean the whole run.
+        #[serde(default)]
         over: u64,
     },
 }
@@ -60,6 +64,17 @@ impl Schedule {
             Schedule::Cosine { .. } => "cosine",
             Schedule::Linear { .. } => "linear",
             Schedule::WarmUp { .. } => "warm_up",
+        }
+    }
+
+    /// This schedule, which takes `length` if it does not say how long it takes: with `over` left out, or 0.
+    pub fn spread_over(self, length: u64) -> Schedule {
+        let whole = |over| if over == 0 { length } else { over };
+        match self {
+            Schedule::Cosine { to, over } => Schedule::Cosine { to, over: whole(over) },
+            Schedule::Linear { to, over } => Schedule::Linear { to, over: whole(over) },
+            Schedule::WarmUp { from, over } => Schedule::WarmUp { from, over: whole(over) },
+            Schedule::Constant | Schedule::Step { .. } | Schedule::Exponential { .. } => self,
         }
     }
 
@@ -113,6 +128,25 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_say_how_long_it_takes_takes_as_long_as_the_run() {
+        #[derive(Deserialize)]
+        struct Settings {
+            schedule: Schedule,
+        }
+        let parse = |text: &str| toml::from_str::<Settings>(&format!("schedule = {text}")).unwrap().schedule;
+        for (short, whole) in [
+            ("{ kind = \"linear\", to = 0.5 }", Schedule::Linear { to: 0.5, over: 40 }),
+            ("{ kind = \"cosine\", to = 0.5 }", Schedule::Cosine { to: 0.5, over: 40 }),
+            ("{ kind = \"warm_up\", from = 0.5 }", Schedule::WarmUp { from: 0.5, over: 40 }),
+            ("{ kind = \"linear\", to = 0.5, over = 7 }", Schedule::Linear { to: 0.5, over: 7 }),
+            ("{ kind = \"step\", factor = 0.5, every = 7 }", Schedule::Step { factor: 0.5, every: 7 }),
+        ] {
+            assert_eq!(parse(short).spread_over(40), whole);
+        }
+        assert!(parse("{ kind = \"linear\", to = 0.5 }").check().is_err(), "unless it is spread over a run");
+    }
 
     #[test]
     fn values_are_the_formulas() {

@@ -182,6 +182,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_shorter_run_has_its_whole_schedule() {
+        for family in FAMILIES {
+            for (name, text) in family.presets {
+                let (key, length) = if family.name == "vib" { ("epochs", 3) } else { ("steps", 17) };
+                let settings: toml::Table = family.resolve(name, text, &[format!("{key}={length}")]).unwrap().parse().unwrap();
+                let over = settings["schedule"].get("over").map(|over| over.as_integer().unwrap());
+                assert!(over.is_none_or(|over| over == length), "{name}: {over:?}");
+                // What is written down stays when a run is made longer.
+                let longer: toml::Table = family.resolve(name, &settings.to_string(), &[format!("{key}=99")]).unwrap().parse().unwrap();
+                assert_eq!(longer["schedule"], settings["schedule"], "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn every_preset_parses_names_its_family_and_says_what_it_is() {
         for family in FAMILIES {
             assert!(!family.presets.is_empty(), "{}", family.name);

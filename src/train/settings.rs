@@ -24,6 +24,10 @@ pub trait Settings: Default + Serialize + DeserializeOwned + 'static {
     /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
     const FREE: &'static [&'static str];
 
+    /// Fills in what depends on other values, such as a schedule that takes as long as the run: what is written down then does not change
+    /// when the run is made longer.
+    fn complete(&mut self) {}
+
     /// Checks every value.
     ///
     /// # Errors
@@ -81,7 +85,8 @@ pub trait Settings: Default + Serialize + DeserializeOwned + 'static {
             _ => {}
         }
         let origin = if changes.is_empty() { origin.to_string() } else { format!("{origin} with --set {}", changes.join(" --set ")) };
-        let settings: Self = table.try_into().map_err(|e: toml::de::Error| syntax(&origin, &e.to_string()))?;
+        let mut settings: Self = table.try_into().map_err(|e: toml::de::Error| syntax(&origin, &e.to_string()))?;
+        settings.complete();
         settings.check()?;
         Ok(settings)
     }

@@ -54,7 +54,7 @@ pub struct EbganSettings {
     pub batch: usize,
     /// Steps between evaluations.
     pub evaluate_every: u64,
-    /// Steps between checkpoints besides those at evaluations; 0 for none.
+    /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.
     pub shown: usize,
@@ -120,6 +120,10 @@ impl Settings for EbganSettings {
     const TITLE: &'static str = "Energy-based generative adversarial network";
     const SWEEP: &'static str = "pulling_away=0,0.01,0.1,1";
     const FREE: &'static [&'static str] = &["data", "steps", "evaluate_every", "checkpoint_every", "shown", "judged"];
+
+    fn complete(&mut self) {
+        self.schedule = self.schedule.spread_over(self.steps);
+    }
 
     fn check(&self) -> Result<()> {
         self.data.parse::<DataSpec>()?;

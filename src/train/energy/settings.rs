@@ -84,7 +84,7 @@ pub struct EnergySettings {
     pub energy_steps: u64,
     /// Steps between evaluations.
     pub evaluate_every: u64,
-    /// Steps between checkpoints besides those at evaluations; 0 for none.
+    /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.
     pub shown: usize,
@@ -150,6 +150,10 @@ impl Settings for EnergySettings {
     const TITLE: &'static str = "Energy model with a generator";
     const SWEEP: &'static str = "lambda1=1e-3,1e-2,1e-1,1";
     const FREE: &'static [&'static str] = &["data", "steps", "evaluate_every", "checkpoint_every", "shown", "judged", "sampler"];
+
+    fn complete(&mut self) {
+        self.schedule = self.schedule.spread_over(self.steps);
+    }
 
     fn check(&self) -> Result<()> {
         self.data.parse::<DataSpec>()?;

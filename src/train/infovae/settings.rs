@@ -68,7 +68,7 @@ pub struct InfoVaeSettings {
     pub judged_images: usize,
     /// Steps between evaluations.
     pub evaluate_every: u64,
-    /// Steps between checkpoints besides those at evaluations; 0 for none.
+    /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
     /// The encoder's standard deviation.
     pub scale: Scale,
@@ -122,6 +122,10 @@ impl Settings for InfoVaeSettings {
     const TITLE: &'static str = "Information maximizing variational autoencoder";
     const FREE: &'static [&'static str] =
         &["data", "steps", "evaluate_every", "checkpoint_every", "importance_samples", "importance_images", "judged_images"];
+
+    fn complete(&mut self) {
+        self.schedule = self.schedule.spread_over(self.steps);
+    }
 
     fn check(&self) -> Result<()> {
         self.data.parse::<DataSpec>()?;

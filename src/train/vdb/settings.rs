@@ -89,7 +89,7 @@ pub struct VdbSettings {
     pub discriminator_steps: u64,
     /// Steps between evaluations.
     pub evaluate_every: u64,
-    /// Steps between checkpoints besides those at evaluations; 0 for none.
+    /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.
     pub shown: usize,
@@ -179,6 +179,13 @@ impl Settings for VdbSettings {
     const TITLE: &'static str = "Variational discriminator bottleneck";
     const SWEEP: &'static str = "beta.target=1e6,10,5,1,0.5,0.2,0.1";
     const FREE: &'static [&'static str] = &["data", "steps", "evaluate_every", "checkpoint_every", "shown", "judged"];
+
+    fn complete(&mut self) {
+        self.schedule = self.schedule.spread_over(self.steps);
+        if let Some(noise) = &mut self.noise {
+            noise.schedule = noise.schedule.spread_over(self.steps);
+        }
+    }
 
     fn check(&self) -> Result<()> {
         let data = self.data.parse::<DataSpec>()?;

@@ -52,7 +52,7 @@ pub struct VibSettings {
     pub ema_decay: f64,
     /// Epochs between evaluations.
     pub evaluate_every: u64,
-    /// Steps between checkpoints besides those at evaluations; 0 for none.
+    /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
     /// The weight of the rate.
     pub beta: Beta,
@@ -96,6 +96,10 @@ impl Settings for VibSettings {
     const TITLE: &'static str = "Variational information bottleneck";
     const SWEEP: &'static str = "beta.value=1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1";
     const FREE: &'static [&'static str] = &["data", "epochs", "evaluate_every", "checkpoint_every", "test_samples"];
+
+    fn complete(&mut self) {
+        self.schedule = self.schedule.spread_over(self.epochs);
+    }
 
     fn check(&self) -> Result<()> {
         self.data.parse::<DataSpec>()?;
