@@ -1,4 +1,5 @@
-//! Means over the steps since the last report.
+//! Means over the steps since the last evaluation. Their names begin with `train_`: the batch's own value has the name without it, and
+//! the metrics know each name once per step.
 
 use super::trainer::StepStats;
 
@@ -12,7 +13,7 @@ pub struct Means<const N: usize> {
 }
 
 impl<const N: usize> Means<N> {
-    /// Of values with these names, nothing yet.
+    /// Of values with these names, which begin with `train_`; nothing yet.
     pub fn new(names: [&'static str; N]) -> Means<N> {
         Means { names, sums: vec![0.0; N + 1] }
     }
@@ -29,6 +30,11 @@ impl<const N: usize> Means<N> {
         }
     }
 
+    /// The names of the values of a single step.
+    pub fn of_step(&self) -> [&'static str; N] {
+        self.names.map(|name| name.strip_prefix("train_").unwrap_or(name))
+    }
+
     /// Takes in the figures of the step after `done` others, anew every `every` steps, and names them.
     pub fn record(&mut self, done: u64, every: u64, figures: &[f64]) -> StepStats {
         if done.is_multiple_of(every) {
@@ -36,7 +42,7 @@ impl<const N: usize> Means<N> {
         }
         let values = *figures.first_chunk().expect("a figure for each name");
         self.add(values, 1.0);
-        StepStats(self.names.into_iter().zip(values).collect())
+        StepStats(self.of_step().into_iter().zip(values).collect())
     }
 
     /// Names and means; zeros if there was nothing.

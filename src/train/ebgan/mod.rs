@@ -36,14 +36,14 @@ pub struct EbganTrainer {
 
 /// What is averaged between evaluations.
 const FIGURES: [&str; 8] = [
-    "discriminator_loss",
-    "generator_loss",
-    "energy_real",
-    "energy_fake",
-    "pushed_up",
-    "pulling_away",
-    "discriminator_gradient_norm",
-    "generator_gradient_norm",
+    "train_discriminator_loss",
+    "train_generator_loss",
+    "train_energy_real",
+    "train_energy_fake",
+    "train_pushed_up",
+    "train_pulling_away",
+    "train_discriminator_gradient_norm",
+    "train_generator_gradient_norm",
 ];
 
 impl EbganTrainer {

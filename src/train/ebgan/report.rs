@@ -20,8 +20,8 @@ fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
     Some(match name {
         "test_energy" => ("energy of data", "reconstruction error of examples that were not trained on"),
         "generated_energy" => ("energy of samples", "reconstruction error of generated examples"),
-        "pushed_up" => ("below the margin", "share of generated examples in training"),
-        "pulling_away" => ("pulling-away term", "mean squared cosine of codes of a generated batch, before its weight"),
+        "train_pushed_up" => ("below the margin", "share of generated examples in training"),
+        "train_pulling_away" => ("pulling-away term", "mean squared cosine of codes of a generated batch, before its weight"),
         _ => return of_samples(name),
     })
 }
@@ -29,14 +29,23 @@ fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
 /// The results as a person reads them.
 pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
     let judged = values.iter().any(|(name, _)| name == "test_energy");
-    let kept = |name: &str| !(name.ends_with("_norm") || name.ends_with("_loss") || judged && name.starts_with("energy_"));
+    let kept = |name: &str| !(name.ends_with("_norm") || name.ends_with("_loss") || judged && name.starts_with("train_energy_"));
     shown::figures(values, kept, name_and_note)
 }
 
 /// One line about an evaluation.
 pub(super) fn headline(values: &[(String, f64)]) -> String {
-    let names =
-        ["test_energy", "generated_energy", "pushed_up", "pulling_away", "frechet", "precision", "recall", "modes", "classes_found"];
+    let names = [
+        "test_energy",
+        "generated_energy",
+        "train_pushed_up",
+        "train_pulling_away",
+        "frechet",
+        "precision",
+        "recall",
+        "modes",
+        "classes_found",
+    ];
     shown::line(values, &names, figures)
 }
 

@@ -39,14 +39,14 @@ pub struct EnergyTrainer {
 
 /// What is averaged between evaluations.
 const FIGURES: [&str; 8] = [
-    "energy_loss",
-    "generator_loss",
-    "energy_real",
-    "energy_fake",
-    "penalty",
-    "information_nats",
-    "energy_gradient_norm",
-    "generator_gradient_norm",
+    "train_energy_loss",
+    "train_generator_loss",
+    "train_energy_real",
+    "train_energy_fake",
+    "train_penalty",
+    "train_information_nats",
+    "train_energy_gradient_norm",
+    "train_generator_gradient_norm",
 ];
 
 impl EnergyTrainer {

@@ -25,10 +25,10 @@ fn name_and_note(name: &str) -> Option<(String, &'static str)> {
         };
     }
     let (title, note) = match name {
-        "energy_real" => ("energy of data", ""),
-        "energy_fake" => ("energy of samples", "whose energy is pushed up"),
-        "penalty" => ("penalty", "mean of |grad U|^2 at data, before its weight"),
-        "information_nats" => ("information", "the estimate that keeps the generator's entropy up"),
+        "train_energy_real" => ("energy of data", ""),
+        "train_energy_fake" => ("energy of samples", "whose energy is pushed up"),
+        "train_penalty" => ("penalty", "mean of |grad U|^2 at data, before its weight"),
+        "train_information_nats" => ("information", "the estimate that keeps the generator's entropy up"),
         _ => return of_samples(name).map(|(title, note)| (title.into(), note)),
     };
     Some((title.into(), note))
@@ -50,8 +50,17 @@ pub(super) fn figures(values: &[(String, f64)], limit: Option<f64>) -> Vec<Figur
 
 /// One line about an evaluation.
 pub(super) fn headline(values: &[(String, f64)]) -> String {
-    let names =
-        ["energy_real", "energy_fake", "penalty", "information_nats", "modes", "reverse_kl_nats", "high_quality", "frechet", "recall"];
+    let names = [
+        "train_energy_real",
+        "train_energy_fake",
+        "train_penalty",
+        "train_information_nats",
+        "modes",
+        "reverse_kl_nats",
+        "high_quality",
+        "frechet",
+        "recall",
+    ];
     shown::line(values, &names, |values| figures(values, None))
 }
 

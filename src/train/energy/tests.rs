@@ -89,7 +89,7 @@ fn figures_have_names_and_the_report_has_its_pictures() {
     (0..6).for_each(|_| drop(run.step().unwrap()));
     let values = run.evaluate().unwrap();
     let get = |name: &str| values.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-    for name in ["energy_real", "penalty", "modes", "reverse_kl_nats", "recall", "mala_acceptance", "mala_modes"] {
+    for name in ["train_energy_real", "train_penalty", "modes", "reverse_kl_nats", "recall", "mala_acceptance", "mala_modes"] {
         assert!(get(name).is_some_and(f64::is_finite), "{name} in {values:?}");
     }
     let headline = run.trainer().headline(&values);

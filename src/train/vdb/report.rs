@@ -108,9 +108,9 @@ fn colours(grid: &[f64], side: usize) -> Vec<u8> {
 
 fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
     Some(match name {
-        "rate_nats" => ("KL in training", "KL(E(z|x) || N(0, I)) per example, over all of z, half real and half generated"),
+        "train_rate_nats" => ("KL in training", "KL(E(z|x) || N(0, I)) per example, over all of z, half real and half generated"),
         "test_rate_nats" => ("KL", "on new examples, half of either kind"),
-        "constrained_rate_nats" => ("constrained KL", "what the constraint bounds, after its reduction"),
+        "train_constrained_rate_nats" => ("constrained KL", "what the constraint bounds, after its reduction"),
         "test_accuracy" => ("accuracy", "on new examples, z sampled"),
         "test_accuracy_at_mean" => ("accuracy at the mean", "on new examples, z at its mean"),
         "probability_between" => ("D(-0.5, 0)", "probability of being real at a point between, z at its mean"),
@@ -124,19 +124,20 @@ fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
 pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
     let judged = values.iter().any(|(name, _)| name == "test_accuracy");
     // a discriminator alone is judged on new examples: what it did in training would say the same twice
-    let kept =
-        |name: &str| !judged || name.starts_with("test") || name_and_note(name).is_some_and(|_| name != "rate_nats") || name == "beta";
+    let kept = |name: &str| {
+        !judged || name.starts_with("test") || name_and_note(name).is_some_and(|_| name != "train_rate_nats") || name == "beta"
+    };
     shown::figures(values, kept, name_and_note)
 }
 
 /// A line about an evaluation.
 pub(super) fn headline(values: &[(String, f64)]) -> String {
     let names = [
-        "discriminator_loss",
-        "generator_loss",
-        "constrained_rate_nats",
+        "train_discriminator_loss",
+        "train_generator_loss",
+        "train_constrained_rate_nats",
         "beta",
-        "accuracy",
+        "train_accuracy",
         "test_rate_nats",
         "test_accuracy",
         "saturating_gradient",
@@ -223,8 +224,8 @@ pub(super) fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) ->
         ("test_rate_nats", "KL", Axis::log("nats")),
         ("test_accuracy", "Accuracy", Axis::linear("")),
         ("saturating_gradient", "Gradient of log(1 - D) at the generated centre", Axis::log("")),
-        ("discriminator_loss", "Loss of the discriminator", Axis::linear("nats")),
-        ("generator_loss", "Loss of the generator", Axis::linear("nats")),
+        ("train_discriminator_loss", "Loss of the discriminator", Axis::linear("nats")),
+        ("train_generator_loss", "Loss of the generator", Axis::linear("nats")),
     ] {
         let points: Vec<_> = rows.iter().filter(|row| !is_free(row)).map(|row| (row.value, row.get(name))).collect();
         let free: Vec<f64> = rows.iter().filter(|row| is_free(row)).map(|row| row.get(name)).filter(|y| y.is_finite()).collect();
