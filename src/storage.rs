@@ -36,7 +36,7 @@ impl Storage {
     /// # Errors
     /// The device is out of memory, or no memory could hold the shape.
     pub(crate) fn of_shape(op: &'static str, device: Device, shape: Shape, dtype: DType) -> Result<Storage> {
-        let bytes = shape.iter().fold(dtype.size() as u128, |bytes, &length| bytes.saturating_mul(length as u128));
+        let bytes = memory::bytes(shape, dtype);
         let storage = match usize::try_from(bytes) {
             Ok(bytes) if bytes <= isize::MAX as usize => Storage::new(device, bytes),
             _ => Err(memory::refused(bytes)),

@@ -10,6 +10,7 @@ use super::stream::Stream;
 use super::trainer::Values;
 use crate::data::{DataSpec, Dataset, PointSet, Range};
 use crate::device::Device;
+use crate::device::cpu::memory;
 #[cfg(feature = "cuda")]
 use crate::device::cuda::CudaDevice;
 use crate::dtype::DType;
@@ -275,9 +276,22 @@ fn to_points(x: &Tensor) -> Result<Vec<[f32; 2]>> {
 /// # Errors
 /// Those of `f`.
 pub(super) fn in_pieces(x: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-    let rows = x.dims()[0];
-    let piece = |first: usize| Ok(f(&x.narrow(0, first, ROWS.min(rows - first))?)?.detach());
-    let pieces = (0..rows).step_by(ROWS).map(piece).collect::<Result<Vec<_>>>()?;
+    gather(x.dims()[0], |first, rows| f(&x.narrow(0, first, rows)?))
+}
+
+/// `rows` rows from pieces, which `piece` makes of the first row's number and how many.
+///
+/// # Errors
+/// Those of `piece`; there is no memory for all, which is seen after the first.
+pub(super) fn gather(rows: usize, mut piece: impl FnMut(usize, usize) -> Result<Tensor>) -> Result<Tensor> {
+    let mut pieces = Vec::new();
+    for first in (0..rows).step_by(ROWS) {
+        pieces.push(piece(first, ROWS.min(rows - first))?.detach());
+        if let (0, Device::Cpu) = (first, pieces[0].device()) {
+            let all = pieces[0].shape().with(0, rows);
+            memory::check_shape("generate", all, pieces[0].dtype())?;
+        }
+    }
     Tensor::concat(&pieces.iter().collect::<Vec<_>>(), 0)
 }
 

@@ -3,10 +3,17 @@
 //! Linux promises memory that it does not have and kills the process that then uses it. Large requests are therefore compared with what
 //! is free before they are made.
 
-use crate::error::{Error, Result};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Requests below this many bytes are made without a look at what is free, which takes some twenty microseconds.
-const LOOK_FROM: usize = 64 << 20;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// After so many bytes a look is taken at what is free, which takes some twenty microseconds. As many must be left over.
+const LOOK_AFTER: usize = 64 << 20;
+
+/// Bytes that were asked for since the last look: many small requests fill the memory too.
+static SINCE: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes that this process can still get and bytes that there are, by the machine and by the limits of its group of processes.
 /// None where the system does not tell.
@@ -31,14 +38,33 @@ pub fn refused(bytes: u128) -> Error {
 /// # Errors
 /// [`Error::OutOfMemory`] if more is wanted than is free.
 pub fn check(bytes: usize) -> Result<()> {
-    if bytes >= LOOK_FROM && free_and_total().is_some_and(|(free, _)| bytes > free) {
+    if SINCE.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) < LOOK_AFTER {
+        return Ok(());
+    }
+    SINCE.store(0, Ordering::Relaxed);
+    let lacks = || free_and_total().is_some_and(|(free, _)| bytes.saturating_add(LOOK_AFTER) > free);
+    if lacks() {
         // What the pool of buffers keeps is free as well.
         super::buffer::release_unused();
-        if free_and_total().is_some_and(|(free, _)| bytes > free) {
+        if lacks() {
             return Err(refused(bytes as u128));
         }
     }
     Ok(())
+}
+
+/// Bytes of a tensor of this shape; more than any memory has if they cannot be counted.
+pub fn bytes(shape: Shape, dtype: DType) -> u128 {
+    shape.iter().fold(dtype.size() as u128, |bytes, &length| bytes.saturating_mul(length as u128))
+}
+
+/// Whether a tensor of this shape could be made now.
+///
+/// # Errors
+/// [`Error::OutOfMemory`], in the name of `op`.
+pub fn check_shape(op: &'static str, shape: Shape, dtype: DType) -> Result<()> {
+    let bytes = bytes(shape, dtype);
+    usize::try_from(bytes).map_err(|_| refused(bytes)).and_then(check).map_err(|error| error.in_op(op, &[shape]))
 }
 
 /// An empty vector with room for `len` elements.

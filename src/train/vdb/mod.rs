@@ -5,7 +5,7 @@ mod settings;
 
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
-use super::examples::{Examples, ROWS, averaged};
+use super::examples::{Examples, averaged, gather};
 #[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
@@ -49,15 +49,15 @@ pub struct VdbTrainer {
 
 /// What is averaged between evaluations; what a run does not have is left out.
 const FIGURES: [&str; 7] = [
-    "discriminator_loss",
-    "generator_loss",
-    "rate_nats",
-    "constrained_rate_nats",
-    "accuracy",
-    "discriminator_gradient_norm",
-    "generator_gradient_norm",
+    "train_discriminator_loss",
+    "train_generator_loss",
+    "train_rate_nats",
+    "train_constrained_rate_nats",
+    "train_accuracy",
+    "train_discriminator_gradient_norm",
+    "train_generator_gradient_norm",
 ];
-const PENALTIES: [&str; 2] = ["penalty", "input_gradient_norm"];
+const PENALTIES: [&str; 2] = ["train_penalty", "train_input_gradient_norm"];
 
 impl VdbTrainer {
     /// A run at its beginning. Loads the data.
@@ -175,7 +175,7 @@ impl VdbTrainer {
 
     /// Whether a run like this has the figure.
     fn has(&self, name: &str) -> bool {
-        (self.player.is_some() || !name.starts_with("generator")) && (self.discriminator.has_bottleneck() || !name.contains("rate_nats"))
+        (self.player.is_some() || !name.contains("generator")) && (self.discriminator.has_bottleneck() || !name.contains("rate_nats"))
     }
 
     /// Generated examples under the averaged weights.
@@ -186,12 +186,7 @@ impl VdbTrainer {
         let (mut rng, latent) = (Rng::new(seed), player.generator.latent());
         let forward = |z: &Tensor, mode: &mut Mode<'_>| player.generator.forward(z, mode);
         averaged(&player.network, latent, &self.device, forward, || {
-            let part = |first: usize| {
-                let z = rng.normal([ROWS.min(count - first), latent], DType::F32, &self.device)?;
-                Ok(forward(&z, &mut Mode::Eval)?.detach())
-            };
-            let parts = (0..count).step_by(ROWS).map(part).collect::<Result<Vec<_>>>()?;
-            Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)
+            gather(count, |_, rows| forward(&rng.normal([rows, latent], DType::F32, &self.device)?, &mut Mode::Eval))
         })
     }
 }
@@ -202,7 +197,7 @@ impl Trainer for VdbTrainer {
         Plan {
             steps: s.steps,
             steps_per_epoch: 0,
-            examples_per_step: s.batch as u64 * s.discriminator_steps,
+            examples_per_step: (s.batch as u64).saturating_mul(s.discriminator_steps),
             evaluate_every: s.evaluate_every,
             checkpoint_every: s.checkpoint_every,
             shown: if self.player.is_some() { s.shown } else { 0 },
@@ -238,13 +233,13 @@ impl Trainer for VdbTrainer {
         }
         let (means, rest) = figures.split_first_chunk().expect("the figures of a step");
         self.means.add(*means, 1.0);
-        let mut stats: Vec<(&str, f64)> = FIGURES.into_iter().zip(*means).filter(|(name, _)| self.has(name)).collect();
+        let mut stats: Vec<(&str, f64)> = self.means.of_step().into_iter().zip(*means).filter(|(name, _)| self.has(name)).collect();
         if self.discriminator.has_bottleneck() {
             stats.push(("step_beta", rest[0]));
         }
         if let Some(penalty) = rest[1..].first_chunk() {
             self.penalties.add(*penalty, 1.0);
-            stats.extend(PENALTIES.into_iter().zip(*penalty));
+            stats.extend(self.penalties.of_step().into_iter().zip(*penalty));
         }
         StepStats(stats)
     }
