@@ -77,6 +77,8 @@ pub enum Error {
     BadFile { path: PathBuf, found: String, expected: String },
     /// A tensor that a file or a module should have, or should not have.
     BadTensor { name: String, found: String, expected: String },
+    /// A figure of an evaluation that is not a number.
+    BadFigure { name: String, value: f64 },
     /// A setting that is unknown, of the wrong type or out of range.
     BadConfig { key: String, found: String, expected: String },
     /// Samples were asked of a family of models that does not generate.
@@ -249,6 +251,7 @@ impl std::fmt::Display for Error {
             Error::BadConfig { key, found, expected } => {
                 write!(f, "config: {} = {} does not fit: {}", quoted(key), quoted(found), said(expected))
             }
+            Error::BadFigure { name, value } => write!(f, "evaluation: {name} is {value}: expected a finite number"),
             Error::NothingToSample => write!(f, "sample: this model generates nothing: take a run of a generative one"),
             Error::ConfigSyntax { origin, message } => write!(f, "{}: {}", quoted(origin), said(message)),
             Error::Diverged { step, cause } => {

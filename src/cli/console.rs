@@ -27,6 +27,11 @@ pub struct Console {
     start: Instant,
     /// Seconds of the run before this process.
     before: f64,
+    /// Whether the metrics have the evaluation of the step that the run starts from.
+    evaluated: bool,
+    /// The step that the run starts from, and the one that it has reached.
+    done: u64,
+    reached: u64,
     plan: Plan,
     checkpoint: Seen,
 }
@@ -57,7 +62,10 @@ impl Console {
         });
         let before = kept.last().map_or(0.0, |r| r.time_s);
         let checkpoint = if done > 0 { Seen::Soon } else { Seen::No };
-        Ok(Console { folder: folder.clone(), metrics, events, progress, start: Instant::now(), before, plan, checkpoint })
+        let records = kept.iter().filter(|r| r.step == done).count();
+        let evaluated = records > usize::from(done.is_multiple_of(EVERY));
+        let folder = folder.clone();
+        Ok(Console { folder, metrics, events, progress, start: Instant::now(), before, evaluated, done, reached: done, plan, checkpoint })
     }
 
     /// Sees to it that all metrics are on the disk, under their name.
@@ -97,6 +105,7 @@ impl Console {
 
 impl Observer for Console {
     fn stepped(&mut self, done: u64, stats: &StepStats) -> Result<()> {
+        self.reached = done;
         self.note_checkpoint()?;
         let shown = stats.0.iter().take(SHOWN).map(|(name, value)| Figure::of_metric(name, *value).in_line());
         self.progress.tick(done, &shown.collect::<Vec<_>>().join("  "));
@@ -112,7 +121,8 @@ impl Observer for Console {
             epoch => format!("epoch {epoch:>3}"),
         };
         self.progress.line(&format!("{place}  {headline}"));
-        self.write(done, values.iter().map(|(name, value)| (name.as_str(), *value)))
+        self.write(done, values.iter().map(|(name, value)| (name.as_str(), *value)))?;
+        self.events.flush()
     }
 
     fn sampled(&mut self, done: u64, samples: &Samples) -> Result<()> {
@@ -121,6 +131,14 @@ impl Observer for Console {
             self.events.image(done, "samples", &picture.png, picture.width as u32, picture.height as u32, picture.channels as u32)?;
         }
         Ok(())
+    }
+
+    fn working(&mut self, what: &str) {
+        self.progress.working(self.reached, what);
+    }
+
+    fn knows_evaluation(&self, done: u64) -> bool {
+        self.evaluated && done == self.done
     }
 
     fn before_checkpoint(&mut self) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::io::atomic::{remove_leftovers, write_atomic_bytes};
 use crate::io::open;
 use crate::report::metrics::{Record, read_metrics};
-use crate::train::{Checkpoint, Plan, Run, family_of};
+use crate::train::{Plan, Run, family_of};
 
 /// Writes a file into a folder that is made if there is none.
 pub fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
@@ -141,16 +141,10 @@ impl RunFolder {
     /// The run with the state of its checkpoint; at its beginning, and `false`, if there is none.
     pub fn load(&self, device: &Device, changes: &[String]) -> Result<(Run, bool)> {
         let mut run = Run::of_settings("settings", &self.settings(changes)?, device)?;
-        let path = self.checkpoint();
-        if !open::exists(&path)? {
-            return Ok((run, false));
-        }
-        let checkpoint = Checkpoint::read(&path, device)?;
-        let restored = run.restore(&checkpoint);
-        if let (Ok(()), Some(saved)) = (&restored, run.other_data(&checkpoint)) {
+        let Some(checkpoint) = run.resume(&self.checkpoint())? else { return Ok((run, false)) };
+        if let Some(saved) = run.other_data(&checkpoint) {
             say!("note: these are not the data that the run was trained on, which were {saved}");
         }
-        restored.map_err(|e| Error::BadFile { path, found: e.to_string(), expected: "the state of the run in config.toml".into() })?;
         Ok((run, true))
     }
 

@@ -38,6 +38,15 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result
     sync_folder(folder).map_err(|source| Error::Io { path: path.to_path_buf(), action: "sync the folder of the file", source })
 }
 
+/// Lets the file `from` take the place of `path`, in the same folder, which is synced then: a reader sees one or the other.
+///
+/// # Errors
+/// Whatever the operating system refuses, with `path`.
+pub fn rename_atomic(from: &Path, path: &Path) -> Result<()> {
+    let renamed = fs::rename(from, path).and_then(|()| sync_folder(folder_of(path)));
+    renamed.map_err(|source| Error::Io { path: path.to_path_buf(), action: "put a file in the place of", source })
+}
+
 /// Writes `bytes` as the file `path`, as [`write_atomic`] does.
 ///
 /// # Errors

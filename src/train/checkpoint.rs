@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::device::Device;
 use crate::dispatch;
-use crate::dtype::Element;
+use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::io::checksum;
 use crate::io::safetensors::{self, NamedTensor};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// All that a run needs to go on: tensors by name, and strings.
@@ -61,6 +62,43 @@ impl Checkpoint {
             expected: format!("{N} integers"),
         })?;
         Ok(values.map(|v| v as u64))
+    }
+
+    /// A count written by [`Checkpoint::put_integers`].
+    ///
+    /// # Errors
+    /// There is no such entry, it is something else, or negative.
+    pub fn count(&self, name: &str) -> Result<u64> {
+        let [count] = self.integers(name)?;
+        let wrong = |_| Error::BadTensor { name: name.into(), found: (count as i64).to_string(), expected: "a count".into() };
+        i64::try_from(count).map(|_| count).map_err(wrong)
+    }
+
+    /// A tensor that must be there, with this dtype and shape.
+    ///
+    /// # Errors
+    /// It is not, or is another.
+    pub fn like(&self, name: &str, dtype: DType, shape: &[usize]) -> Result<&Tensor> {
+        let tensor = self.tensor(name)?;
+        if (tensor.dtype(), tensor.dims()) != (dtype, shape) {
+            let found = format!("{} {}", tensor.dtype(), tensor.shape());
+            return Err(Error::BadTensor { name: name.into(), found, expected: format!("{dtype} {}", Shape::new(shape)?) });
+        }
+        Ok(tensor)
+    }
+
+    /// Checks that all numbers are finite: no state of a run that goes on has others.
+    ///
+    /// # Errors
+    /// [`Error::BadTensor`], naming the first that has a NaN or an infinity; the device fails.
+    pub fn check_finite(&self) -> Result<()> {
+        for (name, tensor) in &self.tensors {
+            if tensor.dtype().is_float() && !tensor.is_finite()? {
+                let (found, expected) = ("a NaN or an infinity".into(), "finite numbers".into());
+                return Err(Error::BadTensor { name: name.clone(), found, expected });
+            }
+        }
+        Ok(())
     }
 
     /// A tensor that must be there.

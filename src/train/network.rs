@@ -142,7 +142,7 @@ impl Network {
 
     /// Takes over what [`Network::save`] wrote.
     pub(super) fn load(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<()> {
-        let [steps] = checkpoint.integers(&format!("run.{name}.steps"))?;
+        let steps = checkpoint.count(&format!("run.{name}.steps"))?;
         let device = self.params.iter().next().map_or(Device::cpu(), |(_, param)| param.tensor().device());
         let section = |name: &str| -> Result<BTreeMap<String, Tensor>> {
             checkpoint.section(name).into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&device)?))).collect()

@@ -88,7 +88,7 @@ fn addresses(trainer: &mut dyn Trainer) -> Option<Vec<u64>> {
     let mut addresses = Vec::new();
     let own = trainer.state().into_iter().all(|(_, state)| match state {
         State::Network(network) => network.addresses(&mut addresses),
-        State::Tensor(tensor) => {
+        State::Tensor(tensor) | State::Rows(tensor) => {
             addresses.push(tensor.ptr().0);
             !tensor.is_shared()
         }

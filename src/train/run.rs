@@ -1,7 +1,8 @@
 //! A run: a trainer with its settings and its position, the loop that trains it, and its checkpoints.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use super::registry::{Family, family, family_of};
@@ -9,11 +10,17 @@ use super::samples::Samples;
 use super::settings::bad;
 use super::trainer::{Plan, State, StepStats, Trainer, Values};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::io::{atomic::rename_atomic, open};
 use crate::tensor::Tensor;
 
 /// Seed of the samples that are shown over time: the same ones at each evaluation.
 const SHOWN_SEED: u64 = 0x5eed;
+/// Time between checkpoints, unless [`Run::set_checkpoint_interval`] changes it: what a kill costs at most.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
+/// The least time between checkpoints, as a multiple of what writing the last one took: large ones on slow disks take 5 % at most.
+const CHECKPOINT_SHARE: u32 = 20;
 
 /// The entry of a checkpoint that tells its data from others.
 const DATA: &str = "data";
@@ -41,6 +48,19 @@ pub trait Observer {
         Ok(())
     }
 
+    /// Work that takes longer than a step begins: the run evaluates, draws samples or writes a checkpoint. Steps go on with
+    /// [`Observer::stepped`].
+    fn working(&mut self, what: &str) {
+        let _ = what;
+    }
+
+    /// Whether the evaluation after `done` steps was told to an earlier process of this run, which ended before it could write
+    /// that down in the checkpoint. It is not told again then.
+    fn knows_evaluation(&self, done: u64) -> bool {
+        let _ = done;
+        false
+    }
+
     /// A checkpoint is about to be written: everything told so far must be on disk first.
     ///
     /// # Errors
@@ -65,6 +85,9 @@ pub struct Run {
     replay: super::replay::Replay,
     /// The last evaluation, and after how many steps it was.
     evaluation: Option<(u64, Values)>,
+    /// Whether the state is that of a checkpoint whose evaluation did not come to its end.
+    unevaluated: bool,
+    checkpoint_interval: Duration,
 }
 
 impl std::fmt::Debug for Run {
@@ -112,7 +135,14 @@ impl Run {
             #[cfg(feature = "cuda")]
             replay: Default::default(),
             evaluation: None,
+            unevaluated: false,
+            checkpoint_interval: CHECKPOINT_INTERVAL,
         })
+    }
+
+    /// Changes the time between the checkpoints that [`Run::train`] writes besides those of the plan; by default a minute.
+    pub fn set_checkpoint_interval(&mut self, interval: Duration) {
+        self.checkpoint_interval = interval;
     }
 
     /// The family.
@@ -204,12 +234,12 @@ impl Run {
     /// The figures after the steps so far.
     ///
     /// # Errors
-    /// The device fails.
+    /// [`Error::Diverged`] if a figure is not finite; the device fails.
     pub fn evaluate(&mut self) -> Result<Values> {
         match &self.evaluation {
             Some((done, values)) if *done == self.done => Ok(values.clone()),
             _ => {
-                let values = self.trainer.evaluate(self.done)?;
+                let values = self.trainer.evaluate(self.done).and_then(finite).map_err(|error| diverged(self.done, error))?;
                 self.evaluation = Some((self.done, values.clone()));
                 Ok(values)
             }
@@ -229,18 +259,12 @@ impl Run {
                 State::Numbers(numbers) => {
                     checkpoint.tensors.insert(format!("run.{name}"), Tensor::from_slice(numbers, [numbers.len()], &Device::cpu())?);
                 }
-                State::Tensor(tensor) => {
+                State::Tensor(tensor) | State::Rows(tensor) => {
                     checkpoint.tensors.insert(format!("run.{name}"), tensor.detach());
                 }
             }
         }
-        for (name, tensor) in &checkpoint.tensors {
-            if tensor.dtype().is_float() && !tensor.is_finite()? {
-                let cause =
-                    Error::BadTensor { name: name.clone(), found: "a NaN or an infinity".into(), expected: "finite numbers".into() };
-                return Err(Error::Diverged { step: self.done, cause: Box::new(cause) });
-            }
-        }
+        checkpoint.check_finite().map_err(|cause| diverged(self.done, cause))?;
         // A copy: steps on a GPU change tensors in place.
         for tensor in checkpoint.tensors.values_mut() {
             *tensor = tensor.to_device(&Device::cpu())?;
@@ -252,10 +276,26 @@ impl Run {
         Ok(checkpoint)
     }
 
+    /// Takes over the state of the last checkpoint at `path`, where [`Run::train`] writes them, and returns it; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`] and [`Run::restore`], naming the file.
+    pub fn resume(&mut self, path: &Path) -> Result<Option<Checkpoint>> {
+        let Some((found, checkpoint)) = last_checkpoint(path, &self.device)? else { return Ok(None) };
+        self.restore(&checkpoint).map_err(|error| Error::BadFile {
+            path: found.clone(),
+            found: error.to_string(),
+            expected: "the state of a run with these settings".into(),
+        })?;
+        self.unevaluated = found != path;
+        Ok(Some(checkpoint))
+    }
+
     /// Takes over the state of a checkpoint of the same run.
     ///
     /// # Errors
-    /// The checkpoint is of another run, or of the same with settings that changed what was trained.
+    /// The checkpoint is of another run, or of the same with settings that changed what was trained; a part of it is missing, has another
+    /// shape or dtype, or is not finite. The run is not to be used then.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let settings = checkpoint.metadata.get("settings").map_or("", String::as_str);
         self.same_settings(settings)?;
@@ -265,30 +305,29 @@ impl Run {
                 format!("the data that the checkpoint was trained on, {saved}; other data must have another name: --set data=SPEC");
             return bad("data", found, expected);
         }
+        checkpoint.check_finite()?;
         for (name, state) in self.trainer.state() {
             let key = format!("run.{name}");
-            let wrong = |found: String, expected: String| Err(Error::BadTensor { name: key.clone(), found, expected });
             match state {
                 State::Network(network) => network.load(name, checkpoint)?,
                 State::Rng(rng) => *rng = crate::rng::Rng::from_state(checkpoint.integers(&key)?),
                 State::Numbers(numbers) => {
-                    let saved = checkpoint.tensor(&key)?.to_vec::<f64>()?;
-                    if saved.len() != numbers.len() {
-                        return wrong(format!("{} numbers", saved.len()), format!("{} numbers", numbers.len()));
-                    }
+                    let saved = checkpoint.like(&key, DType::F64, &[numbers.len()])?.to_vec::<f64>()?;
                     numbers.copy_from_slice(&saved);
                 }
                 State::Tensor(tensor) => {
-                    let saved = checkpoint.tensor(&key)?;
-                    if saved.dtype() != tensor.dtype() {
-                        return wrong(saved.dtype().to_string(), tensor.dtype().to_string());
-                    }
-                    *tensor = saved.to_device(&tensor.device())?;
+                    *tensor = checkpoint.like(&key, tensor.dtype(), tensor.dims())?.to_device(&tensor.device())?;
+                }
+                State::Rows(tensor) => {
+                    let rows = checkpoint.tensor(&key)?.dims().first().copied().unwrap_or_default();
+                    let shape: Vec<usize> = std::iter::once(rows).chain(tensor.dims().iter().skip(1).copied()).collect();
+                    *tensor = checkpoint.like(&key, tensor.dtype(), &shape)?.to_device(&tensor.device())?;
                 }
             }
         }
-        [self.done] = checkpoint.integers("run.steps")?;
+        self.done = checkpoint.count("run.steps")?;
         self.evaluation = None;
+        self.unevaluated = false;
         Ok(())
     }
 
@@ -324,9 +363,7 @@ impl Run {
     fn find_divergence(&self, path: &Path, most: u64) -> Error {
         let again = || -> Result<()> {
             let mut run = Run::start(self.family, &self.settings, &self.device)?;
-            if path.exists() {
-                run.restore(&Checkpoint::read(path, &self.device)?)?;
-            }
+            run.resume(path)?;
             while run.done < self.done + most {
                 run.step()?;
             }
@@ -338,10 +375,17 @@ impl Run {
 
     /// Trains until the end or until the observer says stop; checkpoints go to `path`.
     ///
+    /// Before an evaluation the state goes to a file beside `path`, which takes its place once the evaluation is made and finite: neither
+    /// a kill in the evaluation nor a model that came to nothing costs what was there.
+    ///
     /// # Errors
     /// [`Error::Interrupted`] after a stop, with the checkpoint written; [`Error::Diverged`]; failures of files.
     pub fn train(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<()> {
         let plan = self.plan;
+        let (mut saved, mut interval) = (Instant::now(), self.checkpoint_interval);
+        if self.unevaluated {
+            self.evaluate_and_keep(path, observer)?;
+        }
         while self.done < plan.steps {
             let next = |every: u64| if every > 0 { every - self.done % every } else { u64::MAX };
             let most = (plan.steps - self.done).min(next(plan.evaluate_every)).min(next(plan.checkpoint_every));
@@ -351,25 +395,80 @@ impl Run {
             }
             let done = self.done;
             let due = |every: u64| every > 0 && done.is_multiple_of(every);
-            let evaluates = due(plan.evaluate_every) || done == plan.steps;
-            if evaluates {
-                let values = self.evaluate()?;
-                observer.evaluated(done, &values, &self.trainer.headline(&values))?;
-                if plan.shown > 0 {
-                    observer.sampled(done, &self.trainer.sample(plan.shown, SHOWN_SEED)?)?;
-                }
-            }
+            self.unevaluated = due(plan.evaluate_every) || done == plan.steps;
             let stop = observer.stop().load(Ordering::Relaxed);
-            if evaluates || due(plan.checkpoint_every) || stop {
+            if self.unevaluated || due(plan.checkpoint_every) || stop || saved.elapsed() >= interval {
+                let start = Instant::now();
+                observer.working("writing a checkpoint");
                 let checkpoint = self.checkpoint()?;
                 observer.before_checkpoint()?;
-                checkpoint.write(path)?;
+                checkpoint.write(&if self.unevaluated { unevaluated(path) } else { path.into() })?;
+                saved = Instant::now();
+                interval = self.checkpoint_interval.max(CHECKPOINT_SHARE * (saved - start));
             }
-            if stop && done < plan.steps {
+            if stop {
                 return Err(Error::Interrupted { step: done });
+            }
+            if self.unevaluated {
+                self.evaluate_and_keep(path, observer)?;
+                if done < plan.steps && observer.stop().load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted { step: done });
+                }
             }
         }
         Ok(())
+    }
+
+    /// Makes the evaluation that is due, tells it, and lets the checkpoint that was written before it take its place.
+    fn evaluate_and_keep(&mut self, path: &Path, observer: &mut dyn Observer) -> Result<()> {
+        let (done, before) = (self.done, unevaluated(path));
+        if !observer.knows_evaluation(done) {
+            observer.working("evaluating");
+            let values = self.evaluate().inspect_err(|error| {
+                if let Error::Diverged { .. } = error {
+                    // The one before stays, and is good. A file that cannot be deleted fails again when it is resumed.
+                    let _ = std::fs::remove_file(&before);
+                }
+            })?;
+            if self.plan.shown > 0 {
+                observer.working("drawing samples");
+                observer.sampled(done, &self.trainer.sample(self.plan.shown, SHOWN_SEED)?)?;
+            }
+            observer.evaluated(done, &values, &self.trainer.headline(&values))?;
+        }
+        observer.before_checkpoint()?;
+        rename_atomic(&before, path)?;
+        self.unevaluated = false;
+        Ok(())
+    }
+}
+
+/// Where the state is kept while it is evaluated.
+fn unevaluated(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (stem, ending) = name.rsplit_once('.').map_or((&*name, String::new()), |(stem, ending)| (stem, format!(".{ending}")));
+    path.with_file_name(format!("{stem}-unevaluated{ending}"))
+}
+
+/// The last checkpoint of a run that writes them to `path`, with the file that it is in.
+///
+/// # Errors
+/// As [`Checkpoint::read`].
+fn last_checkpoint(path: &Path, device: &Device) -> Result<Option<(PathBuf, Checkpoint)>> {
+    for path in [unevaluated(path), path.into()] {
+        if open::exists(&path)? {
+            let checkpoint = Checkpoint::read(&path, device)?;
+            return Ok(Some((path, checkpoint)));
+        }
+    }
+    Ok(None)
+}
+
+/// Figures of an evaluation, if all are numbers.
+fn finite(values: Values) -> Result<Values> {
+    match values.iter().find(|(_, value)| !value.is_finite()) {
+        Some((name, value)) => Err(Error::BadFigure { name: name.clone(), value: *value }),
+        None => Ok(values),
     }
 }
 
@@ -382,7 +481,7 @@ fn data_of(settings: &str) -> String {
 /// An error of step `step` as the run's.
 fn diverged(step: u64, error: Error) -> Error {
     match error {
-        Error::NonFinite { .. } => Error::Diverged { step, cause: Box::new(error) },
+        Error::NonFinite { .. } | Error::BadFigure { .. } | Error::BadTensor { .. } => Error::Diverged { step, cause: Box::new(error) },
         other => other,
     }
 }

@@ -21,11 +21,13 @@ struct ToySettings {
     learning_rate: f64,
     /// The loss is a NaN in this step, counted from 1.
     bad_step: u64,
+    /// The evaluation after this many steps is a NaN.
+    bad_evaluation: u64,
 }
 
 impl Default for ToySettings {
     fn default() -> ToySettings {
-        ToySettings { seed: 0, steps: 7, evaluate_every: 3, learning_rate: 0.1, bad_step: 0 }
+        ToySettings { seed: 0, steps: 7, evaluate_every: 3, learning_rate: 0.1, bad_step: 0, bad_evaluation: 0 }
     }
 }
 
@@ -95,6 +97,7 @@ impl Trainer for Toy {
 
     fn evaluate(&self, done: u64) -> Result<Values> {
         let mean = self.generator.averaged(|| self.generator.params().tensors()[0].mean_all()?.item())?;
+        let mean = if done > 0 && done == self.settings.bad_evaluation { f64::NAN } else { mean };
         Ok(vec![("mean_nats".into(), mean), ("done".into(), done as f64)])
     }
 
@@ -104,7 +107,7 @@ impl Trainer for Toy {
             ("generator", State::Network(&mut self.generator)),
             ("rng", State::Rng(&mut self.rng)),
             ("beta", State::Numbers(std::slice::from_mut(&mut self.beta))),
-            ("buffer", State::Tensor(&mut self.buffer)),
+            ("buffer", State::Rows(&mut self.buffer)),
         ]
     }
 
@@ -129,6 +132,10 @@ fn bits(run: &mut Run) -> Vec<(String, Vec<u64>)> {
 #[derive(Default)]
 struct Diary {
     stop_at: u64,
+    /// An error stands for a kill after this many steps, before the evaluation is told.
+    killed_at: u64,
+    /// What an earlier process told of the step that it was resumed from.
+    known: u64,
     stop: AtomicBool,
     events: Vec<String>,
 }
@@ -140,6 +147,9 @@ impl Observer for Diary {
         Ok(())
     }
     fn evaluated(&mut self, done: u64, values: &[(String, f64)], headline: &str) -> Result<()> {
+        if done == self.killed_at {
+            return Err(Error::NothingToSample);
+        }
         assert!(headline.starts_with("mean ") && headline.contains("nats  done"), "{headline}");
         self.events.push(format!("evaluated {done}: {values:?}"));
         Ok(())
@@ -147,6 +157,9 @@ impl Observer for Diary {
     fn sampled(&mut self, done: u64, samples: &Samples) -> Result<()> {
         self.events.push(format!("sampled {} after {done}", samples.count()));
         Ok(())
+    }
+    fn knows_evaluation(&self, done: u64) -> bool {
+        done == self.known
     }
     fn before_checkpoint(&mut self) -> Result<()> {
         self.events.push("saved".into());
@@ -167,8 +180,8 @@ fn things_happen_when_the_plan_says_so() {
     let mut diary = Diary::default();
     run("").train(&folder.path().join("c"), &mut diary).unwrap();
     let words: Vec<&str> = diary.events.iter().map(|e| e.split(':').next().unwrap()).collect();
-    let expected = "1, 2, saved, 3, evaluated 3, sampled 5 after 3, saved, 4, saved, 5, 6, evaluated 6, sampled 5 after 6, saved, 7, \
-                    evaluated 7, sampled 5 after 7, saved";
+    let expected = "1, 2, saved, 3, saved, sampled 5 after 3, evaluated 3, saved, 4, saved, 5, 6, saved, sampled 5 after 6, \
+                    evaluated 6, saved, 7, saved, sampled 5 after 7, evaluated 7, saved";
     assert_eq!(words.join(", "), expected);
 }
 
@@ -183,7 +196,7 @@ fn stopping_anywhere_changes_nothing() {
         let mut first = Diary { stop_at, ..Diary::default() };
         assert!(matches!(run("").train(&path, &mut first), Err(Error::Interrupted { step }) if step == stop_at));
         let (mut resumed, mut second) = (run(""), Diary::default());
-        resumed.restore(&read(&path)).unwrap();
+        assert!(resumed.resume(&path).unwrap().is_some());
         resumed.train(&path, &mut second).unwrap();
         assert_eq!(bits(&mut resumed), end, "stopped at {stop_at}");
         let told = |events: &[String]| events.iter().filter(|e| *e != "saved").cloned().collect::<Vec<_>>();
@@ -199,6 +212,90 @@ fn stopping_anywhere_changes_nothing() {
 }
 
 #[test]
+fn a_kill_in_an_evaluation_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    let (mut whole, mut diary) = (run(""), Diary::default());
+    whole.train(&path, &mut diary).unwrap();
+    let end = bits(&mut whole);
+    for killed_at in [3, 6, 7] {
+        let _ = std::fs::remove_file(&path);
+        run("").train(&path, &mut Diary { killed_at, ..Diary::default() }).unwrap_err();
+        for known in [0, killed_at] {
+            let copy = tempfile::tempdir().unwrap();
+            for file in std::fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().path()) {
+                std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
+            }
+            let path = copy.path().join("c.safetensors");
+            let (mut resumed, mut second) = (run(""), Diary { known, ..Diary::default() });
+            assert!(resumed.resume(&path).unwrap().is_some());
+            assert_eq!(resumed.done(), killed_at, "the steps before the evaluation are kept");
+            resumed.train(&path, &mut second).unwrap();
+            assert_eq!(bits(&mut resumed), end);
+            let told = second.events.iter().filter(|e| e.starts_with(&format!("evaluated {killed_at}"))).count();
+            assert_eq!(told, usize::from(known == 0), "killed at {killed_at}: told once");
+            assert_eq!(std::fs::read_dir(copy.path()).unwrap().count(), 1, "only the checkpoint is left");
+        }
+    }
+}
+
+#[test]
+fn an_evaluation_that_is_not_a_number_fails_and_the_last_good_checkpoint_stays() {
+    for (bad, good) in [(3, 2), (6, 4), (7, 6)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.safetensors");
+        let mut diary = Diary::default();
+        let error = run(&format!("bad_evaluation = {bad}")).train(&path, &mut diary).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("step {bad}: evaluation: mean_nats is NaN")), "{error}");
+        assert!(!diary.events.iter().any(|e| e.starts_with(&format!("evaluated {bad}"))));
+        let mut again = run(&format!("bad_evaluation = {bad}"));
+        assert!(again.resume(&path).unwrap().is_some());
+        assert_eq!(again.done(), good);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+    assert!(run("steps = 3\nbad_evaluation = 3").evaluate().is_ok());
+}
+
+#[test]
+fn checkpoints_are_written_as_time_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut run, mut diary) = (run("evaluate_every = 100"), Diary::default());
+    run.set_checkpoint_interval(std::time::Duration::ZERO);
+    run.train(&folder.path().join("c"), &mut diary).unwrap();
+    // The plan has them after every second step; those in between come from the clock, unless writing one took a twentieth of no time.
+    let saved = diary.events.iter().filter(|e| *e == "saved").count();
+    assert!(saved > 5, "{:?}", diary.events);
+}
+
+#[test]
+fn damaged_state_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.safetensors");
+    let good = run("").checkpoint().unwrap();
+    let cpu = Device::cpu();
+    let vector = |values: &[f32]| Tensor::from_slice(values, [values.len()], &cpu).unwrap();
+    for (name, tensor) in [
+        ("critic.weight", vector(&[0.0, f32::NAN, 0.0, 0.0])),
+        ("ema.generator.weight", vector(&[0.0, 0.0, f32::INFINITY, 0.0])),
+        ("critic.weight", vector(&[0.0; 5])),
+        ("run.beta", Tensor::full(f64::NAN, [1], DType::F64, &cpu).unwrap()),
+        ("run.beta", Tensor::full(1.0, [1, 1], DType::F64, &cpu).unwrap()),
+        ("run.beta", Tensor::full(1.0, [1], DType::F32, &cpu).unwrap()),
+        ("run.buffer", Tensor::zeros([2, 3], DType::F32, &cpu).unwrap()),
+        ("run.steps", Tensor::from_slice(&[-1i64], [1], &cpu).unwrap()),
+        ("run.critic.steps", Tensor::from_slice(&[i64::MIN], [1], &cpu).unwrap()),
+        ("run.rng", Tensor::from_slice(&[1i64], [1], &cpu).unwrap()),
+    ] {
+        let mut damaged = good.clone();
+        assert!(damaged.tensors.insert(name.into(), tensor).is_some() || name.starts_with("ema"), "{name}");
+        damaged.write(&path).unwrap();
+        let error = run("").resume(&path).map(drop).unwrap_err().to_string();
+        let part = name.rsplit('.').next().unwrap();
+        assert!(error.contains("c.safetensors") && error.contains(part), "{name}: {error}");
+    }
+}
+
+#[test]
 fn checkpoints_belong_to_their_settings() {
     let checkpoint = run("").checkpoint().unwrap();
     let refused = |text: &str| run(text).restore(&checkpoint).unwrap_err().to_string();
@@ -211,7 +308,7 @@ fn checkpoints_belong_to_their_settings() {
     }
     let mut odd = checkpoint.clone();
     odd.tensors.insert("run.beta".into(), Tensor::zeros([2], DType::F64, &Device::cpu()).unwrap());
-    assert!(run("").restore(&odd).unwrap_err().to_string().contains("found 2 numbers: expected 1 numbers"));
+    assert!(run("").restore(&odd).unwrap_err().to_string().contains("found f64 [2]: expected f64 [1]"));
     odd = checkpoint.clone();
     odd.tensors.insert("run.buffer".into(), Tensor::zeros([2], DType::F64, &Device::cpu()).unwrap());
     assert!(run("").restore(&odd).unwrap_err().to_string().contains("run.buffer"));

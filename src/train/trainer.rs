@@ -35,7 +35,7 @@ pub struct Plan {
     pub examples_per_step: u64,
     /// Steps between evaluations. The last step is always followed by one.
     pub evaluate_every: u64,
-    /// Steps between checkpoints besides those at evaluations; 0 for none.
+    /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.
     pub shown: usize,
@@ -57,8 +57,10 @@ pub enum State<'a> {
     Rng(&'a mut Rng),
     /// Numbers, such as a beta; as many as there are now.
     Numbers(&'a mut [f64]),
-    /// A tensor, such as a replay buffer. Its shape may change, its dtype may not.
+    /// A tensor, such as a beta. Its shape and dtype never change.
     Tensor(&'a mut Tensor),
+    /// A tensor whose first axis grows or shrinks, such as a buffer of what was seen.
+    Rows(&'a mut Tensor),
 }
 
 /// One line of a run's results as a person reads them.

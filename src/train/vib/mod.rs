@@ -107,7 +107,7 @@ impl Trainer for VibTrainer {
     fn plan(&self) -> Plan {
         let (per_epoch, s) = (self.batches.per_epoch(), &self.settings);
         Plan {
-            steps: per_epoch * s.epochs,
+            steps: per_epoch.saturating_mul(s.epochs),
             steps_per_epoch: per_epoch,
             examples_per_step: s.batch as u64,
             evaluate_every: per_epoch.saturating_mul(s.evaluate_every),
