@@ -46,7 +46,7 @@ fn more_than_there_is() {
         (&["train", "ebgan"], &["generator.latent=1000000000000"]),
         (&["train", "ebgan"], &["judged=1000000000000"]),
         (&["train", "vdb", "--config", "vgan-digits"], &["judged=1000000000000"]),
-        (&["train", "vdb", "--config", "vgan-digits"], &["shown=1000000000000"]),
+        (&["train", "vdb", "--config", "vgan-digits"], &["judged=0", "shown=1000000000000"]),
         (&["train", "energy"], &["judged=1000000000000"]),
     ];
     for (i, (command, settings)) in cases.iter().enumerate() {
