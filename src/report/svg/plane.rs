@@ -62,7 +62,7 @@ impl PlaneChart {
         let bar = self.bar.as_ref().map(|bar| (bar, Axis::linear("").range(bar.range[0], bar.range[1])));
         let bar_room = bar.as_ref().map_or(0.0, |(_, axis)| {
             let widest = Scale::new(axis, None, 0.0, (side, 0.0)).ticks(axis::rows(side)).into_iter().map(|t| text_width(&t.text, TICK));
-            GAP + BAR + 9.0 + widest.fold(0.0, f64::max) + LABEL + 14.0
+            GAP + BAR + 9.0 + widest.fold(0.0, f64::max) + LABEL + 18.0
         });
         let width = columns as f64 * (margin + side) + bar_room + BORDER;
         let mut svg = Svg::new(width, &self.title);
@@ -118,7 +118,7 @@ fn draw_bar(svg: &mut Svg, bar: &ColorBar, axis: &Axis, left: f64, top: f64, hei
         widest = widest.max(text_width(&tick.text, TICK));
     }
     let label = fit(&bar.label, LABEL, height + 40.0);
-    svg.text(Text::new(right + 9.0 + widest + LABEL, top + height / 2.0, LABEL, &label).anchor(Anchor::Middle).turned());
+    svg.text(Text::new(right + 13.0 + widest + LABEL, top + height / 2.0, LABEL, &label).anchor(Anchor::Middle).turned());
 }
 
 #[cfg(test)]
