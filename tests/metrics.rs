@@ -22,7 +22,7 @@ fn a_step_and_a_metric_occur_once() {
         ("vib", &["vib", "--set", "epochs=3", "--set", "batch=190", "--set", "hidden=[8]", "--set", "latent=2"]),
         ("vdb", &["vdb"]),
         ("vgan", &["vdb", "--config", "vgan-digits", "--set", "judged=20", "--set", "penalty.every=2"]),
-        ("infovae", &["infovae"]),
+        ("infovae", &["infovae", "--set", "importance_images=20", "--set", "judged_images=0"]),
         ("ebgan", &["ebgan", "--set", "judged=20"]),
         ("energy", &["energy", "--set", "judged=20"]),
     ];
