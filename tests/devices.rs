@@ -371,7 +371,7 @@ fn what_cannot_be_captured_is_an_error_and_ends_the_capture() {
     gpu.release_unused().unwrap();
     fails(&|| x.broadcast_to([4096, 64])?.exp().map(drop), "exp:");
     fails(&|| x.to_vec::<f32>().map(drop), "copy:");
-    fails(&|| Tensor::from_slice(&[1f32; 64], [64], &gpu).map(drop), "copy:");
+    fails(&|| Tensor::from_slice(&[1f32; 64], [64], &gpu).map(drop), "from_slice:");
     fails(&|| gpu.synchronize(), "synchronize:");
     assert!(matches!(Device::cpu().capture(&mut Rng::new(0), 1, |_| Ok(())), Err(Error::Capture { .. })));
 }
