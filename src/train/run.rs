@@ -1,19 +1,19 @@
 //! A run: a trainer with its settings and its position, the loop that trains it, and its checkpoints.
 
-use std::path::{Path, PathBuf};
+mod keep;
+
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::checkpoint::Checkpoint;
+use keep::unevaluated;
+
 use super::registry::{Family, family, family_of};
 use super::samples::Samples;
-use super::settings::bad;
 use super::trainer::{Plan, State, StepStats, Trainer, Values};
 use crate::device::Device;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::io::{atomic::rename_atomic, open};
-use crate::tensor::Tensor;
+use crate::io::atomic::rename_atomic;
 
 /// Seed of the samples that are shown over time: the same ones at each evaluation.
 const SHOWN_SEED: u64 = 0x5eed;
@@ -21,9 +21,6 @@ const SHOWN_SEED: u64 = 0x5eed;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// The least time between checkpoints, as a multiple of what writing the last one took: large ones on slow disks take 5 % at most.
 const CHECKPOINT_SHARE: u32 = 20;
-
-/// The entry of a checkpoint that tells its data from others.
-const DATA: &str = "data";
 
 /// What a training loop tells the world, and how the world stops it.
 pub trait Observer {
@@ -246,117 +243,6 @@ impl Run {
         }
     }
 
-    /// Everything that going on needs.
-    ///
-    /// # Errors
-    /// A weight or another part of the state is not finite: such a state is not worth keeping.
-    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
-        let mut checkpoint = Checkpoint::default();
-        for (name, state) in self.trainer.state() {
-            match state {
-                State::Network(network) => network.save(name, &mut checkpoint)?,
-                State::Rng(rng) => checkpoint.put_integers(&format!("run.{name}"), &rng.state())?,
-                State::Numbers(numbers) => {
-                    checkpoint.tensors.insert(format!("run.{name}"), Tensor::from_slice(numbers, [numbers.len()], &Device::cpu())?);
-                }
-                State::Tensor(tensor) | State::Rows(tensor) => {
-                    checkpoint.tensors.insert(format!("run.{name}"), tensor.detach());
-                }
-            }
-        }
-        checkpoint.check_finite().map_err(|cause| diverged(self.done, cause))?;
-        // A copy: steps on a GPU change tensors in place.
-        for tensor in checkpoint.tensors.values_mut() {
-            *tensor = tensor.to_device(&Device::cpu())?;
-        }
-        checkpoint.put_integers("run.steps", &[self.done])?;
-        checkpoint.metadata.insert("model".into(), self.family.name.into());
-        checkpoint.metadata.insert("settings".into(), self.settings.clone());
-        checkpoint.metadata.extend(self.fingerprint.clone().map(|data| (DATA.into(), data)));
-        Ok(checkpoint)
-    }
-
-    /// Takes over the state of the last checkpoint at `path`, where [`Run::train`] writes them, and returns it; `None` if there is none.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::read`] and [`Run::restore`], naming the file.
-    pub fn resume(&mut self, path: &Path) -> Result<Option<Checkpoint>> {
-        let Some((found, checkpoint)) = last_checkpoint(path, &self.device)? else { return Ok(None) };
-        self.restore(&checkpoint).map_err(|error| Error::BadFile {
-            path: found.clone(),
-            found: error.to_string(),
-            expected: "the state of a run with these settings".into(),
-        })?;
-        self.unevaluated = found != path;
-        Ok(Some(checkpoint))
-    }
-
-    /// Takes over the state of a checkpoint of the same run.
-    ///
-    /// # Errors
-    /// The checkpoint is of another run, or of the same with settings that changed what was trained; a part of it is missing, has another
-    /// shape or dtype, or is not finite. The run is not to be used then.
-    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let settings = checkpoint.metadata.get("settings").map_or("", String::as_str);
-        self.same_settings(settings)?;
-        if let (Some(saved), true) = (self.other_data(checkpoint), data_of(settings) == data_of(&self.settings)) {
-            let found = format!("'{}', now {}", data_of(settings), self.fingerprint.as_deref().unwrap_or("points"));
-            let expected =
-                format!("the data that the checkpoint was trained on, {saved}; other data must have another name: --set data=SPEC");
-            return bad("data", found, expected);
-        }
-        checkpoint.check_finite()?;
-        for (name, state) in self.trainer.state() {
-            let key = format!("run.{name}");
-            match state {
-                State::Network(network) => network.load(name, checkpoint)?,
-                State::Rng(rng) => *rng = crate::rng::Rng::from_state(checkpoint.integers(&key)?),
-                State::Numbers(numbers) => {
-                    let saved = checkpoint.like(&key, DType::F64, &[numbers.len()])?.to_vec::<f64>()?;
-                    numbers.copy_from_slice(&saved);
-                }
-                State::Tensor(tensor) => {
-                    *tensor = checkpoint.like(&key, tensor.dtype(), tensor.dims())?.to_device(&tensor.device())?;
-                }
-                State::Rows(tensor) => {
-                    let rows = checkpoint.tensor(&key)?.dims().first().copied().unwrap_or_default();
-                    let shape: Vec<usize> = std::iter::once(rows).chain(tensor.dims().iter().skip(1).copied()).collect();
-                    *tensor = checkpoint.like(&key, tensor.dtype(), &shape)?.to_device(&tensor.device())?;
-                }
-            }
-        }
-        self.done = checkpoint.count("run.steps")?;
-        self.evaluation = None;
-        self.unevaluated = false;
-        Ok(())
-    }
-
-    /// What the data of a checkpoint were, if they are not those of this run.
-    pub fn other_data<'a>(&self, checkpoint: &'a Checkpoint) -> Option<&'a str> {
-        let saved = checkpoint.metadata.get(DATA)?;
-        (self.fingerprint.as_ref() != Some(saved)).then_some(saved)
-    }
-
-    /// Checks that only what may change has changed since a checkpoint was written.
-    fn same_settings(&self, saved: &str) -> Result<()> {
-        let origin = "the checkpoint's settings";
-        let table = |text: &str| self.family.resolve(origin, text, &[]).map(|t| t.parse::<toml::Table>().unwrap_or_default());
-        let (saved, now) = (table(saved)?, table(&self.settings)?);
-        for (key, value) in now.iter().filter(|(key, _)| !self.family.free.contains(&key.as_str())) {
-            match saved.get(key) {
-                Some(old) if old == value => {}
-                old => {
-                    let old = old.map_or("nothing".into(), toml::Value::to_string);
-                    return bad(key, value, format!("{key} = {old}, which the checkpoint was trained with"));
-                }
-            }
-        }
-        match saved.keys().find(|key| !now.contains_key(*key)) {
-            Some(key) => bad(key, "nothing", format!("{key} = {}, which the checkpoint was trained with", saved[key])),
-            None => Ok(()),
-        }
-    }
-
     /// The op and the step that made the first NaN or infinity among the next `most` steps, of a trainer that took several at a time:
     /// the same steps once more, one by one, from the last checkpoint.
     #[cfg(feature = "cuda")]
@@ -443,39 +329,12 @@ impl Run {
     }
 }
 
-/// Where the state is kept while it is evaluated.
-fn unevaluated(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let (stem, ending) = name.rsplit_once('.').map_or((&*name, String::new()), |(stem, ending)| (stem, format!(".{ending}")));
-    path.with_file_name(format!("{stem}-unevaluated{ending}"))
-}
-
-/// The last checkpoint of a run that writes them to `path`, with the file that it is in.
-///
-/// # Errors
-/// As [`Checkpoint::read`].
-fn last_checkpoint(path: &Path, device: &Device) -> Result<Option<(PathBuf, Checkpoint)>> {
-    for path in [unevaluated(path), path.into()] {
-        if open::exists(&path)? {
-            let checkpoint = Checkpoint::read(&path, device)?;
-            return Ok(Some((path, checkpoint)));
-        }
-    }
-    Ok(None)
-}
-
 /// Figures of an evaluation, if all are numbers.
 fn finite(values: Values) -> Result<Values> {
     match values.iter().find(|(_, value)| !value.is_finite()) {
         Some((name, value)) => Err(Error::BadFigure { name: name.clone(), value: *value }),
         None => Ok(values),
     }
-}
-
-/// The data that a text of settings names.
-fn data_of(settings: &str) -> String {
-    let table: toml::Table = settings.parse().unwrap_or_default();
-    table.get("data").and_then(toml::Value::as_str).unwrap_or_default().into()
 }
 
 /// An error of step `step` as the run's.
