@@ -82,10 +82,16 @@ __device__ __forceinline__ T bce_slope(T x, T t) {
   return (x >= T(0) ? other - t * e : other * e - t) / (T(1) + e);
 }
 
-// The distribution function of the standard normal.
+// The distribution function of the standard normal. In f32 the left tail gets back what rounding -x / sqrt(2) takes from it, which
+// would be x^2 / 2 units of its last place.
 template <class T>
 __device__ __forceinline__ T normal_cdf(T x) {
-  return T(0.5) * erfc(x * T(-0.70710678118654752440));
+  const T scale = T(-0.70710678118654752440);
+  const T y = x * scale;
+  const T near = erfc(y);
+  if (sizeof(T) == 8 || !(x < T(-1) && x > T(-100))) return T(0.5) * near;
+  const T lost = fma(x, scale, -y) + x * T(-0.70710678118654752440 - double(scale));
+  return T(0.5) * (near - T(1.12837916709551257390) * exp(-y * y) * lost);
 }
 
 // The activations that layers fuse. Twin of `code` in src/ops/activation.rs.
