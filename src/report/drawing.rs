@@ -65,7 +65,11 @@ impl Drawing {
     pub fn curve(&mut self, name: &str, title: &str, y: Axis, metrics: &[(&str, &str)], caption: &str) {
         let mut chart = LineChart::new(title, Axis::linear("step"), y);
         for (label, metric) in metrics {
-            let points = self.series(metric);
+            let mut points = self.series(metric);
+            if points.is_empty() {
+                // A run that is too short for values of single steps has their means.
+                points = self.series(&format!("train_{metric}"));
+            }
             let line = Series::new(*label, points);
             chart = match line.points.len() {
                 0 => chart,
@@ -93,13 +97,14 @@ mod tests {
 
     #[test]
     fn curves_are_drawn_where_there_are_values() {
-        let records = (1..=3).map(|step| Record::new(step, 1, 0.0).with("loss", 1.0 / step as f64)).collect();
+        let records = (1..=3).map(|step| Record::new(step, 1, 0.0).with("loss", 1.0 / step as f64).with("train_rate", 2.0)).collect();
         let mut drawing = Drawing::new(Report::new("t"), records);
         drawing.curve("loss.svg", "Loss", Axis::linear("nats"), &[("training", "loss"), ("absent", "none")], "caption");
         drawing.curve("none.svg", "None", Axis::linear(""), &[("absent", "none")], "");
+        drawing.curve("mean.svg", "Mean", Axis::linear(""), &[("", "rate")], "");
         drawing.png("p.png", b"png", "");
         let (page, files) = drawing.finish();
-        assert_eq!(files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["loss.svg", "p.png"]);
+        assert_eq!(files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["loss.svg", "mean.svg", "p.png"]);
         let page = page.render();
         assert!(page.contains("caption") && page.contains("Loss") && !page.contains("absent"));
     }
