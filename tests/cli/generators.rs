@@ -7,7 +7,9 @@ use super::support::*;
 #[test]
 fn a_generator_shows_itself_over_time() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = ["judged=0", "evaluate_every=2", "batch=16", "shown=4", "generator.ema_decay=0.5", "checkpoint_every=1"];
+    // the schedule is told how long it takes: without that, a run of three steps has a shorter one than a run of five
+    let settings =
+        ["judged=0", "evaluate_every=2", "batch=16", "shown=4", "generator.ema_decay=0.5", "checkpoint_every=1", "schedule.over=12000"];
     let command = |out: &str, steps: &str| {
         let mut command = strait(folder.path(), &["train", "vdb", "--config", "vgan-digits", "--out", out]);
         for setting in settings.iter().chain([&steps]) {
