@@ -94,16 +94,14 @@ __device__ __forceinline__ T normal_cdf(T x) {
   return T(0.5) * (near - T(1.12837916709551257390) * exp(-y * y) * lost);
 }
 
-// The activations that layers fuse. Twin of `code` in src/ops/activation.rs.
-enum Activation : uint32_t { IDENTITY, RELU, LEAKY_RELU, TANH, SIGMOID, SOFTPLUS };
+// The activations that layers fuse. Twin of `Fused::code` in src/ops/activation.rs.
+enum Activation : uint32_t { IDENTITY, RELU, LEAKY_RELU, SOFTPLUS };
 
 template <class T>
 __device__ __forceinline__ T activate(uint32_t activation, T slope, T x) {
   switch (activation) {
     case RELU: return x <= T(0) ? T(0) : x;
     case LEAKY_RELU: return x > T(0) ? x : x * slope;
-    case TANH: return tanh(x);
-    case SIGMOID: return sigmoid(x);
     case SOFTPLUS: return softplus(x);
     default: return x;
   }
@@ -115,8 +113,6 @@ __device__ __forceinline__ T activate_grad(uint32_t activation, T slope, T g, T 
   switch (activation) {
     case RELU: return y > T(0) ? g : T(0);
     case LEAKY_RELU: return y > T(0) ? g : g * slope;
-    case TANH: return g * ((T(1) - y) * (T(1) + y));
-    case SIGMOID: return g * y * (T(1) - y);
     case SOFTPLUS: return g * -expm1(-y);
     default: return g;
   }

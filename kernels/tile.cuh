@@ -132,7 +132,7 @@ struct StridedLoader {
 // `activate_grad` without softplus, whose exponential would take registers from the rest.
 template <class T>
 __device__ __forceinline__ T masked(uint32_t activation, T slope, T g, T y) {
-  return activation == TANH ? g * (T(1) - y * y) : activation == SIGMOID ? g * y * (T(1) - y) : y > T(0) ? g : activation == RELU ? T(0) : g * slope;
+  return y > T(0) ? g : activation == RELU ? T(0) : g * slope;
 }
 
 // The same for a cotangent after an activation: reads it and the activation's output, and stores the cotangent before the activation.

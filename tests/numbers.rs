@@ -6,6 +6,7 @@ mod device_support;
 use device_support::device;
 use strait::models::GanLoss;
 use strait::nn::{Dropout, Mode, Module};
+use strait::ops::Activation;
 use strait::{DType, Result, Rng, Tensor, check, grad, grad_graph};
 
 const FLOATS: [DType; 4] = [DType::F64, DType::F32, DType::BF16, DType::F16];
@@ -105,6 +106,60 @@ fn slopes_where_functions_are_flat() {
     }
     for f in [Tensor::tanh, Tensor::sigmoid] {
         check::gradcheck(|x| f(&x[0]), &[of(&x, DType::F64)], 2).unwrap();
+    }
+}
+
+#[test]
+fn layers_that_are_saturated_have_slopes() {
+    let x = [-30.0, -17.0, -9.5, -1.0, 0.3, 4.0, 9.5, 17.0, 30.0];
+    for dtype in FLOATS {
+        // the identity as a layer: it must have the slope that the activation alone has
+        let layer = |x: &Tensor, activation: Activation| x.reshape([9, 1])?.linear(&of(&[1.0], dtype).reshape([1, 1])?, None, activation);
+        for activation in [Activation::Tanh, Activation::Sigmoid, Activation::Softplus, Activation::LeakyRelu(0.2)] {
+            let here = of(&x, dtype);
+            let [value, slope, again] = values_and_slopes(|x| layer(x, activation), &here);
+            let exact = values_and_slopes(|x| activation.apply(x), &of(&here.to_f64_vec().unwrap(), DType::F64));
+            close(&format!("{activation}"), &value, &exact[0], dtype, 4.0);
+            close(&format!("the slope of {activation}"), &slope, &exact[1], dtype, 4.0);
+            close("the same", &again, &slope, dtype, 2.0);
+        }
+    }
+}
+
+/// Rows in which one class has nearly everything: its slope is what the others have, which 1 less its share would swallow.
+#[test]
+fn slopes_of_rows_that_are_nearly_certain() {
+    let rows = [[0.0, -3.0, -4.0], [0.0, -9.0, -12.0], [-17.0, 0.0, -15.0], [-40.0, -30.0, 0.0], [0.0, 0.0, -20.0]];
+    for dtype in FLOATS {
+        for logits in rows {
+            let x = of(&logits, dtype).reshape([1, 3]).unwrap();
+            let exponentials = logits.map(f64::exp);
+            let sum: f64 = exponentials.iter().sum();
+            let weights = exponentials.map(|e| e / sum);
+            let all_but = |i: usize| (0..3).filter(|&j| j != i).map(|j| weights[j]).sum::<f64>();
+            for label in 0..3 {
+                let entry = |x: &Tensor| x.narrow(1, label, 1);
+                // d y_l / d x_i = y_l (1 - y_l) or -y_l y_i
+                let exact: Vec<f64> = (0..3).map(|i| weights[label] * if i == label { all_but(i) } else { -weights[i] }).collect();
+                let of_softmax = values_and_slopes(|x| entry(&x.softmax(1)?), &x);
+                // d log y_l / d x_i = 1 - y_l or -y_i, which is that of the entropy as well, but for its sign
+                let exact_log: Vec<f64> = (0..3).map(|i| if i == label { all_but(i) } else { -weights[i] }).collect();
+                let of_logarithm = values_and_slopes(|x| entry(&x.log_softmax(1)?), &x);
+                let labels = Tensor::from_slice(&[label as i64], [1], &device()).unwrap();
+                let of_entropy = values_and_slopes(|x| x.softmax_cross_entropy(&labels, 0.0)?.affine(-1.0, 0.0), &x);
+                for (name, found, exact) in
+                    [("softmax", of_softmax, &exact), ("log_softmax", of_logarithm, &exact_log), ("cross entropy", of_entropy, &exact_log)]
+                {
+                    close(&format!("{name} of {logits:?}, entry {label}"), &found[1], exact, dtype, 16.0);
+                    close(&format!("{name} of {logits:?}, entry {label}, again"), &found[2], exact, dtype, 16.0);
+                }
+            }
+            for f in [Tensor::softmax as fn(&Tensor, usize) -> Result<Tensor>, Tensor::log_softmax] {
+                let values: Vec<f64> = x.to_f64_vec().unwrap();
+                let wide = of(&values, DType::F64).reshape([1, 3]).unwrap();
+                check::gradcheck(|x| f(&x[0], 1)?.sin(), &[wide], 2).unwrap();
+            }
+        }
     }
 }
 

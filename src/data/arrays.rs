@@ -137,18 +137,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::data::DataSpec;
+    use crate::data::testing::{load, message};
     use crate::io::safetensors::NamedTensor;
-
-    fn load(spec: &str, path: &Path) -> Result<Dataset> {
-        format!("{spec}{}", path.display()).parse::<DataSpec>().unwrap().load()
-    }
-
-    fn message(spec: &str, path: &Path) -> String {
-        let error = load(spec, path).unwrap_err();
-        assert!(matches!(error, Error::BadFile { .. }), "{error:?}");
-        error.to_string()
-    }
 
     #[test]
     fn npy_files_of_images() {

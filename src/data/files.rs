@@ -129,7 +129,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::data::DataSpec;
+    use crate::data::testing::{load, message};
 
     fn put_idx(folder: &Path, name: &str, dims: &[usize], modulus: usize) {
         let shape = Shape::new(dims).unwrap();
@@ -150,16 +150,6 @@ mod tests {
         put_idx(folder, "train-labels.idx1-ubyte", &[12], 10);
         put_idx(folder, "t10k-images.idx3-ubyte.gz", &[5, 4, 3], 256);
         put_idx(folder, "t10k-labels-idx1-ubyte", &[5], 10);
-    }
-
-    fn load(spec: &str, path: &Path) -> Result<Dataset> {
-        format!("{spec}{}", path.display()).parse::<DataSpec>().unwrap().load()
-    }
-
-    fn message(spec: &str, path: &Path) -> String {
-        let error = load(spec, path).unwrap_err();
-        assert!(matches!(error, Error::BadFile { .. }), "{error:?}");
-        error.to_string()
     }
 
     #[test]

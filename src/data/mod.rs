@@ -127,3 +127,23 @@ mod tests {
         assert_eq!((data.validation(0).unwrap().len(), data.train.len(), data.test.len()), (0, 3, 1));
     }
 }
+
+/// For the tests of readers.
+#[cfg(test)]
+mod testing {
+    use std::path::Path;
+
+    use super::{DataSpec, Dataset};
+    use crate::error::{Error, Result};
+
+    pub fn load(spec: &str, path: &Path) -> Result<Dataset> {
+        format!("{spec}{}", path.display()).parse::<DataSpec>().unwrap().load()
+    }
+
+    /// The sentence of the error that loading must end with.
+    pub fn message(spec: &str, path: &Path) -> String {
+        let error = load(spec, path).unwrap_err();
+        assert!(matches!(error, Error::BadFile { .. }), "{error:?}");
+        error.to_string()
+    }
+}

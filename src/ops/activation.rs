@@ -1,4 +1,5 @@
-//! The activations that [`Tensor::linear`] fuses, and their derivatives from the output alone; and those that are made of several ops.
+//! The activations of layers: those that [`Tensor::linear`] fuses, with their derivatives from the output alone, and those that are made of
+//! several ops.
 
 use std::fmt;
 
@@ -19,7 +20,7 @@ use crate::{
     ops::cuda::threads_for,
 };
 
-/// An elementwise function after a layer, whose derivative can be had from its output.
+/// An elementwise function after a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -67,28 +68,49 @@ impl Activation {
         }
     }
 
+    /// What the pass that adds a layer's bias can apply, if it can.
+    pub(crate) fn fused(self) -> Option<Fused> {
+        match self {
+            Activation::Identity => Some(Fused::Identity),
+            Activation::Relu => Some(Fused::Relu),
+            Activation::LeakyRelu(slope) => Some(Fused::LeakyRelu(slope)),
+            Activation::Softplus => Some(Fused::Softplus),
+            Activation::Tanh | Activation::Sigmoid => None,
+        }
+    }
+}
+
+/// The activations whose derivative is a function of their output, so that no pass over their input is needed. Those of tanh and sigmoid
+/// are not, in floats: the output rounds to 1 where the slope is far from 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Fused {
+    Identity,
+    Relu,
+    LeakyRelu(f64),
+    Softplus,
+}
+
+impl Fused {
     /// The activation of one value.
     #[inline(always)]
     pub(crate) fn value<T: Real>(self, x: T) -> T {
         match self {
-            Activation::Identity => x,
-            Activation::Relu => {
+            Fused::Identity => x,
+            Fused::Relu => {
                 if x <= T::ZERO {
                     T::ZERO
                 } else {
                     x
                 }
             }
-            Activation::LeakyRelu(slope) => {
+            Fused::LeakyRelu(slope) => {
                 if x > T::ZERO {
                     x
                 } else {
                     x * T::from_f64(slope)
                 }
             }
-            Activation::Tanh => Real::tanh(x),
-            Activation::Sigmoid => Real::sigmoid(x),
-            Activation::Softplus => Real::softplus(x),
+            Fused::Softplus => Real::softplus(x),
         }
     }
 
@@ -96,12 +118,10 @@ impl Activation {
     #[cfg(feature = "cuda")]
     pub(crate) fn code(self) -> (u32, f64) {
         match self {
-            Activation::Identity => (0, 0.0),
-            Activation::Relu => (1, 0.0),
-            Activation::LeakyRelu(slope) => (2, slope),
-            Activation::Tanh => (3, 0.0),
-            Activation::Sigmoid => (4, 0.0),
-            Activation::Softplus => (5, 0.0),
+            Fused::Identity => (0, 0.0),
+            Fused::Relu => (1, 0.0),
+            Fused::LeakyRelu(slope) => (2, slope),
+            Fused::Softplus => (3, 0.0),
         }
     }
 
@@ -113,12 +133,10 @@ impl Activation {
     /// In ops that can be differentiated again.
     pub(crate) fn pull_graph(self, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
         match self {
-            Activation::Identity => Ok(cotangent.clone()),
-            Activation::Relu | Activation::LeakyRelu(_) => apply(ActivationGrad(self), &[cotangent, &y.detach()]),
-            Activation::Tanh => in_f32([cotangent, y], |[g, y]| g.mul(&y.affine(1.0, 1.0)?)?.mul(&y.affine(-1.0, 1.0)?)),
-            Activation::Sigmoid => in_f32([cotangent, y], |[g, y]| g.mul(&y.mul(&y.affine(-1.0, 1.0)?)?)),
+            Fused::Identity => Ok(cotangent.clone()),
+            Fused::Relu | Fused::LeakyRelu(_) => apply(ActivationGrad(self), &[cotangent, &y.detach()]),
             // sigmoid(x) = 1 - e^-y = 2 t / (1 + t) with t = tanh(y / 2), which does not cancel for small y
-            Activation::Softplus => in_f32([cotangent, y], |[g, y]| {
+            Fused::Softplus => in_f32([cotangent, y], |[g, y]| {
                 let t = y.affine(0.5, 0.0)?.tanh()?;
                 g.mul(&t.affine(2.0, 0.0)?.div(&t.affine(1.0, 1.0)?)?)
             }),
@@ -127,7 +145,7 @@ impl Activation {
 
     /// In one pass, without history.
     pub(crate) fn pull(self, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
-        if self == Activation::Identity {
+        if self == Fused::Identity {
             return Ok(cotangent.clone());
         }
         Ok(launch(&ActivationGrad(self), &[cotangent, y])?.swap_remove(0))
@@ -135,7 +153,7 @@ impl Activation {
 }
 
 #[derive(Debug)]
-struct ActivationGrad(Activation);
+struct ActivationGrad(Fused);
 
 impl Kernel for ActivationGrad {
     fn name(&self) -> &'static str {
@@ -152,15 +170,13 @@ impl Kernel for ActivationGrad {
             let (g, y) = (inputs[0].view::<T>(), inputs[1].view::<T>());
             let out = outputs[0].slice::<T>();
             match self.0 {
-                Activation::Identity => elementwise::unary(g, out, #[inline(always)] |g| g),
-                Activation::Relu => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| if y > 0.0 { g } else { 0.0 }),
-                Activation::LeakyRelu(slope) => {
+                Fused::Identity => elementwise::unary(g, out, #[inline(always)] |g| g),
+                Fused::Relu => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| if y > 0.0 { g } else { 0.0 }),
+                Fused::LeakyRelu(slope) => {
                     let slope = slope as T;
                     elementwise::binary(g, y, out, #[inline(always)] move |g: T, y: T| if y > 0.0 { g } else { g * slope })
                 }
-                Activation::Tanh => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * ((1.0 - y) * (1.0 + y))),
-                Activation::Sigmoid => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * y * (1.0 - y)),
-                Activation::Softplus => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * -Real::exp_m1(-y)),
+                Fused::Softplus => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * -Real::exp_m1(-y)),
             }
         });
         Ok(())

@@ -6,7 +6,7 @@ use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
-use crate::ops::activation::Activation;
+use crate::ops::activation::{Activation, Fused};
 use crate::ops::spec::{Domain, Spec};
 use crate::tensor::Tensor;
 #[cfg(feature = "cuda")]
@@ -18,7 +18,7 @@ use crate::{
 /// `activation(x W^T + b)` with x [.., in], W [out, in], b [out].
 #[derive(Debug)]
 struct Linear {
-    activation: Activation,
+    activation: Fused,
 }
 
 impl Kernel for Linear {
@@ -86,7 +86,7 @@ impl Kernel for Linear {
 /// x, W and b that are wanted.
 #[derive(Debug)]
 struct LinearGrad {
-    activation: Activation,
+    activation: Fused,
     wanted: [bool; 3],
 }
 
@@ -150,7 +150,7 @@ impl Kernel for LinearGrad {
             [dx, dw]
         };
         let wanted = products(inputs[0]);
-        let (identity, softplus) = (self.activation == Activation::Identity, self.activation == Activation::Softplus);
+        let (identity, softplus) = (self.activation == Fused::Identity, self.activation == Fused::Softplus);
         // Small products apply the activation's derivative while they read the cotangent, others find it done.
         if !identity && !softplus && wanted.iter().flatten().all(Product::takes_mask) {
             let code = self.activation.code();
@@ -162,7 +162,7 @@ impl Kernel for LinearGrad {
 }
 
 /// Adds the bias and applies the activation in one pass over the product.
-fn finish<T: Real>(out: &mut [T], bias: Option<&[T]>, width: usize, activation: Activation) {
+fn finish<T: Real>(out: &mut [T], bias: Option<&[T]>, width: usize, activation: Fused) {
     macro_rules! pass {
         ($f:expr) => {
             chunks_mut(out, (CHUNK / width).max(1) * width, |_, out| {
@@ -178,17 +178,15 @@ fn finish<T: Real>(out: &mut [T], bias: Option<&[T]>, width: usize, activation: 
             })
         };
     }
-    if width == 0 || (bias.is_none() && activation == Activation::Identity) {
+    if width == 0 || (bias.is_none() && activation == Fused::Identity) {
         return;
     }
     // One loop per activation: the choice must not sit inside it.
     match activation {
-        Activation::Identity => pass!(|v| v),
-        Activation::Relu => pass!(|v| Activation::Relu.value(v)),
-        Activation::LeakyRelu(slope) => pass!(|v| Activation::LeakyRelu(slope).value(v)),
-        Activation::Tanh => pass!(|v| Activation::Tanh.value(v)),
-        Activation::Sigmoid => pass!(|v| Activation::Sigmoid.value(v)),
-        Activation::Softplus => pass!(|v| Activation::Softplus.value(v)),
+        Fused::Identity => pass!(|v| v),
+        Fused::Relu => pass!(|v| Fused::Relu.value(v)),
+        Fused::LeakyRelu(slope) => pass!(|v| Fused::LeakyRelu(slope).value(v)),
+        Fused::Softplus => pass!(|v| Fused::Softplus.value(v)),
     }
 }
 
@@ -225,9 +223,12 @@ impl Tensor {
         {
             return Err(Error::OutOfRange { op: "linear", name: "slope", value: slope, expected: "a positive number" });
         }
+        let Some(fused) = activation.fused() else {
+            return activation.apply(&self.linear(weight, bias, Activation::Identity)?);
+        };
         match bias {
-            Some(bias) => apply(Linear { activation }, &[self, weight, bias]),
-            None => apply(Linear { activation }, &[self, weight]),
+            Some(bias) => apply(Linear { activation: fused }, &[self, weight, bias]),
+            None => apply(Linear { activation: fused }, &[self, weight]),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::binary::BceWithLogits;
-use crate::ops::softmax::{Exponentials, alive};
+use crate::ops::softmax::{Exponentials, alive, less_majority, majority};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::ops::wide::in_f32;
@@ -118,11 +118,14 @@ impl Op for CrossEntropy {
         }
         let (rows, classes) = (x.dims()[0], x.dims()[1]);
         let ones = Tensor::ones([rows, 1], x.dtype(), &x.device())?;
-        let target =
-            ones.scatter_add(1, &labels.reshape([rows, 1])?, classes)?.affine(1.0 - self.smoothing, self.smoothing / classes as f64)?;
-        let grad = in_f32([x, &target, &g.reshape([rows, 1])?], |[x, target, g]| {
+        let hit = ones.scatter_add(1, &labels.reshape([rows, 1])?, classes)?;
+        let [_, share, _] = weights::<f64>(self.smoothing, classes);
+        let grad = in_f32([x, &hit, &g.reshape([rows, 1])?], |[x, hit, g]| {
             let weights = x.softmax(1)?;
-            weights.sub(&alive(target, &weights, 1)?)?.mul(g)
+            let most = majority(&weights)?;
+            // weights less targets, each less what the row's greatest part is
+            let target = hit.sub(&most)?.sub(&hit.affine(self.smoothing, -share)?)?;
+            less_majority(&weights, &most, 1)?.sub(&alive(&target, &weights, 1)?)?.mul(g)
         })?;
         Ok([Some(grad), None].into_iter().collect())
     }

@@ -126,17 +126,24 @@ impl Kernel for Softmax {
 
 impl Op for Softmax {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
-        let (g, y) = (v.cotangent(), v.output());
+        let (x, g, y) = (&v.inputs[0], v.cotangent(), v.output());
         let axis = y.rank() - 1;
-        // in f32: the two terms nearly cancel where one class has all
-        let result = in_f32([g, y], |[g, y]| {
-            if !self.log {
-                let weighted = g.mul(y)?;
-                return weighted.sub(&y.mul(&weighted.sum(&[axis], true)?)?);
-            }
-            let weights = y.exp()?;
-            alive(g, &weights, axis)?.sub(&weights.mul(&g.sum(&[axis], true)?)?)
-        })?;
+        let result = if self.log {
+            // not from the output, whose rounding would scale the weights
+            in_f32([g, x], |[g, x]| {
+                let weights = x.softmax(axis)?;
+                let (g, most) = (alive(g, &weights, axis)?, majority(&weights)?);
+                less_majority(&g, &most, axis)?.sub(&less_majority(&weights, &most, axis)?.mul(&g.sum(&[axis], true)?)?)
+            })?
+        } else {
+            // Relative to the cotangent of an entry that has nearly everything, or the two terms would nearly cancel there. The weights
+            // sum to 1, so that this is a constant.
+            in_f32([g, y], |[g, y]| {
+                let level = majority(y)?.mul(&g.detach())?.sum(&[axis], true)?;
+                let weighted = g.sub(&level)?.mul(y)?;
+                weighted.sub(&y.mul(&weighted.sum(&[axis], true)?)?)
+            })?
+        };
         Ok([Some(result)].into_iter().collect())
     }
 }
@@ -144,6 +151,17 @@ impl Op for Softmax {
 /// `x` where a row has weights, and 0 where it has none: nothing that a row of -inf alone makes depends on its entries.
 pub(super) fn alive(x: &Tensor, weights: &Tensor, axis: usize) -> Result<Tensor> {
     x.mul(&weights.sum(&[axis], true)?.positive()?)
+}
+
+/// 1 for a weight that is more than a half, of which a row has one at most, and 0 elsewhere; without history.
+pub(super) fn majority(weights: &Tensor) -> Result<Tensor> {
+    weights.detach().affine(1.0, -0.5)?.positive()
+}
+
+/// `x` where `most` is 0, and less the sum of these where it is 1: weights less [`majority`], without the cancellation of `weight - 1`.
+pub(super) fn less_majority(x: &Tensor, most: &Tensor, axis: usize) -> Result<Tensor> {
+    let others = x.mul(&most.affine(-1.0, 1.0)?)?;
+    others.sub(&most.mul(&others.sum(&[axis], true)?)?)
 }
 
 /// `log(sum(exp(x)))` along the last axis, which stays with length 1.

@@ -8,7 +8,7 @@ use crate::device::cpu::math::Real;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
-use crate::ops::activation::Activation;
+use crate::ops::activation::Fused;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
@@ -119,9 +119,9 @@ unary! {
         Some(in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| g.mul(&x.log_sigmoid()?.sub(&x.log_softplus()?)?.exp()?))?)
     };
     LogSigmoid = "log_sigmoid", |x: T| Real::log_sigmoid(x), |v| Some(v.cotangent().mul(&v.inputs[0].neg()?.sigmoid()?)?);
-    Relu = "relu", |x: T| if x <= T::ZERO { T::ZERO } else { x }, |v| Some(Activation::Relu.pull_in(v, v.cotangent(), &v.inputs[0])?);
+    Relu = "relu", |x: T| if x <= T::ZERO { T::ZERO } else { x }, |v| Some(Fused::Relu.pull_in(v, v.cotangent(), &v.inputs[0])?);
     LeakyRelu { slope } = "leaky_relu", |x: T| if x > T::ZERO { x } else { x * slope }, |v| {
-        Some(Activation::LeakyRelu(slope).pull_in(v, v.cotangent(), &v.inputs[0])?)
+        Some(Fused::LeakyRelu(slope).pull_in(v, v.cotangent(), &v.inputs[0])?)
     };
     Elu { alpha } = "elu", |x: T| if x > T::ZERO { x } else { alpha * Real::exp_m1(x) }, |v| {
         // 1 where positive, alpha exp(x) elsewhere; the exponential sees no large argument
