@@ -6,7 +6,7 @@ use strait::nn::Mode;
 use strait::ops::Noise;
 use strait::optim::{Algorithm, Optimizer};
 use strait::train::Evaluator;
-use strait::{DType, Device, Rng, Tensor, grad};
+use strait::{DType, Device, Rng, Tensor};
 
 fn main() -> strait::Result<()> {
     let (device, data, mut rng) = (Device::cpu(), digits::load()?, Rng::new(0));
@@ -20,8 +20,7 @@ fn main() -> strait::Result<()> {
         dropout: 0.0,
     };
     let model = Vib::new(config, &mut rng, DType::F32, &device)?;
-    let params = model.params();
-    let mut optimizer = Optimizer::new(Algorithm::adam(), &params)?;
+    let mut optimizer = Optimizer::new(Algorithm::adam(), &model.params())?;
     let objective = VibObjective { beta: 1e-3, ..Default::default() };
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for epoch in 0..10 {
@@ -31,9 +30,7 @@ fn main() -> strait::Result<()> {
             let y = Tensor::from_slice(&labels, [batch.len()], &device)?;
             let noise = Noise::Draw(rng.draw());
             let loss = model.loss(&x, &y, &objective, 1, noise, &mut Mode::Train(&mut rng))?.loss;
-            let tensors = params.tensors();
-            let gradients = grad(&loss, &tensors.iter().collect::<Vec<_>>())?;
-            optimizer.step(&gradients, 1e-3)?;
+            optimizer.minimize(&loss, 1e-3)?;
         }
         let figures = Evaluator { samples: 12, batch: 500, seed: 0 }.run(&model, &data.test, &device)?;
         println!("epoch {:>2}: test error {:.2} %, rate {:.2} nats", epoch + 1, 100.0 * figures.error, figures.rate);

@@ -7,7 +7,7 @@ use strait::models::infovae::{
 };
 use strait::ops::{Activation, Noise};
 use strait::optim::{Algorithm, Optimizer};
-use strait::{DType, Device, Rng, Tensor, grad};
+use strait::{DType, Device, Rng, Tensor};
 
 const BATCH: usize = 100;
 
@@ -21,8 +21,7 @@ fn main() -> strait::Result<()> {
         likelihood: Likelihood::Gaussian { sigma: 0.2 },
     };
     let model = InfoVae::new(config, &mut rng, DType::F32, &device)?;
-    let params = model.params();
-    let mut optimizer = Optimizer::new(Algorithm::adam(), &params)?;
+    let mut optimizer = Optimizer::new(Algorithm::adam(), &model.params())?;
     // alpha + lambda - 1 weighs the MMD; alpha = 0, lambda = 1 would be the plain VAE
     let objective = InfoVaeObjective::new(0.0, 200.0, LatentDivergence::mmd(KernelFamily::Rbf))?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
@@ -36,9 +35,7 @@ fn main() -> strait::Result<()> {
             let x = load(&data.train, batch)?;
             let prior = PriorSample::draw(BATCH, 2, &mut rng, DType::F32, &device)?;
             let loss = model.loss(&x, &objective, Noise::Draw(rng.draw()), &prior, None)?;
-            let tensors = params.tensors();
-            let gradients = grad(&loss.loss, &tensors.iter().collect::<Vec<_>>())?;
-            optimizer.step(&gradients, 1e-3)?;
+            optimizer.minimize(&loss.loss, 1e-3)?;
             figures = format!("reconstruction {:6.2} nats, rate {:.2} nats", loss.reconstruction.item()?, loss.kl.item()?);
         }
         if epoch % 8 == 7 {

@@ -2,11 +2,11 @@
 
 use strait::data::{Range, digits, order::epoch_order};
 use strait::models::{Architecture, Ebgan, EbganConfig, Latent, ReconstructionEnergy};
-use strait::nn::{Mode, Params};
+use strait::nn::Mode;
 use strait::ops::Activation;
 use strait::optim::{Algorithm, Optimizer};
 use strait::train::Samples;
-use strait::{DType, Device, Rng, Tensor, grad};
+use strait::{DType, Device, Rng, Tensor};
 
 const BATCH: usize = 64;
 const LATENT: usize = 64;
@@ -25,9 +25,9 @@ fn main() -> strait::Result<()> {
         energy: ReconstructionEnergy::L2Norm,
     };
     let model = Ebgan::new(&config, &mut rng, DType::F32, &cpu)?;
-    let (discriminator, generator) = (model.discriminator_params(), model.generator_params());
     let adam = Algorithm::Adam { beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
-    let (mut of_discriminator, mut of_generator) = (Optimizer::new(adam, &discriminator)?, Optimizer::new(adam, &generator)?);
+    let mut discriminator = Optimizer::new(adam, &model.discriminator_params())?;
+    let mut generator = Optimizer::new(adam, &model.generator_params())?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for epoch in 0..30 {
         let mut last = [0.0; 3];
@@ -37,11 +37,11 @@ fn main() -> strait::Result<()> {
             let z = rng.normal([BATCH, LATENT], DType::F32, &cpu)?;
             let fake = model.generator.forward(&z, &mut Mode::Eval)?;
             let loss = model.discriminator_loss(&real, &fake, 3.0, &mut Mode::Eval)?;
-            of_discriminator.step(&gradients(&loss.loss, &discriminator)?, 1e-3)?;
+            discriminator.minimize(&loss.loss, 1e-3)?;
 
             let z = rng.normal([BATCH, LATENT], DType::F32, &cpu)?;
             let game = model.generator_loss(&z, 0.1, &mut Mode::Eval)?;
-            of_generator.step(&gradients(&game.loss, &generator)?, 1e-3)?;
+            generator.minimize(&game.loss, 1e-3)?;
             last = [loss.real.mean_all()?.item()?, loss.fake.mean_all()?.item()?, game.pulling_away.item()?];
         }
         if (epoch + 1) % 5 == 0 {
@@ -57,8 +57,4 @@ fn main() -> strait::Result<()> {
         println!("64 samples in {}", path.display());
     }
     Ok(())
-}
-
-fn gradients(loss: &Tensor, params: &Params) -> strait::Result<Vec<Tensor>> {
-    grad(loss, &params.tensors().iter().collect::<Vec<_>>())
 }

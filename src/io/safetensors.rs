@@ -11,12 +11,15 @@ use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 
+use crate::device::Device;
+use crate::dispatch;
 use crate::dtype::Element;
 use crate::error::{Error, Result};
 use crate::io::Stored;
 use crate::io::atomic::write_atomic;
 use crate::io::input::{Input, byte_length};
 use crate::shape::{MAX_RANK, Shape};
+use crate::tensor::Tensor;
 use crate::words::shorten;
 
 const FORMAT: &str = "a safetensors file (8 bytes of header length, a JSON header, tensors)";
@@ -53,6 +56,22 @@ impl NamedTensor {
             return Err(Error::WrongLength { op: "safetensors", found: values.len(), shape });
         }
         Ok(NamedTensor { name: name.into(), dtype: T::DTYPE.into(), shape, bytes: bytemuck::cast_slice(values).to_vec() })
+    }
+
+    /// A tensor as it is written to a file.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn from_tensor(name: &str, tensor: &Tensor) -> Result<NamedTensor> {
+        dispatch!(tensor.dtype(), T => NamedTensor::from_slice::<T>(name, tensor.shape(), &tensor.to_vec::<T>()?))
+    }
+
+    /// The tensor on a device.
+    ///
+    /// # Errors
+    /// Elements of a type that tensors do not have; the device fails.
+    pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
+        dispatch!(self.dtype.dtype(&self.name)?, T => Tensor::from_vec(self.to_vec::<T>()?, self.shape, device))
     }
 
     /// The elements.

@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::networks::Builder;
 use super::{Architecture, Latent};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Flatten, Mode, Module, Params};
+use crate::nn::{Builder, Flatten, Mode, Module, Params};
 use crate::ops::Activation;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -189,7 +188,7 @@ impl Ebgan {
         if (*latent).min(width) == 0 {
             return Err(Error::OutOfRange { op: "ebgan", name: "size", value: 0.0, expected: "latent vectors and codes of at least 1" });
         }
-        let mut build = Builder { init: encoder.init(), spectral: false, rng, dtype, device };
+        let mut build = Builder::new(rng, dtype, device).with_init(encoder.init());
         let encode = encoder.encoder(example, *codes, 1, &mut build)?.then(Flatten);
         build.init = decoder.init();
         let decode = decoder.generator(width, example, *output, &mut build)?;

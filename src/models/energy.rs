@@ -5,12 +5,11 @@
 //! stands in; the generator minimises the divergence from its own density to that of U, which is its mean energy less its entropy, and
 //! the mutual information between z and G(z) stands in for the entropy.
 
-use super::networks::Builder;
 use super::{Architecture, Information, InformationConfig, InformationEstimate, Latent, Penalty};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Mode, Module, Params};
+use crate::nn::{Builder, Mode, Module, Params};
 use crate::ops::Activation;
 use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
@@ -76,7 +75,7 @@ impl EnergyModel {
         if *latent == 0 {
             return Err(Error::OutOfRange { op: "energy", name: "latent", value: 0.0, expected: "at least 1" });
         }
-        let mut build = Builder { init: architecture.init(), spectral: false, rng, dtype, device };
+        let mut build = Builder::new(rng, dtype, device).with_init(architecture.init());
         Ok(EnergyModel {
             energy: Box::new(architecture.encoder(example, Latent::Vector { size: 1 }, 1, &mut build)?),
             generator: Box::new(architecture.generator(*latent, example, *output, &mut build)?),

@@ -2,12 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::networks::Builder;
 use super::{Architecture, Latent};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::{Flatten, Mode, Module, Param, Params};
+use crate::nn::{Builder, Flatten, Mode, Module, Param, Params};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
 
@@ -153,7 +152,7 @@ impl Information {
             },
             InformationConfig::LearnedInverse => Information::Inverse {
                 network: Box::new(architecture.encoder(example, vector(k), 1, build)?),
-                spread: Spread::learned(k, build.dtype, build.device)?,
+                spread: Spread::learned(k, build.dtype, &build.device)?,
             },
             InformationConfig::JensenShannon { shuffle } => {
                 let (features, width): (Box<dyn Module>, usize) = match architecture {

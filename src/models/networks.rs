@@ -4,13 +4,10 @@ mod resnet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::Device;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::init::Init;
-use crate::nn::{BatchNorm, Conv2d, ConvTranspose2d, Flatten, Linear, Module, Sequential, SpectralNorm, Unflatten};
+use crate::nn::{Builder, Flatten, Sequential, Unflatten};
 use crate::ops::{Activation, ConvOptions};
-use crate::rng::Rng;
 use crate::shape::Shape;
 use resnet::ResidualBlock;
 
@@ -94,38 +91,29 @@ fn image(example: &[usize]) -> Result<[usize; 2]> {
     }
 }
 
-/// What building takes: where initial weights come from and where they go.
-pub(crate) struct Builder<'a> {
-    /// How weights start.
-    pub init: Init,
-    /// Whether linear layers and convolutions are divided by their largest singular value.
-    pub spectral: bool,
-    /// Where initial weights are drawn from.
-    pub rng: &'a mut Rng,
-    /// Of the weights.
-    pub dtype: DType,
-    /// Of the weights.
-    pub device: &'a Device,
+/// `net` and then a linear layer with this activation.
+pub(crate) fn linear(
+    net: Sequential,
+    inputs: usize,
+    outputs: usize,
+    activation: Activation,
+    build: &mut Builder<'_>,
+) -> Result<Sequential> {
+    let layer = build.linear(inputs, outputs)?.with_activation(activation);
+    Ok(net.then(build.module(layer)?))
 }
 
-impl Builder<'_> {
-    pub(crate) fn linear(&mut self, net: Sequential, inputs: usize, outputs: usize, activation: Activation) -> Result<Sequential> {
-        let layer = Linear::new(inputs, outputs, self.init, self.rng, self.dtype, self.device)?.with_activation(activation);
-        Ok(if self.spectral { net.then(SpectralNorm::new(layer, self.rng)?) } else { net.then(layer) })
-    }
-
-    fn conv_layer(&mut self, channels: [usize; 2], kernel: usize, options: ConvOptions) -> Result<Conv2d> {
-        Conv2d::new(channels, [kernel; 2], options, self.init, self.rng, self.dtype, self.device)
-    }
-
-    fn boxed(&mut self, layer: Conv2d) -> Result<Box<dyn Module>> {
-        Ok(if self.spectral { Box::new(SpectralNorm::new(layer, self.rng)?) } else { Box::new(layer) })
-    }
-
-    fn conv(&mut self, net: Sequential, channels: [usize; 2], kernel: usize, options: ConvOptions, f: Activation) -> Result<Sequential> {
-        let layer = self.conv_layer(channels, kernel, options)?.with_activation(f);
-        Ok(if self.spectral { net.then(SpectralNorm::new(layer, self.rng)?) } else { net.then(layer) })
-    }
+/// `net` and then a convolution with a square window of this side and this activation.
+fn conv(
+    net: Sequential,
+    channels: [usize; 2],
+    kernel: usize,
+    options: ConvOptions,
+    activation: Activation,
+    build: &mut Builder<'_>,
+) -> Result<Sequential> {
+    let layer = build.conv2d(channels, [kernel; 2], options)?.with_activation(activation);
+    Ok(net.then(build.module(layer)?))
 }
 
 impl Architecture {
@@ -185,7 +173,7 @@ impl Architecture {
                 }
                 let mut width = example.iter().product();
                 for &next in hidden {
-                    net = build.linear(net, width, next, LEAKY)?;
+                    net = linear(net, width, next, LEAKY, build)?;
                     width = next;
                 }
             }
@@ -193,7 +181,7 @@ impl Architecture {
                 let [mut channels, height] = image(example)?;
                 net = net.then(Unflatten(Shape::new(example)?));
                 for next in self.channels(halvings(height).0) {
-                    net = build.conv(net, [channels, next], 4, HALVING, LEAKY)?;
+                    net = conv(net, [channels, next], 4, HALVING, LEAKY, build)?;
                     channels = next;
                 }
             }
@@ -201,7 +189,7 @@ impl Architecture {
                 let [channels, height] = image(example)?;
                 let widths = self.channels(halvings(height).0);
                 net = net.then(Unflatten(Shape::new(example)?));
-                net = build.conv(net, [channels, widths[0]], 3, ConvOptions::default().padding(1), Activation::Identity)?;
+                net = conv(net, [channels, widths[0]], 3, ConvOptions::default().padding(1), Activation::Identity, build)?;
                 net = net.then(ResidualBlock::new([widths[0]; 2], build)?);
                 for pair in widths.windows(2) {
                     net = net.then(resnet::halve()).then(ResidualBlock::new([pair[0], pair[1]], build)?);
@@ -218,10 +206,10 @@ impl Architecture {
                 if features.len() > 1 {
                     net = net.then(Flatten);
                 }
-                build.linear(net, features.iter().product(), multiple * size, Activation::Identity)
+                linear(net, features.iter().product(), multiple * size, Activation::Identity, build)
             }
             Latent::Map { channels } if features.len() == 3 => {
-                build.conv(net, [features[0], multiple * channels], 1, ConvOptions::default(), Activation::Identity)
+                conv(net, [features[0], multiple * channels], 1, ConvOptions::default(), Activation::Identity, build)
             }
             Latent::Map { .. } => Err(bad_shape(&features, "a convolutional network, whose features are a map, or a latent vector")),
         }
@@ -233,10 +221,10 @@ impl Architecture {
         if let Architecture::Mlp { hidden } = self {
             let mut width = latent;
             for &next in hidden {
-                net = build.linear(net, width, next, Activation::Relu)?;
+                net = linear(net, width, next, Activation::Relu, build)?;
                 width = next;
             }
-            net = build.linear(net, width, example.iter().product(), output)?;
+            net = linear(net, width, example.iter().product(), output, build)?;
             return Ok(if example.len() > 1 { net.then(Unflatten(Shape::new(example)?)) } else { net });
         }
         let [channels, height] = image(example)?;
@@ -245,23 +233,15 @@ impl Architecture {
         widths.reverse();
         let first = widths[0];
         let map = Unflatten(Shape::new(&[first, base, base])?);
-        net = build.linear(net, latent, first * base * base, Activation::Identity)?.then(map);
+        net = linear(net, latent, first * base * base, Activation::Identity, build)?.then(map);
         let batch_norm = |net: Sequential, channels: usize, build: &Builder<'_>| -> Result<Sequential> {
-            Ok(net.then(BatchNorm::new(channels, build.dtype, build.device)?).then(Activation::Relu))
+            Ok(net.then(build.batch_norm(channels)?).then(Activation::Relu))
         };
         if let Architecture::Dcgan { .. } = self {
             for (i, &width) in widths.iter().enumerate() {
                 net = batch_norm(net, width, build)?;
                 let next = widths.get(i + 1).copied();
-                let layer = ConvTranspose2d::new(
-                    [width, next.unwrap_or(channels)],
-                    [4, 4],
-                    HALVING,
-                    build.init,
-                    build.rng,
-                    build.dtype,
-                    build.device,
-                )?;
+                let layer = build.conv_transpose2d([width, next.unwrap_or(channels)], [4, 4], HALVING)?;
                 net = if next.is_some() { net.then(layer.without_bias()) } else { net.then(layer.with_activation(output)) };
             }
             return Ok(net);
@@ -271,6 +251,6 @@ impl Architecture {
         }
         let width = widths[widths.len() - 1];
         net = net.then(ResidualBlock::new([width; 2], build)?).then(LEAKY);
-        build.conv(net, [width, channels], 3, ConvOptions::default().padding(1), output)
+        conv(net, [width, channels], 3, ConvOptions::default().padding(1), output, build)
     }
 }

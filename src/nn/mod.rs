@@ -1,5 +1,6 @@
 //! Layers with named parameters, and how they are composed.
 
+mod builder;
 mod conv;
 pub mod init;
 mod linear;
@@ -7,6 +8,7 @@ mod norm;
 mod param;
 mod spectral;
 
+pub use builder::Builder;
 pub use conv::{Conv2d, ConvTranspose2d};
 pub use linear::{Dropout, Linear, Mlp};
 pub use norm::{BatchNorm, LayerNorm};
@@ -73,6 +75,16 @@ pub trait Module: std::fmt::Debug + Send + Sync {
         let mut params = Params::default();
         self.collect("", &mut params);
         params
+    }
+}
+
+impl Module for Box<dyn Module> {
+    fn forward(&self, x: &Tensor, mode: &mut Mode<'_>) -> Result<Tensor> {
+        (**self).forward(x, mode)
+    }
+
+    fn collect(&self, prefix: &str, params: &mut Params) {
+        (**self).collect(prefix, params);
     }
 }
 

@@ -1,9 +1,13 @@
 //! Parameters: named handles to tensors that optimisers replace.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::grad::grad;
+use crate::io::safetensors::{self, NamedTensor};
 use crate::tensor::Tensor;
 
 /// A handle to a tensor that training changes. Clones share it.
@@ -132,6 +136,70 @@ impl Params {
         self.entries.iter().map(|(_, p)| p.tensor()).collect()
     }
 
+    /// The gradients of the scalar `loss` with respect to the trained parameters, in the order of [`Params::trained`], as
+    /// [`Optimizer::step`](crate::optim::Optimizer::step) takes them.
+    ///
+    /// # Errors
+    /// `loss` is not a scalar, or does not depend on one of them, which the error names.
+    pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
+        let trained = self.trained();
+        let tensors = trained.tensors();
+        grad(loss, &tensors.iter().collect::<Vec<_>>()).map_err(|error| match error {
+            Error::NotConnected { input, .. } => Error::BadTensor {
+                name: trained.entries[input].0.clone(),
+                found: "a loss that does not depend on it".into(),
+                expected: "a loss that depends on every trained parameter".into(),
+            },
+            other => other,
+        })
+    }
+
+    /// Writes all parameters, buffers such as running statistics included, to a safetensors file under their names.
+    ///
+    /// ```
+    /// use strait::nn::{Builder, Module};
+    /// use strait::{DType, Device, Rng};
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let path = folder.path().join("weights.safetensors");
+    /// let layer = |seed| Builder::new(&mut Rng::new(seed), DType::F32, &Device::cpu()).linear(3, 2);
+    /// let (trained, fresh) = (layer(1)?, layer(2)?);
+    /// trained.params().save(&path)?;
+    /// fresh.params().load(&path)?;
+    /// assert_eq!(fresh.weight.tensor().to_vec::<f32>()?, trained.weight.tensor().to_vec::<f32>()?);
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The file system refuses; two parameters have one name. A file that was there stays as it is.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let tensors = self.state().iter().map(|(name, tensor)| NamedTensor::from_tensor(name, tensor)).collect::<Result<Vec<_>>>()?;
+        safetensors::write(path.as_ref(), &tensors, &BTreeMap::new())
+    }
+
+    /// Replaces all parameters by those of a file that [`Params::save`], or anything else that gives them the same names, wrote. Each
+    /// stays on its device.
+    ///
+    /// # Errors
+    /// The file is missing or damaged; a tensor is missing or left over in it, or has another shape or dtype: then the error names the
+    /// file and the tensor, and nothing is changed.
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let file = safetensors::read(path)?;
+        let mut state = BTreeMap::new();
+        for tensor in &file.tensors {
+            let device = self.entries.iter().find(|(name, _)| *name == tensor.name).map(|(_, p)| p.tensor().device());
+            state.insert(tensor.name.clone(), tensor.to_tensor(&device.unwrap_or(Device::Cpu))?);
+        }
+        self.load_state(&state).map_err(|error| match error {
+            Error::BadTensor { name, found, expected } => Error::BadFile {
+                path: path.into(),
+                found: format!("{found} under the name '{name}'"),
+                expected: format!("{expected}, as the module has it"),
+            },
+            other => other,
+        })
+    }
+
     /// Names and constant tensors.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         self.entries.iter().map(|(name, p)| (name.clone(), p.tensor().detach())).collect()
@@ -141,7 +209,7 @@ impl Params {
     ///
     /// # Errors
     /// A name is missing or left over, or a shape or dtype differs; nothing is changed then.
-    pub fn load(&self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+    pub fn load_state(&self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, param) in &self.entries {
             let old = param.tensor();
             let found = state.get(name).ok_or_else(|| Error::BadTensor {
@@ -161,5 +229,50 @@ impl Params {
             return Err(Error::BadTensor { name: name.clone(), found: "a tensor".into(), expected: "no tensor of this name".into() });
         }
         self.entries.iter().try_for_each(|(name, param)| param.set(&state[name]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Builder, Mode, Module, Sequential};
+    use crate::{DType, Rng};
+
+    fn network(outputs: usize) -> Sequential {
+        let mut rng = Rng::new(4);
+        let mut build = Builder::new(&mut rng, DType::F32, &Device::cpu());
+        Sequential::new().then(build.linear(3, 4).unwrap()).then(build.batch_norm(4).unwrap()).then(build.linear(4, outputs).unwrap())
+    }
+
+    #[test]
+    fn gradients_are_those_of_trained_parameters_and_name_what_is_unused() {
+        let (net, mut rng) = (network(2), Rng::new(1));
+        let x = rng.normal([5, 3], DType::F32, &Device::cpu()).unwrap();
+        let loss = net.forward(&x, &mut Mode::Train(&mut rng)).unwrap().square().unwrap().sum_all().unwrap();
+        let mut params = net.params();
+        let shapes = |tensors: Vec<Tensor>| tensors.iter().map(Tensor::shape).collect::<Vec<_>>();
+        assert_eq!(shapes(params.gradients(&loss).unwrap()), shapes(params.trained().tensors()));
+        params.extend("other", &network(1).params());
+        let error = params.gradients(&loss).unwrap_err().to_string();
+        assert!(error.contains("'other.0.weight'") && error.contains("does not depend on it"), "{error}");
+    }
+
+    #[test]
+    fn files_that_do_not_fit_change_nothing_and_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weights.safetensors");
+        let (net, other) = (network(2), network(7));
+        let bits = |net: &Sequential| net.params().tensors().iter().map(|t| t.to_vec::<f32>().unwrap()).collect::<Vec<_>>();
+        let before = bits(&other);
+        net.params().save(&path).unwrap();
+        let error = other.params().load(&path).unwrap_err().to_string();
+        assert!(error.contains("weights.safetensors") && error.contains("'2.weight'") && error.contains("f32 [7, 4]"), "{error}");
+        assert_eq!(bits(&other), before);
+        let mut first = Params { entries: net.params().entries[..1].to_vec() };
+        let error = first.load(&path).unwrap_err().to_string();
+        assert!(error.contains("'0.bias'") && error.contains("no tensor of this name"), "{error}");
+        assert!(first.load(folder.path().join("none")).unwrap_err().to_string().contains("none"));
+        first.entries.push(first.entries[0].clone());
+        assert!(first.save(&path).unwrap_err().to_string().contains("this name twice"));
     }
 }

@@ -30,14 +30,13 @@ use algorithm::Update;
 /// ```
 /// use strait::nn::{Param, Params};
 /// use strait::optim::{Algorithm, Optimizer};
-/// use strait::{Device, Tensor, grad};
+/// use strait::{Device, Tensor};
 /// let weight = Param::new(&Tensor::from_slice(&[1.0f64, -2.0], [2], &Device::cpu())?);
 /// let mut params = Params::default();
 /// params.push("weight".to_string(), &weight);
 /// let mut optimizer = Optimizer::new(Algorithm::sgd(), &params)?;
 /// let loss = weight.tensor().square()?.sum_all()?;
-/// let gradients = grad(&loss, &[&weight.tensor()])?;
-/// optimizer.step(&gradients, 0.25)?;
+/// optimizer.minimize(&loss, 0.25)?;
 /// assert_eq!(weight.tensor().to_vec::<f64>()?, [0.5, -1.0]);
 /// # Ok::<(), strait::Error>(())
 /// ```
@@ -111,6 +110,17 @@ impl Optimizer {
     /// Number of steps made.
     pub fn steps(&self) -> u64 {
         self.steps.get()
+    }
+
+    /// One step along the gradients of the scalar `loss`: [`Params::gradients`] and [`Optimizer::step`]. The loss holds the old weights, so
+    /// the new ones take memory of their own until it is dropped; a captured step cannot have that.
+    ///
+    /// # Errors
+    /// Those of the two.
+    pub fn minimize(&mut self, loss: &Tensor, learning_rate: f64) -> Result<()> {
+        let mut params = Params::default();
+        self.entries.iter().for_each(|entry| params.push(entry.name.clone(), &entry.param));
+        self.step(&params.gradients(loss)?, learning_rate)
     }
 
     /// Replaces every parameter's tensor; `gradients` are in the order of [`Params::trained`]. 16-bit parameters are updated

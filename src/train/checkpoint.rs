@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::device::Device;
-use crate::dispatch;
-use crate::dtype::{DType, Element};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::io::checksum;
 use crate::io::safetensors::{self, NamedTensor};
@@ -118,7 +117,7 @@ impl Checkpoint {
     /// # Errors
     /// The file system refuses; the previous checkpoint is untouched.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let tensors = self.tensors.iter().map(|(name, tensor)| named(name, tensor)).collect::<Result<Vec<_>>>()?;
+        let tensors = self.tensors.iter().map(|(name, tensor)| NamedTensor::from_tensor(name, tensor)).collect::<Result<Vec<_>>>()?;
         let mut metadata = self.metadata.clone();
         metadata.insert("format".into(), FORMAT.into());
         metadata.insert("version".into(), env!("CARGO_PKG_VERSION").into());
@@ -152,27 +151,9 @@ impl Checkpoint {
                 return Err(Error::BadFile { path: path.into(), found, expected: format!("a checkpoint of format '{FORMAT}'") });
             }
         }
-        Ok(Checkpoint { tensors: load_tensors(&file.tensors, device)?, metadata: file.metadata })
+        let tensors = file.tensors.iter().map(|t| Ok((t.name.clone(), t.to_tensor(device)?))).collect::<Result<_>>()?;
+        Ok(Checkpoint { tensors, metadata: file.metadata })
     }
-}
-
-/// A tensor as it is written to a file.
-///
-/// # Errors
-/// The device fails.
-pub fn named(name: &str, tensor: &Tensor) -> Result<NamedTensor> {
-    dispatch!(tensor.dtype(), T => NamedTensor::from_slice::<T>(name, tensor.shape(), &tensor.to_vec::<T>()?))
-}
-
-/// Tensors by name from a file's contents.
-///
-/// # Errors
-/// The device fails.
-pub fn load_tensors(tensors: &[NamedTensor], device: &Device) -> Result<BTreeMap<String, Tensor>> {
-    fn load<T: Element>(t: &NamedTensor, device: &Device) -> Result<Tensor> {
-        Tensor::from_vec(t.to_vec::<T>()?, t.shape, device)
-    }
-    tensors.iter().map(|t| Ok((t.name.clone(), dispatch!(t.dtype.dtype(&t.name)?, T => load::<T>(t, device))?))).collect()
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ mod vdb;
 mod vib;
 
 pub use batches::Batches;
-pub use checkpoint::{Checkpoint, load_tensors, named};
+pub use checkpoint::Checkpoint;
 pub use ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings, EbganTrainer};
 pub use energy::{EnergySettings, EnergyTrainer, Negatives, SamplerSettings, Start, Way};
 pub use infovae::{Binarization, InfoVaeSettings, InfoVaeTrainer};

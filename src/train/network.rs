@@ -147,7 +147,7 @@ impl Network {
         let section = |name: &str| -> Result<BTreeMap<String, Tensor>> {
             checkpoint.section(name).into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&device)?))).collect()
         };
-        self.params.load(&section(name)?)?;
+        self.params.load_state(&section(name)?)?;
         self.optimizer.load(&section(&format!("optimizer.{name}"))?, steps)?;
         match &mut self.ema {
             Some(ema) => ema.load(&section(&format!("ema.{name}"))?, steps),

@@ -85,7 +85,7 @@ fn vib(case: &Case, precision: Precision) -> Outcome<Results> {
     };
     let model = Vib::new(config, &mut Rng::new(0), precision.dtype(), &device())?;
     let params = model.params();
-    params.load(&state)?;
+    params.load_state(&state)?;
     let noise = input("in.eps")?;
     let samples = case.number("samples")?;
     let objective = VibObjective { beta: case.number("beta")?, ..VibObjective::default() };

@@ -55,7 +55,7 @@ fn infovae(case: &Case, precision: Precision) -> Outcome<Results> {
     let mut rng = Rng::new(0);
     let model = InfoVae::new(config, &mut rng, precision.dtype(), &Device::cpu())?;
     let params = model.params();
-    params.load(&network::weights(case, &["encoder", "decoder"], precision)?)?;
+    params.load_state(&network::weights(case, &["encoder", "decoder"], precision)?)?;
     let (noise, objective) = (input("in.eps")?.unsqueeze(0)?, objective(case)?);
     let prior = PriorSample { z: input("in.prior")?, directions: rng.draw() };
     let found = model.loss(&input("in.x")?, &objective, Noise::Given(&noise), &prior, None)?;

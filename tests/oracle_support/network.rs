@@ -40,7 +40,7 @@ pub fn mlp(case: &Case, prefix: &str, activation: Activation, precision: Precisi
     let mlp = Mlp::new(&sizes(case, prefix)?, activation, Init::default(), &mut Rng::new(0), dtype, &device)?;
     let mut params = Params::default();
     mlp.collect(prefix, &mut params);
-    params.load(&weights(case, &[prefix], precision)?)?;
+    params.load_state(&weights(case, &[prefix], precision)?)?;
     Ok((mlp, params))
 }
 

@@ -1,8 +1,8 @@
 //! Residual blocks of GANs without normalisation.
 
-use super::{Builder, LEAKY};
+use super::LEAKY;
 use crate::error::Result;
-use crate::nn::{Apply, Mode, Module, Params, path};
+use crate::nn::{Apply, Builder, Mode, Module, Params, path};
 use crate::ops::{ConvOptions, PoolOptions};
 use crate::tensor::Tensor;
 
@@ -23,15 +23,15 @@ impl ResidualBlock {
     pub(super) fn new(channels: [usize; 2], build: &mut Builder<'_>) -> Result<ResidualBlock> {
         let [inputs, outputs] = channels;
         let (hidden, same) = (inputs.min(outputs), ConvOptions::default().padding(1));
-        let first = build.conv_layer([inputs, hidden], 3, same)?;
-        let second = build.conv_layer([hidden, outputs], 3, same)?;
+        let first = build.conv2d([inputs, hidden], [3, 3], same)?;
+        let second = build.conv2d([hidden, outputs], [3, 3], same)?;
         let shortcut = if inputs == outputs {
             None
         } else {
-            let layer = build.conv_layer(channels, 1, ConvOptions::default())?.without_bias();
-            Some(build.boxed(layer)?)
+            let layer = build.conv2d(channels, [1, 1], ConvOptions::default())?.without_bias();
+            Some(build.module(layer)?)
         };
-        Ok(ResidualBlock { first: build.boxed(first)?, second: build.boxed(second)?, shortcut })
+        Ok(ResidualBlock { first: build.module(first)?, second: build.module(second)?, shortcut })
     }
 }
 

@@ -6,8 +6,8 @@ use super::{Discriminator, Scale};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::models::networks::{Architecture, Builder, LEAKY, Latent};
-use crate::nn::{Flatten, Mode, Module, Params, Sequential};
+use crate::models::networks::{Architecture, LEAKY, Latent, linear};
+use crate::nn::{Builder, Flatten, Mode, Module, Params, Sequential};
 use crate::ops::Activation;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -77,7 +77,7 @@ impl Discriminator {
         };
         at_least_one("latent", &shape)?;
         let multiple = if *scale == Scale::Deterministic { 1 } else { 2 };
-        let mut build = Builder { init: architecture.init(), spectral: *spectral_norm, rng, dtype, device };
+        let mut build = Builder::new(rng, dtype, device).with_init(architecture.init()).with_spectral_norm(*spectral_norm);
         let encoder = architecture.encoder(example, *latent, multiple, &mut build)?;
         let mut net = Sequential::new();
         if head.activate {
@@ -89,10 +89,10 @@ impl Discriminator {
         }
         let mut width = shape[0];
         for &next in &head.hidden {
-            net = build.linear(net, width, next, LEAKY)?;
+            net = linear(net, width, next, LEAKY, &mut build)?;
             width = next;
         }
-        net = build.linear(net, width, 1, Activation::Identity)?;
+        net = linear(net, width, 1, Activation::Identity, &mut build)?;
         Ok(Discriminator::from_modules(Box::new(encoder), *scale, Box::new(net)))
     }
 }
@@ -114,7 +114,7 @@ impl Generator {
         architecture.validate()?;
         at_least_one("example", example)?;
         at_least_one("latent", &[*latent])?;
-        let mut build = Builder { init: architecture.init(), spectral: false, rng, dtype, device };
+        let mut build = Builder::new(rng, dtype, device).with_init(architecture.init());
         let net = architecture.generator(*latent, example, *output, &mut build)?;
         Ok(Generator::from_module(Box::new(net), *latent))
     }
