@@ -7,23 +7,22 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::device::Device;
-#[cfg(feature = "cuda")]
-use crate::device::cuda;
+use crate::device::capture::{Counter, Events};
+use crate::device::{Device, cuda};
 use crate::error::{Error, Result};
 use crate::rng::Rng;
 
 /// Captured steps, ready to be replayed.
 pub struct CapturedSteps {
-    #[cfg(feature = "cuda")]
     graph: cuda::Graph,
     /// State of the generator when they were captured.
-    #[cfg(feature = "cuda")]
     start: [u64; 2],
     /// Where a launch leaves the generator, counted from `start`.
-    #[cfg(feature = "cuda")]
     next: u64,
     draws: u64,
+    /// Counters that each launch advances.
+    counters: Vec<Counter>,
+    launched: bool,
 }
 
 impl fmt::Debug for CapturedSteps {
@@ -45,22 +44,20 @@ impl Device {
     /// allocates memory that was not there (the error names the op); its own errors. Then `rng` and all step counts are as they were.
     pub fn capture(&self, rng: &mut Rng, steps: usize, mut step: impl FnMut(&mut Rng) -> Result<()>) -> Result<CapturedSteps> {
         match *self {
-            Device::Cpu => {
-                let _ = (rng, steps, &mut step);
-                Err(Error::Capture { op: "capture", what: "work of the cpu".into() })
-            }
-            #[cfg(feature = "cuda")]
+            Device::Cpu => Err(Error::Capture { op: "capture", what: "work of the cpu".into() }),
             Device::Cuda(gpu) => {
                 let start = rng.state();
                 let capture = cuda::Capture::begin(gpu)?;
-                for _ in 0..steps {
-                    if let Err(error) = step(rng) {
+                let events = Events::note();
+                let ran = (0..steps).try_for_each(|_| step(rng));
+                let draws = rng.state()[1].wrapping_sub(start[1]);
+                match ran.and_then(|()| capture.finish(draws)) {
+                    Ok(graph) => Ok(CapturedSteps { graph, start, next: 0, draws, counters: events.finish(), launched: false }),
+                    Err(error) => {
                         *rng = Rng::from_state(start);
-                        return Err(error);
+                        Err(error)
                     }
                 }
-                let draws = rng.state()[1] - start[1];
-                Ok(CapturedSteps { graph: capture.finish(draws)?, start, next: 0, draws })
             }
         }
     }
@@ -73,18 +70,10 @@ impl CapturedSteps {
     /// # Errors
     /// `rng` is another generator; the device fails.
     pub fn replay(&mut self, rng: &mut Rng, times: u64) -> Result<()> {
-        #[cfg(feature = "cuda")]
-        {
-            self.prepare(rng)?;
-            self.graph.launch(times)?;
-            self.count(rng, times);
-            Ok(())
-        }
-        #[cfg(not(feature = "cuda"))]
-        {
-            let _ = (rng, times);
-            unreachable!("nothing is captured without a GPU")
-        }
+        self.prepare(rng)?;
+        self.graph.launch(times)?;
+        self.count(rng, times);
+        Ok(())
     }
 
     /// As [`CapturedSteps::replay`], and says how long the device took, from the driver's events before and after.
@@ -92,28 +81,19 @@ impl CapturedSteps {
     /// # Errors
     /// As [`CapturedSteps::replay`].
     pub fn replay_timed(&mut self, rng: &mut Rng, times: u64) -> Result<Duration> {
-        #[cfg(feature = "cuda")]
-        {
-            self.prepare(rng)?;
-            let milliseconds = self.graph.launch_timed(times)?;
-            self.count(rng, times);
-            Ok(Duration::from_secs_f64(f64::from(milliseconds) / 1e3))
-        }
-        #[cfg(not(feature = "cuda"))]
-        {
-            let _ = (rng, times);
-            unreachable!("nothing is captured without a GPU")
-        }
+        self.prepare(rng)?;
+        let milliseconds = self.graph.launch_timed(times)?;
+        self.count(rng, times);
+        Ok(Duration::from_secs_f64(f64::from(milliseconds) / 1e3))
     }
 
     /// Lets the next launch draw what `rng` would.
-    #[cfg(feature = "cuda")]
     fn prepare(&mut self, rng: &Rng) -> Result<()> {
         let ([key, first], [now_key, now]) = (self.start, rng.state());
         if key != now_key {
             return Err(Error::Capture { op: "replay", what: "a generator other than that of the capture".into() });
         }
-        let captured = if self.graph.is_launched() { 0 } else { self.draws };
+        let captured = if self.launched { 0 } else { self.draws };
         let offset = now.wrapping_sub(first).wrapping_sub(captured);
         if offset != self.next {
             self.graph.set_draw_offset(offset)?;
@@ -122,11 +102,14 @@ impl CapturedSteps {
         Ok(())
     }
 
-    /// Moves `rng` on to after the launch.
-    #[cfg(feature = "cuda")]
+    /// Moves `rng` on to after the launch, and counts what was counted in the capture again, except for the first time: that one is the
+    /// run that was captured.
     fn count(&mut self, rng: &mut Rng, times: u64) {
         let [key, first] = self.start;
         self.next = self.next.wrapping_add(times.wrapping_mul(self.draws));
         *rng = Rng::from_state([key, first.wrapping_add(self.next)]);
+        let again = if self.launched { times } else { times.saturating_sub(1) };
+        self.launched |= times > 0;
+        self.counters.iter().for_each(|counter| counter.set(counter.get() + again));
     }
 }

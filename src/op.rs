@@ -53,7 +53,6 @@ impl Output {
     }
 
     /// The address of the first element on a GPU.
-    #[cfg(feature = "cuda")]
     pub fn ptr(&self) -> crate::device::cuda::Ptr {
         self.storage.cuda().ptr()
     }
@@ -80,13 +79,11 @@ pub trait Kernel: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The device fails. Ops without code for GPUs: [`Error::NotOnDevice`].
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], _outputs: &mut [Output]) -> Result<()> {
         Err(Error::NotOnDevice { op: self.name(), device: inputs[0].device().to_string() })
     }
 
     /// Whether the code for GPUs reads and writes 16-bit floats itself; otherwise it is run in f32.
-    #[cfg(feature = "cuda")]
     fn cuda_takes_half(&self) -> bool {
         false
     }
@@ -187,10 +184,7 @@ pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few
     let results = kernel.infer(&metas)?;
     let device = inputs[0].device();
     let strided = kernel.takes_strides();
-    #[cfg(feature = "cuda")]
     let takes_half = device != Device::Cpu && kernel.cuda_takes_half();
-    #[cfg(not(feature = "cuda"))]
-    let takes_half = false;
     let widened = |dtype: DType| dtype.is_half() && !takes_half;
     if inputs.iter().all(|t| (strided || t.layout().is_contiguous()) && !widened(t.dtype())) && !results.iter().any(|m| widened(m.dtype)) {
         return run(kernel, device, inputs, &results);
@@ -218,7 +212,6 @@ fn run(kernel: &(impl Kernel + ?Sized), device: Device, inputs: &[&Tensor], resu
     let mut outputs: Few<Output> = results.iter().map(output).collect::<Result<_>>()?;
     let computed = match device {
         Device::Cpu => element::checked(kernel.name(), || kernel.cpu(inputs, &mut outputs)),
-        #[cfg(feature = "cuda")]
         Device::Cuda(_) => kernel.cuda(inputs, &mut outputs),
     };
     computed.map_err(|error| error.in_op(kernel.name(), &inputs.iter().map(|t| t.shape()).collect::<Few<Shape>>()))?;

@@ -7,16 +7,14 @@ use std::convert::Infallible;
 
 use crate::device::Device;
 use crate::device::cpu::philox;
+use crate::device::cuda::{Grid, launch};
+use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::shape::Shape;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{
-    device::cuda::{Grid, launch},
-    dispatch_float, kernel,
-};
 
 /// A random number generator as a value: pass it, split it, save it in a checkpoint.
 ///
@@ -119,7 +117,6 @@ impl Distribution {
             (Storage::Cpu(out), Distribution::Normal, _) => philox::fill_normal(out.as_mut_slice(), key, number, 0),
             (Storage::Cpu(out), Distribution::Uniform, DType::F64) => philox::fill_uniform_f64(out.as_mut_slice(), key, number, 0),
             (Storage::Cpu(out), Distribution::Uniform, _) => philox::fill_uniform(out.as_mut_slice(), key, number, 0),
-            #[cfg(feature = "cuda")]
             (Storage::Cuda(out), ..) => {
                 let (gpu, count) = (out.device(), out.bytes() / dtype.size());
                 let (grid, args) = (Grid::over(count.div_ceil(4), 256), (out.ptr(), count as u64, key, number, gpu.draw_offset()));

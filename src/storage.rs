@@ -3,7 +3,6 @@
 use crate::device::Device;
 use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::memory;
-#[cfg(feature = "cuda")]
 use crate::device::cuda::CudaBuffer;
 use crate::dtype::{DType, Element};
 use crate::error::Result;
@@ -14,7 +13,6 @@ pub(crate) enum Storage {
     /// In the processor's memory.
     Cpu(Buffer),
     /// In a GPU's memory.
-    #[cfg(feature = "cuda")]
     Cuda(CudaBuffer),
 }
 
@@ -26,7 +24,6 @@ impl Storage {
     pub(crate) fn new(device: Device, bytes: usize) -> Result<Storage> {
         Ok(match device {
             Device::Cpu => Storage::Cpu(Buffer::new(bytes)?),
-            #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => Storage::Cuda(CudaBuffer::new(gpu, bytes)?),
         })
     }
@@ -52,7 +49,6 @@ impl Storage {
         let mut storage = Storage::new(device, data.len())?;
         match &mut storage {
             Storage::Cpu(buffer) => buffer.as_mut_slice().copy_from_slice(data),
-            #[cfg(feature = "cuda")]
             Storage::Cuda(buffer) => buffer.write(0, data)?,
         }
         Ok(storage)
@@ -65,7 +61,6 @@ impl Storage {
     pub(crate) fn fill<T: Element>(&mut self, value: T) -> Result<()> {
         match self {
             Storage::Cpu(buffer) => buffer.as_mut_slice::<T>().fill(value),
-            #[cfg(feature = "cuda")]
             Storage::Cuda(buffer) => buffer.fill(bytemuck::bytes_of(&value))?,
         }
         Ok(())
@@ -75,7 +70,6 @@ impl Storage {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Storage::Cpu(buffer) => buffer.as_slice::<u8>().len(),
-            #[cfg(feature = "cuda")]
             Storage::Cuda(buffer) => buffer.bytes(),
         }
     }
@@ -87,7 +81,6 @@ impl Storage {
     pub(crate) fn copy(&self) -> Result<Storage> {
         Ok(match self {
             Storage::Cpu(buffer) => Storage::Cpu(buffer.copy()?),
-            #[cfg(feature = "cuda")]
             Storage::Cuda(buffer) => Storage::Cuda(buffer.copy(0, buffer.bytes())?),
         })
     }
@@ -95,7 +88,6 @@ impl Storage {
     pub(crate) fn device(&self) -> Device {
         match self {
             Storage::Cpu(_) => Device::Cpu,
-            #[cfg(feature = "cuda")]
             Storage::Cuda(buffer) => Device::Cuda(buffer.device()),
         }
     }
@@ -107,7 +99,6 @@ impl Storage {
     pub(crate) fn cpu(&self) -> &Buffer {
         match self {
             Storage::Cpu(buffer) => buffer,
-            #[cfg(feature = "cuda")]
             Storage::Cuda(_) => panic!("only the elements of tensors on the cpu can be looked at: move it with to_device"),
         }
     }
@@ -119,7 +110,6 @@ impl Storage {
     pub(crate) fn cpu_mut(&mut self) -> &mut Buffer {
         match self {
             Storage::Cpu(buffer) => buffer,
-            #[cfg(feature = "cuda")]
             Storage::Cuda(_) => panic!("only the elements of tensors on the cpu can be written"),
         }
     }
@@ -128,7 +118,6 @@ impl Storage {
     ///
     /// # Panics
     /// It is on another device.
-    #[cfg(feature = "cuda")]
     pub(crate) fn cuda(&self) -> &CudaBuffer {
         match self {
             Storage::Cuda(buffer) => buffer,

@@ -197,7 +197,6 @@ impl Tensor {
     ///
     /// # Errors
     /// The device is out of memory; a copy is needed in a capture, whose replays would not find it.
-    #[cfg(feature = "cuda")]
     pub(crate) fn unshared(self) -> Result<Tensor> {
         if self.is_shared() && crate::device::capture::is_capturing() {
             let what = "a change of weights that something else holds, such as a loss that should be dropped before,";
@@ -208,7 +207,6 @@ impl Tensor {
     }
 
     /// Whether something else holds this tensor or shares its memory.
-    #[cfg(feature = "cuda")]
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1 || Arc::strong_count(&self.0.storage) > 1
     }
@@ -218,7 +216,6 @@ impl Tensor {
     ///
     /// # Errors
     /// The device fails.
-    #[cfg(feature = "cuda")]
     pub(crate) fn overwrite(&self, source: &Tensor) -> Result<()> {
         if self.ptr() == source.ptr() {
             return Ok(());
@@ -232,7 +229,6 @@ impl Tensor {
     /// # Errors
     /// The device is out of memory; in a capture, something else holds this tensor.
     pub(crate) fn assign(&mut self, value: &Tensor) -> Result<()> {
-        #[cfg(feature = "cuda")]
         if let (Device::Cuda(_), true) = (self.device(), self.device() == value.device()) {
             if !self.is_shared() {
                 return self.overwrite(value);
@@ -291,7 +287,6 @@ impl Tensor {
     ///
     /// # Panics
     /// The tensor is not on one.
-    #[cfg(feature = "cuda")]
     pub fn ptr(&self) -> crate::device::cuda::Ptr {
         self.0.storage.cuda().ptr().offset(self.0.layout.offset * self.dtype().size())
     }
@@ -300,7 +295,6 @@ impl Tensor {
     ///
     /// # Panics
     /// The tensor is not on one.
-    #[cfg(feature = "cuda")]
     pub fn gpu(&self) -> crate::device::cuda::CudaDevice {
         self.0.storage.cuda().device()
     }
@@ -324,7 +318,6 @@ impl Tensor {
                 out.extend_from_slice(x.slice::<T>());
                 Ok(out)
             }
-            #[cfg(feature = "cuda")]
             Storage::Cuda(buffer) => {
                 let mut out = memory::filled("to_vec", T::from_f64(0.0), x.element_count())?;
                 buffer.read(x.layout().offset * size_of::<T>(), bytemuck::cast_slice_mut(&mut out))?;

@@ -37,11 +37,7 @@ pub fn gradcheck() -> anyhow::Result<()> {
 pub fn devices() -> anyhow::Result<()> {
     let threads = rayon::current_num_threads();
     out!("cpu     {threads} threads")?;
-    #[cfg(feature = "cuda")]
-    let gpus = crate::device::cuda::devices();
-    #[cfg(not(feature = "cuda"))]
-    let gpus = Device::cuda(0).map(|device| vec![Ok::<_, crate::Error>(device)]);
-    match gpus {
+    match crate::device::cuda::devices() {
         Ok(gpus) => gpus.into_iter().enumerate().try_for_each(|(i, gpu)| match gpu {
             Ok(gpu) => out!("cuda:{i}  {gpu}"),
             Err(error) => out!("cuda:{i}  not available: {error}"),

@@ -9,7 +9,6 @@ pub mod split;
 
 mod arrays;
 mod files;
-#[cfg(feature = "cuda")]
 mod resident;
 mod stacked;
 
@@ -19,7 +18,6 @@ use crate::error::{Error, Result};
 use crate::io::checksum::Hash;
 
 pub use points::{Mixture, PointSet};
-#[cfg(feature = "cuda")]
 pub use resident::Resident;
 pub use spec::{DataSpec, Layout};
 pub use split::{Pixels, Range, Split};

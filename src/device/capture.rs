@@ -24,12 +24,6 @@ impl Counter {
         self.0.store(count, Ordering::Relaxed);
     }
 
-    /// Takes back an event of a capture that failed.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn take_back(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// Counts an event.
     pub fn advance(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -46,14 +40,26 @@ pub(crate) fn is_capturing() -> bool {
     CAPTURED.with_borrow(Option::is_some)
 }
 
-/// Begins to note the events of this thread.
-#[cfg(feature = "cuda")]
-pub(crate) fn begin() {
-    CAPTURED.set(Some(Vec::new()));
+/// The events of this thread from its making on. If it is dropped before [`Events::finish`], they did not happen.
+pub(crate) struct Events(());
+
+impl Events {
+    /// Begins to note the events of this thread.
+    pub(crate) fn note() -> Events {
+        CAPTURED.set(Some(Vec::new()));
+        Events(())
+    }
+
+    /// Ends; one counter for each event, which happens again with each replay.
+    pub(crate) fn finish(self) -> Vec<Counter> {
+        CAPTURED.take().unwrap_or_default()
+    }
 }
 
-/// The events noted since [`begin`].
-#[cfg(feature = "cuda")]
-pub(crate) fn end() -> Vec<Counter> {
-    CAPTURED.take().unwrap_or_default()
+impl Drop for Events {
+    fn drop(&mut self) {
+        for counter in CAPTURED.take().unwrap_or_default() {
+            counter.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 pub mod capture;
 pub mod cpu;
-#[cfg(feature = "cuda")]
 pub mod cuda;
 mod precision;
 
@@ -19,8 +18,7 @@ use crate::error::{Error, Result};
 pub enum Device {
     /// The processor and its memory.
     Cpu,
-    /// A GPU of NVIDIA's; [`Device::cuda`] opens it.
-    #[cfg(feature = "cuda")]
+    /// An NVIDIA GPU; [`Device::cuda`] opens it. Builds without the feature `cuda` have none.
     Cuda(cuda::CudaDevice),
 }
 
@@ -35,18 +33,8 @@ impl Device {
     /// # Errors
     /// This build has no CUDA support; there is no driver, or one that is too old for the kernels; there is no such GPU, or it is too
     /// old.
-    #[cfg(feature = "cuda")]
     pub fn cuda(index: usize) -> Result<Device> {
         cuda::CudaDevice::open(index).map(Device::Cuda)
-    }
-
-    /// The CUDA device with this index, opened.
-    ///
-    /// # Errors
-    /// This build has no CUDA support.
-    #[cfg(not(feature = "cuda"))]
-    pub fn cuda(index: usize) -> Result<Device> {
-        Err(Error::CudaNotBuilt { index })
     }
 
     /// This device, multiplying matrices of f32 in this precision. Another device than in other precisions, though tensors of both lie
@@ -59,11 +47,9 @@ impl Device {
     /// assert_eq!(device, "cuda:0/tf32".parse()?);
     /// # Ok(()) }
     /// ```
-    #[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "for GPUs"))]
     pub fn with_precision(self, precision: Precision) -> Device {
         match self {
             Device::Cpu => Device::Cpu,
-            #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => Device::Cuda(gpu.with_precision(precision)),
         }
     }
@@ -72,7 +58,6 @@ impl Device {
     pub fn precision(self) -> Precision {
         match self {
             Device::Cpu => Precision::F32,
-            #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => gpu.precision(),
         }
     }
@@ -86,7 +71,6 @@ impl Device {
     /// the op that made it, and so is a kernel that writes outside of the memory of a tensor. Slow; for debugging. On the CPU nothing
     /// changes.
     pub fn checked(self) -> Device {
-        #[cfg(feature = "cuda")]
         if let Device::Cuda(gpu) = self {
             gpu.check_launches();
         }
@@ -97,7 +81,6 @@ impl Device {
     pub fn is_checked(self) -> bool {
         match self {
             Device::Cpu => false,
-            #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => gpu.is_checked(),
         }
     }
@@ -112,7 +95,6 @@ impl Device {
                 cpu::buffer::release_unused();
                 Ok(())
             }
-            #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => gpu.trim(),
         }
     }
@@ -124,7 +106,6 @@ impl Device {
     pub fn synchronize(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
-            #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => gpu.synchronize(),
         }
     }
@@ -134,7 +115,6 @@ impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::Cpu => f.write_str("cpu"),
-            #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => match gpu.precision() {
                 Precision::F32 => write!(f, "cuda:{}", gpu.index()),
                 precision => write!(f, "cuda:{}/{precision}", gpu.index()),

@@ -34,7 +34,6 @@ impl Param {
     }
 
     /// Calls `f` with the tensor, which is not held any longer than that.
-    #[cfg(feature = "cuda")]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Tensor) -> R) -> R {
         f(&self.0.read().unwrap_or_else(|e| e.into_inner()))
     }

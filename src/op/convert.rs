@@ -73,7 +73,6 @@ fn convert(x: &Tensor, dtype: DType, device: Device) -> Result<Tensor> {
             (from, F64) => crate::dispatch!(from, T => change::<T, f64>(x, out)),
             (from, to) => unreachable!("cast() goes from {from} to {to} through f64"),
         },
-        #[cfg(feature = "cuda")]
         Storage::Cuda(out) => crate::device::cuda::convert(out.device(), (x.ptr(), x.dtype(), x.layout()), (out.ptr(), dtype))?,
     }
     Ok(Tensor::from_storage(storage, x.shape(), dtype))

@@ -7,18 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::cpu::elementwise;
 use crate::device::cpu::math::Real;
+use crate::device::cuda::{Strided, launch as launch_kernel};
 use crate::dispatch_float;
 use crate::error::Result;
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
+use crate::ops::cuda::threads_for;
 use crate::ops::unary::same;
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{
-    device::cuda::{Strided, launch as launch_kernel},
-    kernel,
-    ops::cuda::threads_for,
-};
 
 /// An elementwise function after a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -115,7 +112,6 @@ impl Fused {
     }
 
     /// How kernels name it (`enum Activation` of `kernels/math.cuh`), and its slope.
-    #[cfg(feature = "cuda")]
     pub(crate) fn code(self) -> (u32, f64) {
         match self {
             Fused::Identity => (0, 0.0),
@@ -181,7 +177,6 @@ impl Kernel for ActivationGrad {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (g, y, out) = (inputs[0], inputs[1], &outputs[0]);
         let (strided, count) = (Strided::new([g.layout(), y.layout()]), out.meta.shape.len());

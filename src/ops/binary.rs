@@ -4,13 +4,13 @@ use crate::device::cpu::elementwise;
 use crate::device::cpu::math::Real;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::cuda;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::wide::in_f32;
 use crate::shape::Layout;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{kernel, ops::cuda};
 
 fn infer(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {
     let (a, b) = (inputs[0], inputs[1]);
@@ -54,7 +54,6 @@ macro_rules! binary {
                 });
                 Ok(())
             }
-            #[cfg(feature = "cuda")]
             fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
                 dispatch_float!(inputs[0].dtype(), T => {
                     cuda::binary::<{ kernel!(concat!("binary_", $name), T) }, T>(inputs[0], inputs[1], &outputs[0])

@@ -3,21 +3,18 @@
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
 use crate::device::cpu::{philox, reduce as cpu};
+use crate::device::cuda::{Grid, Ptr, launch as launch_kernel};
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply_many, launch};
+use crate::ops::cuda::THREADS;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::rng::Draw;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{
-    device::cuda::{Grid, Ptr, launch as launch_kernel},
-    kernel,
-    ops::cuda::THREADS,
-};
 
 /// Below this `softplus(x)` is `exp(x)` to rounding: sigmoid(x) / softplus(x) is 1 and log softplus(x) is x.
 const FAR: f64 = -30.0;
@@ -66,7 +63,6 @@ impl Head {
 }
 
 /// How many lanes share a row, four columns each, and the grid.
-#[cfg(feature = "cuda")]
 fn teams(rows: usize, k: usize) -> (u32, Grid) {
     let team = k.div_ceil(4).next_power_of_two().min(32);
     (team as u32, Grid::over(rows * team, THREADS))
@@ -149,7 +145,6 @@ impl Kernel for Head {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let stats = inputs[0];
         let (gpu, rows, k) = (stats.gpu(), stats.dims()[0], stats.dims()[1] / 2);
@@ -233,7 +228,6 @@ impl Kernel for HeadGrad {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let stats = inputs[0];
         let (gpu, rows, k) = (stats.gpu(), stats.dims()[0], stats.dims()[1] / 2);

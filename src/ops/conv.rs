@@ -8,14 +8,14 @@ use crate::device::cpu::conv as cpu;
 use crate::device::cpu::conv::ConvDims;
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
+use crate::device::cuda::Ptr;
+use crate::device::cuda::conv as cuda;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::window::{ConvOptions, four, images, span};
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{device::cuda::Ptr, device::cuda::conv as cuda};
 
 /// Both operands as floats of one dtype with four axes.
 fn operands(op: &'static str, inputs: &[Meta]) -> Result<([usize; 4], [usize; 4])> {
@@ -69,7 +69,6 @@ fn sizes(x: &[usize], weight: &[usize], y: &[usize], options: &ConvOptions) -> C
 }
 
 /// Both operands on a GPU, and the bias or null.
-#[cfg(feature = "cuda")]
 fn addresses(inputs: &[&Tensor]) -> [Ptr; 3] {
     [inputs[0].ptr(), inputs[1].ptr(), inputs.get(2).map_or(Ptr::NULL, |bias| bias.ptr())]
 }
@@ -115,7 +114,6 @@ impl Kernel for Conv {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = sizes(inputs[0].dims(), inputs[1].dims(), &outputs[0].meta.shape, &self.options);
         cuda::conv2d(inputs[0].gpu(), inputs[0].dtype(), &dims, addresses(inputs), outputs[0].ptr())
@@ -218,7 +216,6 @@ impl Kernel for ConvInput {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = sizes(&outputs[0].meta.shape, inputs[1].dims(), inputs[0].dims(), &self.options);
         cuda::conv2d_input_grad(inputs[0].gpu(), inputs[0].dtype(), &dims, addresses(inputs), outputs[0].ptr())
@@ -265,7 +262,6 @@ impl Kernel for ConvWeight {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = sizes(inputs[0].dims(), &outputs[0].meta.shape, inputs[1].dims(), &self.options);
         cuda::conv2d_weight_grad(inputs[0].gpu(), inputs[0].dtype(), &dims, [inputs[0].ptr(), inputs[1].ptr()], outputs[0].ptr())

@@ -4,7 +4,6 @@
 //! for the derivative rule, which only scales them. Gradients of gradients go through [`composed`], whose memory grows with the square.
 
 pub mod composed;
-#[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(test)]
 mod tests;
@@ -114,7 +113,6 @@ impl Kernel for Mmd2 {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         cuda::mmd2(inputs, &self.kernel, self.estimator, self.wanted, outputs)
     }
@@ -148,7 +146,6 @@ impl Kernel for Ksd {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         cuda::ksd(inputs[0], self.length_scale, self.wanted[0], outputs)
     }
@@ -181,7 +178,6 @@ impl Kernel for PullingAway {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         cuda::pulling_away(inputs[0], self.wanted[0], outputs)
     }

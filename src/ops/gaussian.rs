@@ -3,16 +3,17 @@
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
 use crate::device::cpu::reduce as cpu;
+use crate::device::cuda::launch as launch_kernel;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
+use crate::ops::cuda;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::ops::wide::in_f32;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{device::cuda::launch as launch_kernel, kernel, ops::cuda};
 
 /// KL(N(mu, diag sigma^2) || N(0, I)) per row.
 #[derive(Debug)]
@@ -60,7 +61,6 @@ impl Kernel for GaussianKl {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (mu, rows, k) = (inputs[0], outputs[0].meta.shape.len(), inputs[0].dims()[inputs[0].rank() - 1]);
         let (team, grid) = cuda::teams(rows, k);
@@ -98,7 +98,6 @@ impl Kernel for GaussianKlGrad {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (mu, n, k) = (inputs[0], inputs[0].element_count(), inputs[0].dims()[inputs[0].rank() - 1]);
         let arguments = (mu.ptr(), inputs[1].ptr(), inputs[2].ptr(), outputs[0].ptr(), outputs[1].ptr(), n as u64, k as u64);
@@ -154,7 +153,6 @@ impl Kernel for GaussianKlFull {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (mu, rows, k) = (inputs[0], inputs[0].dims()[0], inputs[0].dims()[1]);
         let (team, grid) = cuda::teams(rows, k * k);

@@ -3,19 +3,16 @@
 //! An index out of range is an error on the CPU and on a checked GPU. Otherwise a GPU, whose indices the host does not see, reads NaN
 //! there, and the sums that looked at it are NaN.
 
+use crate::device::cuda::{Grid, launch};
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::cuda::{self, THREADS};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{
-    device::cuda::{Grid, launch},
-    kernel,
-    ops::cuda::{self, THREADS},
-};
 
 fn check_index(op: &'static str, x: &Meta, index: &Meta) -> Result<()> {
     same(op, std::slice::from_ref(x))?;
@@ -60,7 +57,6 @@ impl Kernel for IndexSelect {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, index, out) = (inputs[0], inputs[1], &outputs[0]);
         let (_, length, inner) = x.shape().around(self.axis);
@@ -121,7 +117,6 @@ impl Kernel for IndexAdd {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, index, out) = (inputs[0], inputs[1], &outputs[0]);
         let (outer, count, inner) = x.shape().around(self.axis);
@@ -174,7 +169,6 @@ impl Kernel for Gather {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, index, out) = (inputs[0], inputs[1], &outputs[0]);
         let (_, length, inner) = x.shape().around(self.axis);
@@ -226,7 +220,6 @@ impl Kernel for ScatterAdd {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, index, out) = (inputs[0], inputs[1], &outputs[0]);
         let (_, count, inner) = x.shape().around(self.axis);

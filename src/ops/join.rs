@@ -1,19 +1,16 @@
 //! Copies that join tensors or add zeros.
 
+use crate::device::cuda::{Grid, Ptr, launch};
 use crate::dispatch;
 use crate::dtype::Element;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::cuda::THREADS;
 use crate::ops::shape::check_axis;
 use crate::ops::spec::{Domain, Spec};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{
-    device::cuda::{Grid, Ptr, launch},
-    kernel,
-    ops::cuda::THREADS,
-};
 
 /// Zeros before and after along one axis.
 #[derive(Debug)]
@@ -45,7 +42,6 @@ impl Kernel for Pad {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, out) = (inputs[0], &outputs[0]);
         let (_, length, inner) = x.shape().around(self.axis);
@@ -70,7 +66,6 @@ impl Op for Pad {
 
 /// The most bytes, up to 16, that divide all of these lengths of elements of `size` bytes and the address; the lengths in them. Results
 /// are whole allocations, and so aligned.
-#[cfg(feature = "cuda")]
 fn units(size: usize, lengths: [usize; 3], address: Ptr) -> (usize, [u64; 3]) {
     let bytes = lengths.map(|n| n * size);
     let fits = |unit: usize| address.is_aligned(unit as u64) && bytes.iter().all(|b| b.is_multiple_of(unit));
@@ -122,7 +117,6 @@ impl Kernel for Concat {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let out = &outputs[0];
         let (_, total, inner) = out.meta.shape.around(self.axis);

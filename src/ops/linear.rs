@@ -3,17 +3,14 @@
 use crate::device::cpu::math::Real;
 use crate::device::cpu::matmul::{MatRef, matmul};
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
+use crate::device::cuda::Ptr;
+use crate::device::cuda::matmul::{Matrix, Product};
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::activation::{Activation, Fused};
 use crate::ops::spec::{Domain, Spec};
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{
-    device::cuda::Ptr,
-    device::cuda::matmul::{Matrix, Product},
-};
 
 /// `activation(x W^T + b)` with x [.., in], W [out, in], b [out].
 #[derive(Debug)]
@@ -66,7 +63,6 @@ impl Kernel for Linear {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, weight, out) = (inputs[0], inputs[1], &outputs[0]);
         let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
@@ -76,7 +72,6 @@ impl Kernel for Linear {
         let product = Product::new(x.gpu(), out.meta.dtype, [rows, out_features, in_features], a, b, out.ptr());
         product.finish(bias, self.activation.code()).run()
     }
-    #[cfg(feature = "cuda")]
     fn cuda_takes_half(&self) -> bool {
         true
     }
@@ -127,7 +122,6 @@ impl Kernel for LinearGrad {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (y, x, weight) = (inputs[1], inputs[2], inputs[3]);
         let (dtype, device) = (x.dtype(), x.gpu());

@@ -3,18 +3,19 @@
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, chunks_mut};
 use crate::device::cpu::reduce as cpu;
+use crate::device::cuda::launch as launch_kernel;
 use crate::dispatch_float;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::binary::BceWithLogits;
+use crate::ops::cuda;
 use crate::ops::softmax::{Exponentials, alive, less_majority, majority};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{device::cuda::launch as launch_kernel, kernel, ops::cuda};
 
 /// What errors call the entropy.
 const NAME: &str = "softmax_cross_entropy";
@@ -95,7 +96,6 @@ impl Kernel for CrossEntropy {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, labels) = (inputs[0], inputs[1]);
         let (rows, classes) = (x.dims()[0], x.dims()[1]);
@@ -172,7 +172,6 @@ impl Kernel for CrossEntropyGrad {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, labels, g) = (inputs[0], inputs[1], inputs[2]);
         let (rows, classes) = (x.dims()[0], x.dims()[1]);

@@ -1,18 +1,15 @@
 //! Matrix products.
 
 use crate::device::cpu::matmul::{MatRef, matmul};
+use crate::device::cuda::Strided;
+use crate::device::cuda::matmul::{Matrix, Product};
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::spec::{Domain, Spec};
+use crate::shape::Layout;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{
-    device::cuda::Strided,
-    device::cuda::matmul::{Matrix, Product},
-    shape::Layout,
-};
 
 /// Products of matrices, batched over leading axes, which broadcast.
 #[derive(Debug)]
@@ -73,7 +70,6 @@ impl Kernel for MatMul {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let shape = outputs[0].meta.shape;
         let lead = shape.rank() - 2;
@@ -102,7 +98,6 @@ impl Kernel for MatMul {
         let at = Strided::new([&Layout { shape: lead, ..*a }, &Layout { shape: lead, ..*b }]);
         product(m).batch(count, at).run()
     }
-    #[cfg(feature = "cuda")]
     fn cuda_takes_half(&self) -> bool {
         true
     }

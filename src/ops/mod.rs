@@ -5,7 +5,6 @@ mod activation;
 mod binary;
 mod bottleneck;
 mod conv;
-#[cfg(feature = "cuda")]
 mod cuda;
 pub mod divergence;
 mod gaussian;

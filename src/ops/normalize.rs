@@ -1,6 +1,5 @@
 //! Layer norm and batch norm: standardising groups of elements, then a scale and a shift.
 
-#[cfg(feature = "cuda")]
 mod cuda;
 
 use crate::device::cpu::normalize as cpu;
@@ -90,7 +89,6 @@ impl Kernel for Standardize {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         cuda::standardize(inputs[0], self.over.groups(inputs[0].dims()), self.eps, outputs)
     }
@@ -153,7 +151,6 @@ impl Kernel for StandardizeGrad {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         cuda::standardize_grad(inputs, self.over.groups(inputs[0].dims()), outputs[0].ptr())
     }

@@ -4,17 +4,14 @@ use std::cmp::Ordering;
 
 use crate::device::Device;
 use crate::device::cpu::math::Real;
+use crate::device::cuda::{self, Grid};
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Few, Kernel, Meta, Output, launch};
+use crate::ops::cuda::THREADS;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{
-    device::cuda::{self, Grid},
-    kernel,
-    ops::cuda::THREADS,
-};
 
 #[derive(Debug)]
 struct Argsort {
@@ -48,7 +45,6 @@ impl Kernel for Argsort {
         Ok(())
     }
 
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, out, n) = (inputs[0], &outputs[0], inputs[0].element_count());
         let (_, length, inner) = x.shape().around(self.axis);
@@ -94,7 +90,6 @@ impl Tensor {
     pub fn arange(count: usize, device: &Device) -> Result<Tensor> {
         match *device {
             Device::Cpu => Tensor::from_vec((0..count as i64).collect(), [count], device),
-            #[cfg(feature = "cuda")]
             Device::Cuda(gpu) => {
                 let numbers = Tensor::zeros([count], DType::I64, device)?;
                 cuda::launch::<{ kernel!("arange") }, _>(gpu, Grid::over(count, THREADS), (numbers.ptr(), count as u64))?;

@@ -5,12 +5,12 @@ use crate::device::cpu::pool::PoolDims;
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
+use crate::ops::cuda;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::window::{at_least_one, four, images, windows};
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{kernel, ops::cuda};
 
 /// The windows of a pooling; pairs are height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,6 @@ impl Kernel for AvgPool {
         dispatch_float!(inputs[0].dtype(), T => cpu::avg_pool2d(outputs[0].slice::<T>(), inputs[0].slice::<T>(), &dims));
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = self.0.dims_of(self.name(), inputs[0].dims())?;
         dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("avg_pool2d", T) }, _>(inputs[0], &outputs[0], dims))
@@ -126,7 +125,6 @@ impl Kernel for AvgPoolGrad {
         dispatch_float!(inputs[0].dtype(), T => cpu::avg_pool2d_grad(outputs[0].slice::<T>(), inputs[0].slice::<T>(), &dims));
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = self.options.dims_of(self.name(), &outputs[0].meta.shape)?;
         dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("avg_pool2d_grad", T) }, _>(inputs[0], &outputs[0], dims))
@@ -157,7 +155,6 @@ impl Kernel for MaxPoolIndices {
         dispatch_float!(inputs[0].dtype(), T => cpu::max_pool2d_indices(outputs[0].slice::<i64>(), inputs[0].slice::<T>(), &dims));
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = self.0.dims_of(self.name(), inputs[0].dims())?;
         dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("max_pool2d", T) }, _>(inputs[0], &outputs[0], dims))
@@ -175,7 +172,6 @@ fn scaled(op: &'static str, x: [usize; 4], scale: [usize; 2], like: &Meta) -> Re
 }
 
 /// The blocks of upsampled images as windows.
-#[cfg(feature = "cuda")]
 fn blocks(upsampled: &[usize], scale: [usize; 2]) -> PoolDims {
     let input = [upsampled[2], upsampled[3]];
     let output = [input[0] / scale[0], input[1] / scale[1]];
@@ -203,7 +199,6 @@ impl Kernel for Upsample {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = blocks(&outputs[0].meta.shape, self.scale);
         dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("upsample_nearest2d", T) }, _>(inputs[0], &outputs[0], dims))
@@ -246,7 +241,6 @@ impl Kernel for UpsampleGrad {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = blocks(inputs[0].dims(), self.scale);
         dispatch_float!(inputs[0].dtype(), T => cuda::each_result::<{ kernel!("upsample_nearest2d_grad", T) }, _>(inputs[0], &outputs[0], dims))

@@ -1,12 +1,10 @@
 //! Sums, means, maxima and log-sum-exp along axes.
 
-#[cfg(feature = "cuda")]
 pub(super) mod cuda;
 
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{self, CHUNK};
 use crate::device::cpu::reduce as cpu;
-#[cfg(feature = "cuda")]
 use crate::device::cuda::{CudaBuffer, convert};
 use crate::dispatch_float;
 use crate::dtype::DType;
@@ -142,7 +140,6 @@ impl Kernel for Sum {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, out) = (inputs[0], &outputs[0]);
         let (gpu, dtype, mut runs) = (x.gpu(), x.dtype(), self.runs(x.dims()));
@@ -206,7 +203,6 @@ impl Kernel for ArgMax {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (outer, length, inner) = inputs[0].shape().around(self.axis);
         cuda::argmax(inputs[0].gpu(), inputs[0].dtype(), inputs[0].ptr(), outputs[0].ptr(), [outer, length, inner])

@@ -2,7 +2,6 @@
 
 use crate::device::Device;
 use crate::device::cpu::elementwise;
-#[cfg(feature = "cuda")]
 use crate::device::cuda;
 use crate::dispatch;
 use crate::dtype::DType;
@@ -118,12 +117,10 @@ impl Kernel for Contiguous {
         dispatch!(inputs[0].dtype(), T => elementwise::unary(inputs[0].view::<T>(), outputs[0].slice::<T>(), |v| v));
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, out) = (inputs[0], &outputs[0]);
         cuda::convert(x.gpu(), (x.ptr(), x.dtype(), x.layout()), (out.ptr(), out.meta.dtype))
     }
-    #[cfg(feature = "cuda")]
     fn cuda_takes_half(&self) -> bool {
         true
     }

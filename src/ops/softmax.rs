@@ -3,15 +3,16 @@
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
 use crate::device::cpu::reduce as cpu;
+use crate::device::cuda::launch as launch_kernel;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::cuda;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::unary::same;
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{device::cuda::launch as launch_kernel, kernel, ops::cuda};
 
 /// What the exponentials of a row come to.
 pub(super) struct Exponentials<T> {
@@ -113,7 +114,6 @@ impl Kernel for Softmax {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let x = inputs[0];
         let length = x.dims()[x.rank() - 1];
@@ -192,7 +192,6 @@ impl Kernel for LogSumExp {
         });
         Ok(())
     }
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (x, rows) = (inputs[0], outputs[0].meta.shape.len());
         let length = x.dims()[x.rank() - 1];

@@ -7,13 +7,13 @@ use crate::device::cpu::elementwise;
 use crate::device::cpu::math::Real;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::activation::Fused;
+use crate::ops::cuda;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
-#[cfg(feature = "cuda")]
-use crate::{kernel, ops::cuda};
 
 /// The shape rule of elementwise functions: a float tensor in, the same out.
 pub(crate) fn same(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {
@@ -66,7 +66,6 @@ macro_rules! unary {
                 });
                 Ok(())
             }
-            #[cfg(feature = "cuda")]
             fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
                 let settings = [$($(self.$field,)*)? 0.0, 0.0];
                 dispatch_float!(inputs[0].dtype(), T => {

@@ -95,7 +95,6 @@ impl Kernel for SumOfSquares {
         Ok(())
     }
 
-    #[cfg(feature = "cuda")]
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         super::cuda::sum_of_squares(inputs[0], &outputs[0])
     }

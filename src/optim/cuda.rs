@@ -3,10 +3,11 @@
 use super::algorithm::Algorithm;
 use crate::device::capture;
 use crate::device::cuda::{CudaDevice, Grid, Tensors, launch};
+use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::tensor::Tensor;
-use crate::{dispatch_float, kernel};
 
 /// Elements of a block: `ELEMENTS` of `kernels/optim.cu`.
 const ELEMENTS: usize = 4096;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::{fused, state};
-#[cfg(feature = "cuda")]
 use crate::device::Device;
 use crate::device::capture::Counter;
 use crate::dispatch_float;
@@ -84,7 +83,6 @@ impl Ema {
     /// # Errors
     /// The device fails.
     pub fn update(&mut self) -> Result<()> {
-        #[cfg(feature = "cuda")]
         if matches!(self.entries.first().map(|e| e.average.device()), Some(Device::Cuda(_))) {
             return self.update_on_gpu();
         }
@@ -110,12 +108,10 @@ impl Ema {
     }
 
     /// Calls `f` with all that an update on a GPU changes.
-    #[cfg(feature = "cuda")]
     pub(crate) fn each_tensor(&self, f: &mut impl FnMut(&Tensor)) {
         self.entries.iter().for_each(|entry| f(&entry.average));
     }
 
-    #[cfg(feature = "cuda")]
     fn update_on_gpu(&mut self) -> Result<()> {
         let mut tensors = Vec::with_capacity(self.entries.len());
         for entry in &mut self.entries {

@@ -2,7 +2,6 @@
 
 mod algorithm;
 mod clip;
-#[cfg(feature = "cuda")]
 mod cuda;
 mod ema;
 mod fused;
@@ -16,7 +15,6 @@ pub use schedule::Schedule;
 
 use std::collections::{BTreeMap, HashMap};
 
-#[cfg(feature = "cuda")]
 use crate::device::Device;
 use crate::device::capture::Counter;
 use crate::error::{Error, Result};
@@ -45,7 +43,6 @@ pub struct Optimizer {
     algorithm: Algorithm,
     entries: Vec<Entry>,
     steps: Counter,
-    #[cfg(feature = "cuda")]
     scalars: Option<cuda::Scalars>,
 }
 
@@ -88,18 +85,11 @@ impl Optimizer {
             let (name, expected) = ("number of trained parameters", "at least one");
             return Err(Error::OutOfRange { op: algorithm.name(), name, value: 0.0, expected });
         }
-        #[cfg(feature = "cuda")]
         let scalars = match entries[0].param.tensor().device() {
             Device::Cuda(gpu) => Some(cuda::Scalars::new(gpu, 0)?),
             Device::Cpu => None,
         };
-        Ok(Optimizer {
-            algorithm,
-            entries,
-            steps: Counter::default(),
-            #[cfg(feature = "cuda")]
-            scalars,
-        })
+        Ok(Optimizer { algorithm, entries, steps: Counter::default(), scalars })
     }
 
     /// The rule and its settings.
@@ -153,7 +143,6 @@ impl Optimizer {
                 return Err(Error::MixedDevices { op, left, right });
             }
         }
-        #[cfg(feature = "cuda")]
         if self.scalars.is_some() {
             return self.step_on_gpu(gradients, learning_rate);
         }
@@ -170,7 +159,6 @@ impl Optimizer {
     /// # Errors
     /// The device fails.
     pub fn set_learning_rate(&mut self, _learning_rate: f64) -> Result<()> {
-        #[cfg(feature = "cuda")]
         if let Some(scalars) = &mut self.scalars {
             scalars.set_learning_rate(_learning_rate)?;
         }
@@ -178,7 +166,6 @@ impl Optimizer {
     }
 
     /// The fused kernels write weights and what is kept for them where they lie.
-    #[cfg(feature = "cuda")]
     fn step_on_gpu(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
         let mut tensors = Vec::with_capacity(self.entries.len());
         for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
@@ -201,7 +188,6 @@ impl Optimizer {
     }
 
     /// Calls `f` with all that a step on a GPU changes.
-    #[cfg(feature = "cuda")]
     pub(crate) fn each_tensor(&self, f: &mut impl FnMut(&Tensor)) {
         for entry in &self.entries {
             entry.param.with(&mut *f);
@@ -228,7 +214,6 @@ impl Optimizer {
             }
         }
         self.steps.set(steps);
-        #[cfg(feature = "cuda")]
         if let Device::Cuda(gpu) = self.entries[0].param.tensor().device() {
             self.scalars = Some(cuda::Scalars::new(gpu, steps)?);
         }

@@ -1,10 +1,8 @@
 //! Which examples a step sees.
 
-#[cfg(feature = "cuda")]
 use crate::data::Resident;
 use crate::data::{Range, Split, order};
 use crate::device::Device;
-#[cfg(feature = "cuda")]
 use crate::device::{capture, cuda::CudaDevice};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -22,11 +20,9 @@ pub struct Batches {
     images: Vec<f32>,
     labels: Vec<i64>,
     /// The data set on a GPU.
-    #[cfg(feature = "cuda")]
     on_gpu: Option<OnGpu>,
 }
 
-#[cfg(feature = "cuda")]
 #[derive(Debug)]
 struct OnGpu {
     data: Resident,
@@ -38,17 +34,7 @@ struct OnGpu {
 impl Batches {
     /// Batches of `batch` examples; the last one of an epoch has what is left.
     pub fn new(examples: usize, batch: usize, key: u64) -> Batches {
-        Batches {
-            examples,
-            batch: batch.max(1),
-            key,
-            whole: false,
-            order: None,
-            images: Vec::new(),
-            labels: Vec::new(),
-            #[cfg(feature = "cuda")]
-            on_gpu: None,
-        }
+        Batches { examples, batch: batch.max(1), key, whole: false, order: None, images: Vec::new(), labels: Vec::new(), on_gpu: None }
     }
 
     /// Leaves out the examples of an epoch that do not fill a batch, unless there is no full batch.
@@ -72,7 +58,6 @@ impl Batches {
     ///
     /// # Errors
     /// The device fails.
-    #[cfg(feature = "cuda")]
     pub(super) fn ready(&mut self, split: &Split, number: u64, range: Range, gpu: CudaDevice) -> Result<u64> {
         if self.on_gpu.as_ref().is_none_or(|on_gpu| on_gpu.range != range) {
             self.on_gpu = Some(OnGpu { data: Resident::new(split, range, gpu)?, range, epoch: None });
@@ -104,7 +89,6 @@ impl Batches {
     /// # Errors
     /// The split has not the number of examples given at first; the device fails.
     pub fn load(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<(Tensor, Tensor)> {
-        #[cfg(feature = "cuda")]
         if let Device::Cuda(gpu) = *device {
             if !capture::is_capturing() {
                 self.ready(split, number, range, gpu)?;

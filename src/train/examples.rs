@@ -11,7 +11,6 @@ use super::trainer::Values;
 use crate::data::{DataSpec, Dataset, PointSet, Range};
 use crate::device::Device;
 use crate::device::cpu::memory;
-#[cfg(feature = "cuda")]
 use crate::device::cuda::CudaDevice;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -145,7 +144,6 @@ impl Examples {
     ///
     /// # Errors
     /// The device fails.
-    #[cfg(feature = "cuda")]
     pub fn ready(&mut self, number: u64, steps: u64, each: u64, gpu: CudaDevice) -> Result<u64> {
         match self {
             Examples::Images(images) => {

@@ -37,7 +37,6 @@ mod landscape;
 mod means;
 mod network;
 mod registry;
-#[cfg(feature = "cuda")]
 mod replay;
 mod run;
 mod samples;
@@ -59,7 +58,6 @@ pub use registry::{FAMILIES, Family, SweepRow, family, family_of, preset};
 pub use run::{Observer, Run};
 pub use samples::{Picture, Samples};
 pub use settings::Settings;
-#[cfg(feature = "cuda")]
 pub use trainer::Alike;
 pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values, draw_metrics, figures};
 pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};

@@ -81,13 +81,11 @@ impl Network {
     ///
     /// # Errors
     /// The device fails.
-    #[cfg(feature = "cuda")]
     pub(super) fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         self.optimizer.set_learning_rate(learning_rate)
     }
 
     /// Adds where all that a step on a GPU changes lies, or returns false if something else shares this memory.
-    #[cfg(feature = "cuda")]
     pub(super) fn addresses(&self, addresses: &mut Vec<u64>) -> bool {
         let mut shared = false;
         let mut see = |tensor: &Tensor| {

@@ -78,7 +78,6 @@ pub struct Run {
     /// See [`Trainer::fingerprint`].
     fingerprint: Option<String>,
     done: u64,
-    #[cfg(feature = "cuda")]
     replay: super::replay::Replay,
     /// The last evaluation, and after how many steps it was.
     evaluation: Option<(u64, Values)>,
@@ -129,7 +128,6 @@ impl Run {
             fingerprint: trainer.fingerprint(),
             trainer,
             done: 0,
-            #[cfg(feature = "cuda")]
             replay: Default::default(),
             evaluation: None,
             unevaluated: false,
@@ -179,7 +177,6 @@ impl Run {
     }
 
     /// How many of the steps that [`Run::train`] took were repeated by the GPU alone, as captured before.
-    #[cfg(feature = "cuda")]
     pub fn replayed(&self) -> u64 {
         self.replay.replayed
     }
@@ -213,7 +210,6 @@ impl Run {
 
     /// Takes up to `most` steps: one, or as many as a GPU takes at a time.
     fn steps(&mut self, path: &Path, most: u64) -> Result<Vec<StepStats>> {
-        #[cfg(feature = "cuda")]
         if let Device::Cuda(_) = self.device
             && let Some(alike) = self.trainer.prepare(self.done, most)?
         {
@@ -245,7 +241,6 @@ impl Run {
 
     /// The op and the step that made the first NaN or infinity among the next `most` steps, of a trainer that took several at a time:
     /// the same steps once more, one by one, from the last checkpoint.
-    #[cfg(feature = "cuda")]
     fn find_divergence(&self, path: &Path, most: u64) -> Error {
         let again = || -> Result<()> {
             let mut run = Run::start(self.family, &self.settings, &self.device)?;

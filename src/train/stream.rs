@@ -1,11 +1,8 @@
 //! Points that the host makes as steps need them.
 
-#[cfg(feature = "cuda")]
 use super::replay::SEVERAL;
-#[cfg(feature = "cuda")]
 use crate::data::Resident;
 use crate::device::Device;
-#[cfg(feature = "cuda")]
 use crate::device::{capture, cuda::CudaDevice};
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -15,7 +12,6 @@ pub(super) struct Stream {
     make: Box<dyn Fn(u64) -> Result<Vec<f32>> + Send>,
     width: usize,
     /// Batches to come, on a GPU.
-    #[cfg(feature = "cuda")]
     on_gpu: Option<Resident>,
 }
 
@@ -28,12 +24,7 @@ impl std::fmt::Debug for Stream {
 impl Stream {
     /// Rows of this width, from the numbers of batches.
     pub fn new(width: usize, make: impl Fn(u64) -> Result<Vec<f32>> + Send + 'static) -> Stream {
-        Stream {
-            make: Box::new(make),
-            width,
-            #[cfg(feature = "cuda")]
-            on_gpu: None,
-        }
+        Stream { make: Box::new(make), width, on_gpu: None }
     }
 
     /// Batch `number` [rows, width]. Captured steps get those that follow what was last made ready.
@@ -43,7 +34,6 @@ impl Stream {
     pub fn batch(&self, number: u64, device: &Device) -> Result<Tensor> {
         let rows = (self.make)(number)?;
         let shape = [rows.len() / self.width, self.width];
-        #[cfg(feature = "cuda")]
         if let Some(on_gpu) = &self.on_gpu {
             if !capture::is_capturing() {
                 on_gpu.fill(&rows)?;
@@ -57,7 +47,6 @@ impl Stream {
     ///
     /// # Errors
     /// The device fails.
-    #[cfg(feature = "cuda")]
     pub fn ready(&mut self, number: u64, count: u64, each: u64, gpu: CudaDevice) -> Result<()> {
         let values = (number..number + count).map(|number| (self.make)(number)).collect::<Result<Vec<_>>>()?.concat();
         if self.on_gpu.is_none() {

@@ -107,7 +107,6 @@ fn short(value: f64) -> String {
 }
 
 /// Steps that do the same work on other numbers, so that a GPU can repeat the work of one for all.
-#[cfg(feature = "cuda")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alike {
     /// How many, from the next step on; at least one.
@@ -153,7 +152,6 @@ pub trait Trainer: Send {
     ///
     /// # Errors
     /// The device fails.
-    #[cfg(feature = "cuda")]
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
         let _ = (done, most);
         Ok(None)

@@ -2,16 +2,16 @@
 
 use super::args::{Arg, Ptr};
 use super::cut::{LONGEST, Tile, cheapest};
-use super::gpu::CudaDevice;
+use super::driver::{CudaBuffer, CudaDevice};
 use super::launch::{Grid, launch};
 use super::matmul::SplitSum;
-use super::memory::CudaBuffer;
 use super::ptx::Param;
 use crate::device::cpu::conv::ConvDims;
+use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::kernel;
 use crate::shape::Shape;
-use crate::{dispatch_float, kernel};
 
 /// x [N, Ci, H, W] and weight [Co, Ci, kh, kw] to [N, Co, Ho, Wo], with a bias [Co] unless that is null.
 ///

@@ -1,7 +1,7 @@
 //! Copies to contiguous memory, also of another element type.
 
 use super::args::{Ptr, Strided};
-use super::gpu::CudaDevice;
+use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
 use crate::dtype::DType;
 use crate::error::Result;

@@ -6,14 +6,14 @@ use plan::{Cores, Plan};
 
 use super::args::{Arg, Ptr, Strided};
 use super::cut::Tile;
-use super::gpu::CudaDevice;
+use super::driver::{CudaBuffer, CudaDevice};
 use super::launch::{Grid, launch};
-use super::memory::CudaBuffer;
 use super::ptx::Param;
 use crate::device::Precision;
+use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::{dispatch_float, kernel};
+use crate::kernel;
 
 /// A matrix in a device's memory, or the first of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -171,7 +171,7 @@ impl Product {
                 (Tile::Large, _) => launch::<{ kernel!("matmul_large_f32") }, _>(device, grid, (args, batches))?,
             });
         } else {
-            plan.on_tensor_cores(device, blocks, (args, batches))?;
+            on_tensor_cores(plan, device, blocks, (args, batches))?;
         }
         let Some(parts) = parts else { return Ok(()) };
         let finish = if masked { (0, 0.0) } else { self.activation };
@@ -183,6 +183,30 @@ impl Product {
             ..SplitSum::new(parts.ptr(), self.out, results, splits).with_bias(self.bias, 1, self.cols.max(1))
         };
         sum.run(device, self.dtype)
+    }
+}
+
+/// Launches the kernel of a plan for tensor cores.
+fn on_tensor_cores(plan: Plan, device: CudaDevice, blocks: usize, args: (Arguments, Strided<2>)) -> Result<()> {
+    let large = plan.tile == Tile::Large;
+    // As `TensorTile` of `kernels/tensor.cuh` has it: 80 bytes for each line of both operands, for each plane and stage.
+    let planes_and_stages = match plan.cores {
+        Cores::F32x3 | Cores::Bf16 | Cores::F16 => 4,
+        _ => 2,
+    };
+    let grid = Grid::blocks(blocks, if large { 256 } else { 128 }).shared(80 * 2 * plan.tile.side() * planes_and_stages);
+    match (plan.cores, large) {
+        (Cores::Ordinary, _) => unreachable!("this plan is for the ordinary cores"),
+        (Cores::F32x3, false) => launch::<{ kernel!("matmul_f32x3_medium") }, _>(device, grid, args),
+        (Cores::F32x3, true) => launch::<{ kernel!("matmul_f32x3_large") }, _>(device, grid, args),
+        (Cores::Tf32, false) => launch::<{ kernel!("matmul_tf32_medium") }, _>(device, grid, args),
+        (Cores::Tf32, true) => launch::<{ kernel!("matmul_tf32_large") }, _>(device, grid, args),
+        (Cores::Rounded, false) => launch::<{ kernel!("matmul_rounded_medium") }, _>(device, grid, args),
+        (Cores::Rounded, true) => launch::<{ kernel!("matmul_rounded_large") }, _>(device, grid, args),
+        (Cores::Bf16, false) => launch::<{ kernel!("matmul_bf16_medium") }, _>(device, grid, args),
+        (Cores::Bf16, true) => launch::<{ kernel!("matmul_bf16_large") }, _>(device, grid, args),
+        (Cores::F16, false) => launch::<{ kernel!("matmul_f16_medium") }, _>(device, grid, args),
+        (Cores::F16, true) => launch::<{ kernel!("matmul_f16_large") }, _>(device, grid, args),
     }
 }
 

@@ -3,28 +3,29 @@
 //! Everything of a device happens on its one stream, in the order in which it was asked for. That is what makes memory
 //! reusable the moment its tensor is dropped, and results the same in every run.
 
+#[cfg(not(feature = "cuda"))]
+#[path = "absent.rs"]
+mod driver;
+
 mod args;
 pub mod conv;
 mod convert;
 mod cut;
+#[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
-mod gpu;
-mod graph;
-mod guard;
+mod info;
 mod launch;
 pub mod matmul;
-mod memory;
-mod pool;
 pub mod ptx;
 
 pub use args::{Arg, Args, Groups, Pairs, Ptr, Radial, Strided, Tensors};
 pub(crate) use convert::convert;
-pub use gpu::{CudaDevice, CudaInfo, devices};
-pub(crate) use graph::{Capture, Graph};
+pub(crate) use driver::{Capture, Graph};
+pub use driver::{CudaBuffer, CudaDevice, devices};
+pub use info::CudaInfo;
 pub use launch::{Grid, launch};
-pub use memory::CudaBuffer;
 
 /// The index of a kernel by its name, which must be in the compiled kernels: a wrong name does not compile.
 ///

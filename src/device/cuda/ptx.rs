@@ -47,7 +47,7 @@ pub struct Module {
 
 #[cfg(not(strait_no_ptx))]
 include!(concat!(env!("OUT_DIR"), "/ptx.rs"));
-// Where documentation is built without nvcc.
+// In builds without CUDA, and where documentation is built without nvcc.
 #[cfg(strait_no_ptx)]
 mod none {
     use super::{Entry, Module};

@@ -2,12 +2,13 @@
 
 use super::Groups;
 use crate::device::cuda::{CudaBuffer, Grid, Groups as Layout, Ptr, launch};
+use crate::dispatch_float;
 use crate::error::Result;
+use crate::kernel;
 use crate::op::Output;
 use crate::ops::cuda::{THREADS, teams, threads_for};
 use crate::ops::reduce::cuda::slabs;
 use crate::tensor::Tensor;
-use crate::{dispatch_float, kernel};
 
 /// Elements of a thread below which a group is not cut into slabs.
 const LEAST: usize = 32;

@@ -7,7 +7,6 @@ pub use settings::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSett
 
 use super::examples::{Examples, averaged, in_pieces};
 use super::settings::bad;
-#[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::device::Device;
@@ -152,7 +151,6 @@ impl Trainer for EbganTrainer {
         self.means.record(done, self.settings.evaluate_every, figures)
     }
 
-    #[cfg(feature = "cuda")]
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
         let Device::Cuda(gpu) = self.device else { return Ok(None) };
         let margin = |done| self.settings.margin.at(done);

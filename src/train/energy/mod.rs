@@ -8,7 +8,6 @@ pub use chains::Way;
 pub use settings::{EnergySettings, Negatives, SamplerSettings, Start};
 
 use super::examples::{Examples, averaged, in_pieces};
-#[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::device::Device;
@@ -181,7 +180,6 @@ impl Trainer for EnergyTrainer {
         self.means.record(done, self.settings.evaluate_every, figures)
     }
 
-    #[cfg(feature = "cuda")]
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
         // The host picks the chains of a buffer.
         let (Device::Cuda(gpu), Negatives::Generator) = (self.device, self.settings.negatives) else { return Ok(None) };

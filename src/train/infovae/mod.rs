@@ -12,7 +12,6 @@ pub use settings::{Binarization, InfoVaeSettings};
 use self::source::{Part, Source};
 use super::examples::enough_to_judge;
 use super::settings::bad;
-#[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::data::{Dataset, Range};
@@ -163,7 +162,6 @@ impl Trainer for InfoVaeTrainer {
         stats
     }
 
-    #[cfg(feature = "cuda")]
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
         let Device::Cuda(gpu) = self.device else { return Ok(None) };
         self.network.set_learning_rate(self.learning_rate(done))?;

@@ -3,7 +3,6 @@
 use super::settings::Binarization;
 use crate::data::{DataSpec, Dataset, PointSet, Range, Split, points};
 use crate::device::Device;
-#[cfg(feature = "cuda")]
 use crate::device::cuda::CudaDevice;
 use crate::error::{Error, Result};
 use crate::rng::{Draw, Rng};
@@ -99,7 +98,6 @@ impl Source {
     }
 
     /// Leaves the batches of `steps` steps after `done` others where captured steps find them. Returns for how many steps there are some.
-    #[cfg(feature = "cuda")]
     pub fn ready(&mut self, done: u64, steps: u64, gpu: CudaDevice) -> Result<u64> {
         match self {
             Source::Images { data, batches, .. } => Ok(steps.min(batches.ready(&data.train, done, Range::Unit, gpu)?)),

@@ -6,7 +6,6 @@ mod settings;
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
 use super::examples::{Examples, averaged, gather};
-#[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
 use crate::device::Device;
@@ -15,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::models::{Discriminator, Generator, RateAverage, clip_weights};
 use crate::nn::Mode;
 use crate::ops::Noise;
-#[cfg(feature = "cuda")]
 use crate::optim::Schedule;
 use crate::optim::grad_norm;
 use crate::report::Drawing;
@@ -244,7 +242,6 @@ impl Trainer for VdbTrainer {
         StepStats(stats)
     }
 
-    #[cfg(feature = "cuda")]
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
         let Device::Cuda(gpu) = self.device else { return Ok(None) };
         let (s, each) = (&self.settings, self.settings.discriminator_steps);

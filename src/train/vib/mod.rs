@@ -9,7 +9,6 @@ pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
 pub use settings::VibSettings;
 
 use super::settings::bad;
-#[cfg(feature = "cuda")]
 use super::{Alike, replay::alike};
 use super::{Batches, Figure, Means, Network, Plan, State, StepStats, Trainer, Values, figures};
 use crate::data::{DataSpec, Dataset, Range, Split, augment};
@@ -162,7 +161,6 @@ impl Trainer for VibTrainer {
         StepStats(vec![("loss", total), ("cross_entropy_nats", cross_entropy), ("rate_nats", rate), ("step_beta", beta)])
     }
 
-    #[cfg(feature = "cuda")]
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
         let (Device::Cuda(gpu), 0) = (self.device, self.settings.augment_shift) else { return Ok(None) };
         self.set_beta(done)?;

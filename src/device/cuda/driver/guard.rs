@@ -1,12 +1,11 @@
 //! Guards around the memory of a checked device: what a kernel writes outside of it is found after its launch. Without them it would
 //! go unnoticed, since blocks are larger than what is asked for and lie side by side.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use cudarc::driver::sys;
 
-use super::driver::check;
+use super::calls::check;
 use super::gpu::Gpu;
 use super::pool::block_size;
 use crate::error::{Error, Result};
@@ -30,52 +29,48 @@ pub(super) fn inside(block: u64) -> u64 {
     block + GUARD as u64
 }
 
-/// Memory whose guards hold the pattern: lengths by address.
-#[derive(Default)]
-pub(super) struct Guards(Mutex<BTreeMap<u64, usize>>);
-
 /// The bytes before and those after.
 fn sides(address: u64, bytes: usize) -> [(u64, usize); 2] {
     let (start, size) = block(address, bytes);
     [(start, GUARD), (address + bytes as u64, size - GUARD - bytes)]
 }
 
-impl Guards {
+impl Gpu {
     /// Draws the pattern around this memory.
-    pub(super) fn set(&self, gpu: &Gpu, address: u64, bytes: usize) -> Result<()> {
+    pub(super) fn draw_guards(&self, address: u64, bytes: usize) -> Result<()> {
         {
-            let _open = gpu.enter()?;
+            let _open = self.enter()?;
             for (at, length) in sides(address, bytes) {
                 // SAFETY: the range lies within the block.
-                check(unsafe { sys::cuMemsetD8Async(at, PATTERN, length, gpu.stream()) }, "draw guards around memory")?;
+                check(unsafe { sys::cuMemsetD8Async(at, PATTERN, length, self.stream()) }, "draw guards around memory")?;
             }
         }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(address, bytes);
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner).insert(address, bytes);
         Ok(())
     }
 
-    /// This memory is not in use any more.
-    pub(super) fn remove(&self, address: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
+    /// The memory at this address is not in use any more.
+    pub(super) fn forget_guards(&self, address: u64) {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
     }
 
-    /// Looks at all of them after a kernel, which a broken one is blamed on.
+    /// Looks at all guards after a kernel, which a broken one is blamed on.
     ///
     /// # Errors
     /// The pattern is not whole.
-    pub(super) fn verify(&self, gpu: &Gpu, kernel: &'static str) -> Result<()> {
-        let mut guarded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn verify_guards(&self, kernel: &'static str) -> Result<()> {
+        let mut guarded = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
         let sides: Vec<(u64, usize)> = guarded.iter().flat_map(|(&address, &bytes)| sides(address, bytes)).collect();
         let mut seen: Vec<Vec<u8>> = sides.iter().map(|&(_, length)| vec![0; length]).collect();
         {
-            let _open = gpu.enter()?;
+            let _open = self.enter()?;
             for (&(at, length), out) in sides.iter().zip(&mut seen) {
                 // SAFETY: the range lies within a block that is in use; `out` is not looked at before the stream is synchronised.
-                let code = unsafe { sys::cuMemcpyDtoHAsync_v2(out.as_mut_ptr().cast(), at, length, gpu.stream()) };
+                let code = unsafe { sys::cuMemcpyDtoHAsync_v2(out.as_mut_ptr().cast(), at, length, self.stream()) };
                 check(code, "look at guards around memory")?;
             }
         }
-        gpu.synchronize()?;
+        self.synchronize()?;
         let broken = guarded.iter().zip(seen.chunks_exact(2)).find(|(_, sides)| sides.iter().flatten().any(|&byte| byte != PATTERN));
         let Some((&address, &bytes)) = broken.map(|(guarded, _)| guarded) else { return Ok(()) };
         guarded.remove(&address);

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use cudarc::driver::sys;
 
-use super::driver::check;
+use super::calls::check;
 use super::gpu::CudaDevice;
-use super::launch::{Grid, launch};
 use super::memory::CudaBuffer;
-use crate::device::capture::{self, Counter};
+use crate::device::capture;
+use crate::device::cuda::launch::{Grid, launch};
 use crate::error::{Error, Result};
 use crate::kernel;
 
@@ -24,8 +24,6 @@ pub(crate) struct Graph {
     device: CudaDevice,
     exec: sys::CUgraphExec,
     blocks: Vec<u64>,
-    counters: Vec<Counter>,
-    launched: bool,
     /// What is added to the numbers of draws lies here.
     draw_offset: CudaBuffer,
 }
@@ -56,14 +54,13 @@ impl Capture {
         gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).begin_capture();
         gpu.capturing.store(true, Ordering::Relaxed);
         gpu.draw_offset.store(draw_offset.ptr().0, Ordering::Relaxed);
-        capture::begin();
         Ok(Capture { device, draw_offset, under_way: true })
     }
 
     /// Ends; the work takes `draws` numbers of random draws, which each launch advances.
     pub(crate) fn finish(mut self, draws: u64) -> Result<Graph> {
         let advance = launch::<{ kernel!("advance_u64") }, _>(self.device, Grid::blocks(1, 1), (self.draw_offset.ptr(), draws));
-        let (graph, blocks, counters) = self.end();
+        let (graph, blocks) = self.end();
         let mut held = Blocks { device: self.device, blocks };
         let graph = graph?;
         advance?;
@@ -76,13 +73,12 @@ impl Capture {
         };
         check(code, "make a graph of what was captured")?;
         let draw_offset = std::mem::replace(&mut self.draw_offset, CudaBuffer::new(self.device, 0)?);
-        Ok(Graph { device: self.device, exec, blocks: std::mem::take(&mut held.blocks), counters, launched: false, draw_offset })
+        Ok(Graph { device: self.device, exec, blocks: std::mem::take(&mut held.blocks), draw_offset })
     }
 
-    fn end(&mut self) -> (Result<sys::CUgraph>, Vec<u64>, Vec<Counter>) {
+    fn end(&mut self) -> (Result<sys::CUgraph>, Vec<u64>) {
         self.under_way = false;
         let gpu = self.device.0;
-        let counters = capture::end();
         gpu.draw_offset.store(0, Ordering::Relaxed);
         gpu.capturing.store(false, Ordering::Relaxed);
         let blocks = gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).end_capture();
@@ -90,15 +86,14 @@ impl Capture {
         // SAFETY: this thread began the capture.
         let ended = check(unsafe { sys::cuStreamEndCapture(gpu.stream(), &mut graph) }, "capture");
         *gpu.capturer.write().unwrap_or_else(|e| e.into_inner()) = None;
-        (ended.map(|()| graph), blocks, counters)
+        (ended.map(|()| graph), blocks)
     }
 }
 
 impl Drop for Capture {
     fn drop(&mut self) {
         if self.under_way {
-            let (graph, blocks, counters) = self.end();
-            counters.iter().for_each(Counter::take_back);
+            let (graph, blocks) = self.end();
             drop(Blocks { device: self.device, blocks });
             if let Ok(graph) = graph {
                 // SAFETY: nothing else has the graph.
@@ -126,11 +121,6 @@ impl Graph {
         launch::<{ kernel!("fill_u64") }, _>(self.device, Grid::blocks(1, 1), (self.draw_offset.ptr(), offset, 1u64))
     }
 
-    /// Whether it was launched already.
-    pub(crate) fn is_launched(&self) -> bool {
-        self.launched
-    }
-
     /// As [`Graph::launch`], and says how many milliseconds the device took.
     pub(crate) fn launch_timed(&mut self, times: u64) -> Result<f32> {
         let before = Event::record(self.device)?;
@@ -138,8 +128,7 @@ impl Graph {
         Event::record(self.device)?.since(&before)
     }
 
-    /// Launches it `times` times. What was counted while it was captured is counted again, except for the first time: that one is the
-    /// run that was captured.
+    /// Launches it `times` times.
     pub(crate) fn launch(&mut self, times: u64) -> Result<()> {
         let gpu = self.device.0;
         let _open = gpu.enter()?;
@@ -150,9 +139,6 @@ impl Graph {
                 return Err(gpu.fault(code));
             }
         }
-        let again = if self.launched { times } else { times.saturating_sub(1) };
-        self.launched |= times > 0;
-        self.counters.iter().for_each(|counter| counter.set(counter.get() + again));
         Ok(())
     }
 }

@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 
 use cudarc::driver::sys;
 
-use super::args::Ptr;
-use super::driver::check;
+use super::calls::check;
 use super::gpu::CudaDevice;
 use super::guard;
-use super::launch::{Grid, launch};
 use super::pool::block_size;
-use super::ptx::entry;
 use crate::device::capture;
+use crate::device::cuda::args::Ptr;
+use crate::device::cuda::launch::{Grid, launch};
+use crate::device::cuda::ptx::entry;
 use crate::error::{Error, Result};
 
 /// The size of the block for so many bytes.
@@ -83,7 +83,7 @@ impl CudaBuffer {
         let address = if guarded { guard::inside(block) } else { block };
         let buffer = CudaBuffer { device, address, bytes, guarded };
         if guarded && !capturing {
-            device.0.guards.set(device.0, address, bytes)?;
+            device.0.draw_guards(address, bytes)?;
         }
         Ok(buffer)
     }
@@ -203,7 +203,7 @@ impl Drop for CudaBuffer {
             // Kernels that use it come before those that reuse it: there is one stream.
             let (block, size) = self.block();
             if self.guarded {
-                self.device.0.guards.remove(self.address);
+                self.device.0.forget_guards(self.address);
             }
             self.device.0.pool.lock().unwrap_or_else(|e| e.into_inner()).give_back(block, size);
         }

@@ -1,5 +1,6 @@
 //! GPUs: finding them, opening them once, and what is kept for each.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,13 +9,12 @@ use std::thread::ThreadId;
 
 use cudarc::driver::sys;
 
-use super::args::Ptr;
-use super::driver::{attribute, check, describe, load_module, present};
-use super::guard::Guards;
-use super::launch::LastLaunch;
+use super::calls::{attribute, check, describe, load_module, present};
 use super::pool::Pool;
-use super::ptx::{CUDA_VERSION, ENTRIES, MODULES};
-use crate::device::{Device, Precision, capture};
+use crate::device::cuda::args::Ptr;
+use crate::device::cuda::info::CudaInfo;
+use crate::device::cuda::ptx::{CUDA_VERSION, ENTRIES, MODULES};
+use crate::device::{Precision, capture};
 use crate::error::{Error, Result};
 
 /// The least compute capability that the kernels are compiled for.
@@ -51,6 +51,14 @@ unsafe impl<T> Send for Handle<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Handle<T> {}
 
+/// What was launched last, for the report of a fault.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastLaunch {
+    pub(super) entry: Option<usize>,
+    pub(super) grid: [u64; 3],
+    pub(super) block: [u32; 3],
+}
+
 /// What is kept for a GPU.
 pub(super) struct Gpu {
     pub(super) index: usize,
@@ -61,7 +69,8 @@ pub(super) struct Gpu {
     modules: Vec<OnceLock<Handle<sys::CUmodule>>>,
     functions: Vec<OnceLock<Handle<sys::CUfunction>>>,
     pub(super) checked: AtomicBool,
-    pub(super) guards: Guards,
+    /// Lengths, by address, of the memory that has guards around it.
+    pub(super) guarded: Mutex<BTreeMap<u64, usize>>,
     pub(super) last: Mutex<LastLaunch>,
     pub(super) multiprocessors: u32,
     /// Whether a graph is being captured.
@@ -193,7 +202,7 @@ impl Gpu {
             modules: MODULES.iter().map(|_| OnceLock::new()).collect(),
             functions: ENTRIES.iter().map(|_| OnceLock::new()).collect(),
             checked: AtomicBool::new(false),
-            guards: Guards::default(),
+            guarded: Mutex::default(),
             last: Mutex::default(),
             multiprocessors,
             capturing: AtomicBool::new(false),
@@ -206,7 +215,7 @@ impl Gpu {
 /// Starts the driver, and checks that it understands the kernels.
 fn start(index: usize) -> Result<usize> {
     #[cfg(feature = "emulator")]
-    super::emulator::load();
+    crate::device::cuda::emulator::load();
     if !present() {
         return Err(Error::NoCudaDriver { index });
     }
@@ -287,12 +296,12 @@ impl CudaDevice {
         Ptr(self.0.draw_offset.load(Ordering::Relaxed))
     }
 
-    /// Waits for every kernel after its launch from now on, so that a fault is reported by the op that made it. Slow; for debugging.
+    /// Whether it waits after each launch.
     pub(crate) fn is_checked(&self) -> bool {
         self.0.checked.load(Ordering::Relaxed)
     }
 
-    /// Waits after each launch from now on.
+    /// Waits for every kernel after its launch from now on, so that a fault is reported by the op that made it. Slow; for debugging.
     pub(crate) fn check_launches(&self) {
         self.0.checked.store(true, Ordering::Relaxed);
     }
@@ -310,6 +319,9 @@ impl CudaDevice {
     }
 
     /// What is known of it.
+    ///
+    /// # Errors
+    /// What the driver reports.
     pub fn info(&self) -> Result<CudaInfo> {
         let mut name = [0u8; 256];
         // SAFETY: the driver writes at most as many bytes, ending with a NUL.
@@ -331,34 +343,6 @@ impl CudaDevice {
     }
 }
 
-/// What is known of a GPU.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CudaInfo {
-    /// Its number, from 0.
-    pub index: usize,
-    /// Its name.
-    pub name: String,
-    /// Its compute capability.
-    pub capability: (i32, i32),
-    /// The number of its multiprocessors.
-    pub multiprocessors: u32,
-    /// Bytes of memory that are free.
-    pub free: usize,
-    /// Bytes of memory.
-    pub total: usize,
-    /// The newest CUDA version that the driver knows.
-    pub driver: (i32, i32),
-}
-
-impl fmt::Display for CudaInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
-        let ((major, minor), (cuda, point)) = (self.capability, self.driver);
-        write!(f, "{}, {:.1} of {:.1} GiB free, compute capability {major}.{minor}, ", self.name, gib(self.free), gib(self.total))?;
-        write!(f, "{} multiprocessors, driver for CUDA {cuda}.{point}", self.multiprocessors)
-    }
-}
-
 /// Every GPU of this machine: what it is, or why it cannot be used.
 ///
 /// # Errors
@@ -368,10 +352,5 @@ pub fn devices() -> Result<Vec<Result<CudaInfo>>> {
     if count == 0 {
         return Err(Error::NoCudaDevice { index: 0, count });
     }
-    Ok((0..count)
-        .map(|index| match Device::cuda(index)? {
-            Device::Cuda(gpu) => gpu.info(),
-            Device::Cpu => unreachable!("cuda() opens GPUs"),
-        })
-        .collect())
+    Ok((0..count).map(|index| CudaDevice::open(index)?.info()).collect())
 }

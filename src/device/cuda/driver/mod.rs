@@ -1,0 +1,14 @@
+//! The files that call NVIDIA's driver: devices, their memory, launches and graphs. Builds without the feature `cuda` have
+//! `absent.rs` in their place.
+
+mod calls;
+mod gpu;
+mod graph;
+mod guard;
+mod launch;
+mod memory;
+mod pool;
+
+pub use gpu::{CudaDevice, devices};
+pub(crate) use graph::{Capture, Graph};
+pub use memory::CudaBuffer;
