@@ -36,7 +36,8 @@ impl<T: Real> Exponentials<T> {
                 || out.iter_mut().zip(x).for_each(|(o, &v)| *o = Real::exp(v - largest)),
             );
         }
-        let Some(at) = x.iter().position(|&v| v == largest).filter(|_| largest != T::NEG_INFINITY) else {
+        let at = if largest == T::NEG_INFINITY { None } else { cpu::position(x, largest) };
+        let Some(at) = at else {
             return Exponentials { largest, rest: cpu::sum(out) };
         };
         out[at] = T::ZERO;

@@ -68,6 +68,29 @@ pub fn max<T: Real>(x: &[T]) -> T {
     parts.into_iter().fold(T::NEG_INFINITY, T::max_)
 }
 
+/// Where the first entry is that equals `value`.
+pub fn position<T: Real>(x: &[T], value: T) -> Option<usize> {
+    /// Entries that are compared without a look at the result.
+    const GROUP: usize = 64;
+    let group = simd(
+        #[inline(always)]
+        || {
+            for (i, group) in x.chunks(GROUP).enumerate() {
+                let mut found = false;
+                for &v in group {
+                    found |= v == value;
+                }
+                if found {
+                    return Some(i);
+                }
+            }
+            None
+        },
+    )?;
+    let from = group * GROUP;
+    Some(from + x[from..].iter().position(|&v| v == value)?)
+}
+
 /// `f(from, to)` for every task, added pairwise.
 fn over_tasks(len: usize, f: impl Fn(usize, usize) -> f64 + Sync + Send) -> f64 {
     if len <= TASK {
@@ -166,6 +189,21 @@ mod tests {
             let squares: usize = (0..n).map(|i| (i % 7) * (i % 7)).sum();
             assert_eq!((sum(&x), sum(&y)), (total as f32, total as f64), "{n}");
             assert_eq!((dot(&x, &x), dot(&y, &y)), (squares as f32, squares as f64), "{n}");
+        }
+    }
+
+    #[test]
+    fn positions_are_of_the_first() {
+        for n in LENGTHS {
+            let mut x = data(n, 3);
+            assert_eq!(position(&x, 7.0), None, "{n}");
+            for at in [n.saturating_sub(1), n / 2, 0] {
+                if at < n {
+                    x[at] = 7.0;
+                    assert_eq!(position(&x, 7.0), Some(at), "{n}");
+                }
+            }
+            assert_eq!(position(&x, f32::NAN), None);
         }
     }
 
