@@ -1,7 +1,7 @@
 //! A training loop by hand: VIB on the embedded digits, with the library only.
 
 use strait::data::{Range, digits, order::epoch_order};
-use strait::models::{Covariance, Vib, VibConfig, VibObjective};
+use strait::models::{Scale, Vib, VibConfig, VibObjective};
 use strait::nn::Mode;
 use strait::ops::Noise;
 use strait::optim::{Algorithm, Optimizer};
@@ -15,13 +15,12 @@ fn main() -> strait::Result<()> {
         hidden: vec![256, 256],
         latent: 16,
         classes: data.classes,
-        covariance: Covariance::Diagonal,
-        shift: 5.0,
+        scale: Scale::Softplus { shift: 5.0 },
         dropout: 0.0,
     };
     let model = Vib::new(config, &mut rng, DType::F32, &device)?;
     let mut optimizer = Optimizer::new(Algorithm::adam(), &model.params())?;
-    let objective = VibObjective { beta: 1e-3, ..Default::default() };
+    let objective = VibObjective { beta: 1e-3.into(), ..Default::default() };
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     for epoch in 0..10 {
         for batch in epoch_order(data.train.len(), 1, epoch).chunks(100) {

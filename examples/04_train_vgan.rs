@@ -37,7 +37,7 @@ fn main() -> strait::Result<()> {
     let mut beta = Tensor::full(dual.initial(), (), DType::F64, &device)?;
     let mut batches = Batches::new(data.train.len(), BATCH, 0).whole();
     for step in 1..=4000 {
-        let objective = VdbObjective { beta: beta.item()?, target: TARGET, penalty: Some(Penalty::r1(1.0)), ..Default::default() };
+        let objective = VdbObjective { beta: (&beta).into(), target: TARGET, penalty: Some(Penalty::r1(1.0)), ..Default::default() };
         let (real, _) = batches.load(&data.train, step, Range::Symmetric, &device)?;
         let [channels, height, width] = data.image;
         let real = real.reshape([BATCH, channels, height, width])?;

@@ -2,8 +2,9 @@
 
 use strait::data::{Range, digits, order::epoch_order};
 use strait::metrics::aggregate_log_det;
+use strait::models::Scale;
 use strait::models::infovae::{
-    Architecture, InfoVae, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, PriorSample, Scale,
+    Architecture, InfoVae, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, PriorSample,
 };
 use strait::ops::{Activation, Noise};
 use strait::optim::{Algorithm, Optimizer};
@@ -17,7 +18,7 @@ fn main() -> strait::Result<()> {
         image: data.image,
         latent: 2,
         architecture: Architecture::Mlp { hidden: vec![256, 256], activation: Activation::Relu },
-        scale: Scale::Sigmoid(0.01),
+        scale: Scale::Sigmoid { floor: 0.01 },
         likelihood: Likelihood::Gaussian { sigma: 0.2 },
     };
     let model = InfoVae::new(config, &mut rng, DType::F32, &device)?;
@@ -41,7 +42,7 @@ fn main() -> strait::Result<()> {
         if epoch % 8 == 7 {
             let all: Vec<u32> = (0..data.test.len() as u32).collect();
             let codes = model.encode(&load(&data.test, &all)?)?;
-            let log_det = aggregate_log_det(&codes.mean, &codes.sigma.square()?)?;
+            let log_det = aggregate_log_det(&codes.mean()?, &codes.scales()?[0].square()?)?;
             println!("epoch {:>2}: {figures}, test log det Cov q(z) {log_det:.2}", epoch + 1);
         }
     }

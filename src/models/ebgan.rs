@@ -6,6 +6,7 @@ use super::{Architecture, Latent};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::models::gaussian::Scale;
 use crate::nn::{Builder, Flatten, Mode, Module, Params};
 use crate::ops::Activation;
 use crate::rng::Rng;
@@ -189,7 +190,7 @@ impl Ebgan {
             return Err(Error::OutOfRange { op: "ebgan", name: "size", value: 0.0, expected: "latent vectors and codes of at least 1" });
         }
         let mut build = Builder::new(rng, dtype, device).with_init(encoder.init());
-        let encode = encoder.encoder(example, *codes, 1, &mut build)?.then(Flatten);
+        let encode = encoder.encoder(example, *codes, Scale::Deterministic, &mut build)?.then(Flatten);
         build.init = decoder.init();
         let decode = decoder.generator(width, example, *output, &mut build)?;
         build.init = generator.init();

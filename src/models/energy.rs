@@ -9,6 +9,7 @@ use super::{Architecture, Information, InformationConfig, InformationEstimate, L
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::models::gaussian::Scale;
 use crate::nn::{Builder, Mode, Module, Params};
 use crate::ops::Activation;
 use crate::rng::{Draw, Rng};
@@ -77,7 +78,7 @@ impl EnergyModel {
         }
         let mut build = Builder::new(rng, dtype, device).with_init(architecture.init());
         Ok(EnergyModel {
-            energy: Box::new(architecture.encoder(example, Latent::Vector { size: 1 }, 1, &mut build)?),
+            energy: Box::new(architecture.encoder(example, Latent::Vector { size: 1 }, Scale::Deterministic, &mut build)?),
             generator: Box::new(architecture.generator(*latent, example, *output, &mut build)?),
             information: Information::new(*information, *latent, example, architecture, &mut build)?,
         })

@@ -4,6 +4,7 @@ mod beta;
 mod ebgan;
 mod energy;
 mod gan_loss;
+mod gaussian;
 pub mod infovae;
 mod mutual_information;
 mod networks;
@@ -16,13 +17,14 @@ pub use beta::{Beta, DualForm, RateAverage};
 pub use ebgan::{Ebgan, EbganConfig, EbganDiscriminatorLoss, EbganGeneratorLoss, Margin, Reconstruction, ReconstructionEnergy};
 pub use energy::{EnergyConfig, EnergyGeneratorLoss, EnergyLoss, EnergyModel};
 pub use gan_loss::{GanLoss, clip_weights};
+pub use gaussian::{Gaussian, Posterior, Sample, Scale, Weight};
 pub use infovae::{InfoVae, InfoVaeConfig, InfoVaeObjective};
 pub use mutual_information::{Information, InformationConfig, InformationEstimate, Shuffle, Spread};
 pub use networks::{Architecture, Latent};
 pub use penalty::{Convention, Penalty, PenaltyKind, PenaltyValue, input_gradient, interpolate};
 pub use sampler::{Chain, Correction, Langevin, MALA_ACCEPTANCE, ReplayBuffer, Replayed, Step};
 pub use vdb::{
-    Constraint, Discriminator, DiscriminatorConfig, DiscriminatorLoss, Generator, GeneratorConfig, Head, InstanceNoise, Judgement,
-    KlReduction, NoisePlace, Pass, Rates, Scale, VdbObjective,
+    Constraint, Discriminator, DiscriminatorConfig, DiscriminatorLoss, DiscriminatorOutput, Generator, GeneratorConfig, Head,
+    InstanceNoise, KlReduction, NoisePlace, Pass, Rates, VdbObjective,
 };
-pub use vib::{Covariance, Posterior, Vib, VibConfig, VibLoss, VibObjective};
+pub use vib::{Vib, VibConfig, VibLoss, VibObjective};

@@ -6,6 +6,7 @@ use super::{Architecture, Latent};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::models::gaussian::Scale;
 use crate::nn::{Builder, Flatten, Mode, Module, Param, Params};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
@@ -147,27 +148,27 @@ impl Information {
                 return Err(Error::OutOfRange { op: "information", name: "lambda2", value: lambda2, expected: "a positive number" });
             }
             InformationConfig::Inverse { lambda2 } => Information::Inverse {
-                network: Box::new(architecture.encoder(example, vector(k), 1, build)?),
+                network: Box::new(architecture.encoder(example, vector(k), Scale::Deterministic, build)?),
                 spread: Spread::Fixed { lambda2 },
             },
             InformationConfig::LearnedInverse => Information::Inverse {
-                network: Box::new(architecture.encoder(example, vector(k), 1, build)?),
+                network: Box::new(architecture.encoder(example, vector(k), Scale::Deterministic, build)?),
                 spread: Spread::learned(k, build.dtype, &build.device)?,
             },
             InformationConfig::JensenShannon { shuffle } => {
                 let (features, width): (Box<dyn Module>, usize) = match architecture {
                     Architecture::Mlp { .. } => (Box::new(Flatten), example.iter().product()),
-                    _ => (Box::new(architecture.encoder(example, vector(FEATURES), 1, build)?), FEATURES),
+                    _ => (Box::new(architecture.encoder(example, vector(FEATURES), Scale::Deterministic, build)?), FEATURES),
                 };
-                let critic = Box::new(mlp.encoder(&[width + k], vector(1), 1, build)?);
+                let critic = Box::new(mlp.encoder(&[width + k], vector(1), Scale::Deterministic, build)?);
                 Information::JensenShannon { features, critic, shuffle }
             }
             InformationConfig::InfoNce { width: 0 } => {
                 return Err(Error::OutOfRange { op: "information", name: "width", value: 0.0, expected: "at least 1" });
             }
             InformationConfig::InfoNce { width } => Information::InfoNce {
-                data: Box::new(architecture.encoder(example, vector(width), 1, build)?),
-                latent: Box::new(mlp.encoder(&[k], vector(width), 1, build)?),
+                data: Box::new(architecture.encoder(example, vector(width), Scale::Deterministic, build)?),
+                latent: Box::new(mlp.encoder(&[k], vector(width), Scale::Deterministic, build)?),
             },
         })
     }

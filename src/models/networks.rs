@@ -5,6 +5,7 @@ mod resnet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::models::gaussian::Scale;
 use crate::nn::init::Init;
 use crate::nn::{Builder, Flatten, Sequential, Unflatten};
 use crate::ops::{Activation, ConvOptions};
@@ -161,9 +162,8 @@ impl Architecture {
         Ok(vec![self.channels(count).last().copied().unwrap_or(channels), base, base])
     }
 
-    /// An encoder of examples of this shape to `multiple` times what `latent` says, which is 2 for a mean and a scale. It takes
-    /// examples with all their axes, or flat.
-    pub(crate) fn encoder(&self, example: &[usize], latent: Latent, multiple: usize, build: &mut Builder<'_>) -> Result<Sequential> {
+    /// An encoder of examples of this shape to the statistics of what `latent` says. It takes examples with all their axes, or flat.
+    pub(crate) fn encoder(&self, example: &[usize], latent: Latent, scale: Scale, build: &mut Builder<'_>) -> Result<Sequential> {
         let features = self.features(example)?;
         let mut net = Sequential::new();
         match self {
@@ -197,7 +197,7 @@ impl Architecture {
             }
         }
         match latent {
-            Latent::Features if multiple == 1 => Ok(net),
+            Latent::Features if !scale.is_stochastic() => Ok(net),
             Latent::Features => Err(bad_shape(&features, "a latent vector or map: features alone have no scale")),
             Latent::Vector { size } => {
                 if let Architecture::Resnet { .. } = self {
@@ -206,10 +206,10 @@ impl Architecture {
                 if features.len() > 1 {
                     net = net.then(Flatten);
                 }
-                linear(net, features.iter().product(), multiple * size, Activation::Identity, build)
+                linear(net, features.iter().product(), scale.outputs(size), Activation::Identity, build)
             }
             Latent::Map { channels } if features.len() == 3 => {
-                conv(net, [features[0], multiple * channels], 1, ConvOptions::default(), Activation::Identity, build)
+                conv(net, [features[0], scale.outputs(channels)], 1, ConvOptions::default(), Activation::Identity, build)
             }
             Latent::Map { .. } => Err(bad_shape(&features, "a convolutional network, whose features are a map, or a latent vector")),
         }

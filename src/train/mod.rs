@@ -61,7 +61,7 @@ pub use settings::Settings;
 pub use trainer::Alike;
 pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values, draw_metrics, figures};
 pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
-pub use vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibSettings, VibTrainer};
+pub use vib::{CALIBRATION_BINS, Covariance, Evaluation, Evaluator, VibSettings, VibTrainer};
 
 #[cfg(test)]
 mod stopping;

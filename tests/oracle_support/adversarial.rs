@@ -57,13 +57,13 @@ fn vdb_discriminator(case: &Case, precision: Precision) -> Outcome<Results> {
     let input = |name: &str| case.tensor(name, precision);
     let (discriminator, params) = discriminator(case, precision)?;
     let noise = Tensor::concat(&[&input("in.eps_real")?, &input("in.eps_fake")?], 0)?.unsqueeze(0)?;
-    let (initial, target) = (case.number("beta")?, case.number("information_constraint")?);
+    let (initial, target): (f64, f64) = (case.number("beta")?, case.number("information_constraint")?);
     let constraint = match case.text("constraint")? {
         "data" => Constraint::Data,
         "mixture" => Constraint::Mixture,
         other => return Err(format!("the constraint '{other}' is unknown").into()),
     };
-    let objective = VdbObjective { beta: initial, target, constraint, ..VdbObjective::default() };
+    let objective = VdbObjective { beta: initial.into(), target, constraint, ..VdbObjective::default() };
     let found = discriminator.loss(&input("in.real")?, &input("in.fake")?, &objective, Noise::Given(&noise), &mut Mode::Eval)?;
     let kl = found.rates.ok_or("no rates")?.constrained.detach();
     let beta = Beta::Dual { initial, target, step: case.number("beta_step")?, form: DualForm::Additive };

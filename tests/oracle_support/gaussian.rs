@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use strait::models::{Beta, Covariance, DualForm, Vib, VibConfig, VibObjective};
+use strait::models::{Beta, DualForm, Scale, Vib, VibConfig, VibObjective, Weight};
 use strait::nn::Mode;
 use strait::ops::Noise;
 use strait::{DType, Gradient, Rng, Tensor};
@@ -79,8 +79,7 @@ fn vib(case: &Case, precision: Precision) -> Outcome<Results> {
         hidden: hidden.iter().map(|dims| dims[0]).collect(),
         latent: decoder[1],
         classes: decoder[0],
-        covariance: Covariance::Diagonal,
-        shift: case.number("shift")?,
+        scale: Scale::Softplus { shift: case.number("shift")? },
         dropout: 0.0,
     };
     let model = Vib::new(config, &mut Rng::new(0), precision.dtype(), &device())?;
@@ -88,7 +87,7 @@ fn vib(case: &Case, precision: Precision) -> Outcome<Results> {
     params.load_state(&state)?;
     let noise = input("in.eps")?;
     let samples = case.number("samples")?;
-    let objective = VibObjective { beta: case.number("beta")?, ..VibObjective::default() };
+    let objective = VibObjective { beta: Weight::Number(case.number("beta")?), ..VibObjective::default() };
     let found = model.loss(&input("in.x")?, &input("in.labels")?, &objective, samples, Noise::Given(&noise), &mut Mode::Eval)?;
     let tensors = params.tensors();
     let leaves: Vec<&Tensor> = tensors.iter().collect();

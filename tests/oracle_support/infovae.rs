@@ -1,7 +1,8 @@
 //! The InfoVAE's loss.
 
+use strait::models::Scale;
 use strait::models::infovae::{
-    Architecture, Bandwidth, InfoVae, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, PriorSample, Scale,
+    Architecture, Bandwidth, InfoVae, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, PriorSample,
 };
 use strait::ops::Noise;
 use strait::{Device, Rng};
@@ -35,7 +36,7 @@ fn infovae(case: &Case, precision: Precision) -> Outcome<Results> {
     let input = |name: &str| case.tensor(name, precision);
     let scale = match case.text("head")? {
         "log_variance" => Scale::LogVariance,
-        "softplus" => Scale::Softplus,
+        "softplus" => Scale::Softplus { shift: 0.0 },
         other => return Err(format!("the head '{other}' is unknown").into()),
     };
     let likelihood = match case.text("reconstruction")? {

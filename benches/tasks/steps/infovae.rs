@@ -1,6 +1,7 @@
 //! InfoVAE.
 
-use strait::models::infovae::{Architecture, Bandwidth, KernelFamily, LatentDivergence, Likelihood, PriorSample, Scale};
+use strait::models::Scale;
+use strait::models::infovae::{Architecture, Bandwidth, KernelFamily, LatentDivergence, Likelihood, PriorSample};
 use strait::models::{InfoVae, InfoVaeConfig, InfoVaeObjective};
 use strait::nn::{Conv2d, ConvTranspose2d, Flatten, Linear, Sequential, Unflatten, init::Init};
 use strait::ops::{Activation, ConvOptions, Estimator};

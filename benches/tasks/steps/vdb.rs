@@ -32,17 +32,13 @@ fn discriminator(place: Place, architecture: Architecture, example: Vec<usize>, 
 }
 
 /// A step of the discriminator and of beta.
-fn judge(
-    trained: &mut Trained,
-    beta: &Param,
-    loss: impl FnOnce(&dyn Fn(&Tensor) -> Result<Tensor>) -> Result<DiscriminatorLoss>,
-) -> Result<Tensor> {
-    let loss = loss(&|excess| excess.mul(&beta.tensor().to_dtype(excess.dtype())?))?;
+fn step(trained: &mut Trained, beta: &Param, loss: DiscriminatorLoss) -> Result<Tensor> {
     let rate = loss.rates.as_ref().expect("a bottleneck").constrained.detach();
     let total = loss.loss.clone();
     drop(loss);
     let value = trained.step(total)?;
-    beta.set(&BETA.next(&beta.tensor(), &rate)?)?;
+    let next = BETA.next(&beta.tensor(), &rate)?;
+    beta.set(&next)?;
     Ok(value)
 }
 
@@ -60,8 +56,10 @@ pub fn gauss2d(place: Place, batch: usize) -> Step {
     let run = move |i: usize, rng: &mut Rng| {
         let (real, fake) = (&real[i % POOL], &fake[i % POOL]);
         let noise = noise(given.as_ref(), rng);
-        let loss = judge(&mut trained, &beta, |weigh| model.loss_weighted(real, fake, &objective, noise, &mut Mode::Train(rng), weigh))?;
-        Ok(vec![loss])
+        let objective = VdbObjective { beta: beta.tensor().into(), ..objective.clone() };
+        let loss = model.loss(real, fake, &objective, noise, &mut Mode::Train(rng))?;
+        drop(objective);
+        Ok(vec![step(&mut trained, &beta, loss)?])
     };
     Step { run: Box::new(run), weights }
 }
@@ -94,8 +92,10 @@ fn game(place: Place, architecture: Architecture, example: &[usize], [batch, lat
         let (real, z) = (&images[i % POOL], place.normal(rng, &[batch, latent], 501)?);
         let fake = generator.forward(&z, &mut Mode::Train(rng))?.detach();
         let of_z = noise(given.as_ref(), rng);
-        let of_critic =
-            judge(&mut critic, &beta, |weigh| model.loss_weighted(real, &fake, &objective, of_z, &mut Mode::Train(rng), weigh))?;
+        let of_beta = VdbObjective { beta: beta.tensor().into(), ..objective.clone() };
+        let loss = model.loss(real, &fake, &of_beta, of_z, &mut Mode::Train(rng))?;
+        drop(of_beta);
+        let of_critic = step(&mut critic, &beta, loss)?;
 
         let z = place.normal(rng, &[batch, latent], 502)?;
         let fake = generator.forward(&z, &mut Mode::Train(rng))?;

@@ -1,6 +1,6 @@
 //! The VIB classifier.
 
-use strait::models::{Covariance, Vib, VibConfig, VibObjective};
+use strait::models::{Scale, Vib, VibConfig, VibObjective};
 use strait::nn::{Mode, Params};
 use strait::optim::Optimizer;
 use strait::{DType, Device, Rng, Tensor};
@@ -21,8 +21,7 @@ fn model(device: &Device) -> Vib {
         hidden: ENCODER[1..3].to_vec(),
         latent: DECODER[0],
         classes: DECODER[1],
-        covariance: Covariance::Diagonal,
-        shift: 5.0,
+        scale: Scale::Softplus { shift: 5.0 },
         dropout: 0.0,
     };
     Vib::new(config, &mut Rng::new(1), DType::F32, device).expect("sizes of at least 1")
@@ -34,7 +33,7 @@ pub fn step(place: Place, batch: usize) -> Step {
     let mut trained = Trained::new(place, &model.params(), 100, [0.9, 0.999], LEARNING_RATE);
     let images = pool(|salt| place.tensor(&[batch, ENCODER[0]], salt, 1.0));
     let labels: Vec<Tensor> = (0..POOL as u64).map(|i| place.put(labels(batch, DECODER[1] as i64, 400 + i))).collect();
-    let objective = VibObjective { beta: BETA, ..VibObjective::default() };
+    let objective = VibObjective { beta: BETA.into(), ..VibObjective::default() };
     let given = place.given(batch, DECODER[0]);
     let weights = trained.weights();
     let run = move |i: usize, rng: &mut Rng| {

@@ -8,8 +8,6 @@ mod objective;
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
-
 pub use critic::LatentCritic;
 pub use divergence::{Bandwidth, KernelFamily, LatentDivergence, Measured, PriorSample, stein_direction};
 pub use likelihood::{Decoded, Likelihood};
@@ -19,38 +17,11 @@ pub use objective::InfoVaeObjective;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::models::gaussian::{Gaussian, Posterior, Sample, Scale};
 use crate::nn::{Mode, Module, Param, Params, path};
 use crate::ops::Noise;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
-
-/// How the encoder's raw output becomes the standard deviation of z given x.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scale {
-    /// `sigma = exp(raw / 2)`: the raw output is the logarithm of the variance.
-    #[default]
-    LogVariance,
-    /// `sigma = softplus(raw)`.
-    Softplus,
-    /// `sigma = sigmoid(raw)`, never below the number given; the author's code has 0.05.
-    Sigmoid(f64),
-}
-
-impl Scale {
-    /// Checks the number.
-    ///
-    /// # Errors
-    /// A smallest sigma that is not between 0 and 1.
-    pub fn validate(self) -> Result<()> {
-        match self {
-            Scale::Sigmoid(floor) if !(floor > 0.0 && floor < 1.0) => {
-                Err(Error::OutOfRange { op: "infovae", name: "smallest sigma", value: floor, expected: "between 0 and 1" })
-            }
-            _ => Ok(()),
-        }
-    }
-}
 
 /// The architecture.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,20 +43,10 @@ pub struct InfoVaeConfig {
 pub struct InfoVae {
     config: InfoVaeConfig,
     encoder: Box<dyn Module>,
+    bottleneck: Gaussian,
     decoder: Box<dyn Module>,
     /// The raw standard deviation of all pixels, where it is one that is learned.
     raw_sigma: Option<Param>,
-}
-
-/// What the encoder says of a batch: `q(z|x) = N(mean, diag sigma^2)`.
-#[derive(Debug, Clone)]
-pub struct Encoded {
-    /// Means [rows, k].
-    pub mean: Tensor,
-    /// Standard deviations [rows, k].
-    pub sigma: Tensor,
-    /// Their logarithms [rows, k], finite where the standard deviation underflows.
-    pub log_sigma: Tensor,
 }
 
 /// The parts of the loss, means over the batch, in nats.
@@ -103,38 +64,6 @@ pub struct InfoVaeLoss {
     pub z: Tensor,
 }
 
-impl Encoded {
-    /// The rate KL(q(z|x) || N(0, I)) in nats `[rows]`.
-    ///
-    /// Never below 0: a sum of terms that do not cancel near the prior.
-    ///
-    /// # Errors
-    /// The shapes of means and scales differ; the device fails.
-    pub fn kl(&self) -> Result<Tensor> {
-        self.mean.gaussian_kl_of_log(&self.log_sigma)
-    }
-
-    /// Codes [samples, rows, k] with this noise, drawn or given in that shape; and the noise.
-    ///
-    /// # Errors
-    /// Noise of another shape or dtype; no samples.
-    pub fn sample(&self, samples: usize, noise: Noise<'_>) -> Result<(Tensor, Tensor)> {
-        let (rows, k) = (self.mean.dims()[0], self.mean.dims()[1]);
-        if samples == 0 {
-            return Err(Error::OutOfRange { op: "infovae", name: "samples", value: 0.0, expected: "at least 1" });
-        }
-        let noise = match noise {
-            Noise::Draw(draw) => draw.normal([samples, rows, k], self.mean.dtype(), &self.mean.device())?,
-            Noise::Given(noise) => noise.clone(),
-        };
-        if noise.dims() != [samples, rows, k] {
-            let shapes = vec![self.mean.shape(), noise.shape()];
-            return Err(Error::ShapeMismatch { op: "infovae", shapes, rule: "noise must be [samples, rows, k]" });
-        }
-        Ok((self.mean.add(&self.sigma.mul(&noise)?)?, noise))
-    }
-}
-
 impl InfoVae {
     /// A model with Xavier weights and zero biases.
     ///
@@ -146,14 +75,22 @@ impl InfoVae {
             return Err(Error::OutOfRange { op: "infovae", name: "latent", value: 0.0, expected: "at least 1" });
         }
         config.scale.validate()?;
+        if matches!(config.scale, Scale::Deterministic | Scale::Cholesky { .. }) {
+            let found = format!("{:?}", config.scale);
+            return Err(Error::BadConfig {
+                key: "scale".into(),
+                found,
+                expected: "infovae needs independent dimensions with noise".into(),
+            });
+        }
         config.likelihood.validate()?;
-        let encoder = config.architecture.encoder(config.image, 2 * k, rng, dtype, device)?;
+        let encoder = config.architecture.encoder(config.image, config.scale.outputs(k), rng, dtype, device)?;
         let decoder = config.architecture.decoder(k, config.image, config.likelihood.outputs(), rng, dtype, device)?;
         let raw_sigma = match config.likelihood {
             Likelihood::LearnedGaussian { .. } => Some(Param::new(&Tensor::zeros((), dtype, device)?)),
             _ => None,
         };
-        Ok(InfoVae { config, encoder, decoder, raw_sigma })
+        Ok(InfoVae { bottleneck: Gaussian::new(config.scale), config, encoder, decoder, raw_sigma })
     }
 
     /// The same model with networks of your own: from images as rows [rows, pixels] to [rows, 2 k], means before raw scales, and from
@@ -178,28 +115,16 @@ impl InfoVae {
         params
     }
 
-    /// Encodes images as rows [rows, pixels].
+    /// The distribution of the code given each of these images as rows [rows, pixels].
     ///
     /// # Errors
     /// The shapes do not fit.
-    pub fn encode(&self, x: &Tensor) -> Result<Encoded> {
+    pub fn encode(&self, x: &Tensor) -> Result<Posterior> {
         let pixels: usize = self.config.image.iter().product();
         if x.rank() != 2 || x.dims()[1] != pixels {
             return Err(Error::BadShape { op: "infovae", shape: x.shape(), expected: "images as rows [rows, pixels]" });
         }
-        let (mean, raw) = self.encoder.forward(x, &mut Mode::Eval)?.halves(1)?;
-        let (sigma, log_sigma) = match self.config.scale {
-            Scale::LogVariance => {
-                let log_sigma = raw.affine(0.5, 0.0)?;
-                (log_sigma.exp()?, log_sigma)
-            }
-            Scale::Softplus => (raw.softplus()?, raw.log_softplus()?),
-            Scale::Sigmoid(floor) => {
-                let sigma = raw.sigmoid()?.clamp(floor, 1.0)?;
-                (sigma.clone(), sigma.log()?)
-            }
-        };
-        Ok(Encoded { mean, sigma, log_sigma })
+        self.bottleneck.posterior(self.encoder.forward(x, &mut Mode::Eval)?)
     }
 
     /// Decodes codes [rows, k].
@@ -232,12 +157,13 @@ impl InfoVae {
         prior: &PriorSample,
         critic: Option<&LatentCritic>,
     ) -> Result<InfoVaeLoss> {
-        let encoded = self.encode(x)?;
-        let z = encoded.sample(1, noise)?.0.reshape(encoded.mean.shape())?;
+        let posterior = self.encode(x)?;
+        let Sample { z, kl } = posterior.sample(1, noise)?;
+        let z = z.reshape(posterior.mean()?.shape())?;
         let reconstruction = self.decode(&z)?.negative_log_likelihood(x)?.mean_all()?;
         // in f32 for a 16-bit model, as the reconstruction is
         let dtype = reconstruction.dtype();
-        let kl = encoded.kl()?.to_dtype(dtype)?.mean_all()?;
+        let kl = kl.expect("the scales that a model takes have rates").to_dtype(dtype)?.mean_all()?;
         let mut loss = reconstruction.clone();
         let (rate_weight, weight) = (objective.rate_weight(), objective.divergence_weight());
         if rate_weight > 0.0 {
@@ -257,14 +183,16 @@ impl InfoVae {
     /// # Errors
     /// The shapes do not fit.
     pub fn log_weights(&self, x: &Tensor, samples: usize, noise: Noise<'_>) -> Result<Tensor> {
-        let encoded = self.encode(x)?;
-        let (z, noise) = encoded.sample(samples, noise)?;
+        let posterior = self.encode(x)?;
+        let noise = posterior.noise(samples, noise)?;
+        let z = posterior.sample(samples, Noise::Given(&noise))?.z;
         let (rows, k, pixels) = (z.dims()[1], z.dims()[2], x.dims()[1]);
         let repeated = x.unsqueeze(0)?.broadcast_to([samples, rows, pixels])?.reshape([samples * rows, pixels])?;
         let decoded = self.decode(&z.reshape([samples * rows, k])?)?;
         let negative = decoded.negative_log_likelihood(&repeated)?.reshape([samples, rows])?;
         // log p(z) - log q(z|x): the normals' constants cancel
-        let [noise, z, log_sigma] = [&noise, &z, &encoded.log_sigma].map(|t| t.to_dtype(negative.dtype()));
+        let [_, log_sigma] = posterior.scales()?;
+        let [noise, z, log_sigma] = [&noise, &z, &log_sigma].map(|t| t.to_dtype(negative.dtype()));
         let ratio = noise?.square()?.sub(&z?.square()?)?.affine(0.5, 0.0)?.add(&log_sigma?)?;
         ratio.sum(&[2], false)?.sub(&negative)
     }

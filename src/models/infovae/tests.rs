@@ -150,13 +150,14 @@ fn the_discrepancy_is_normalised_once() {
 #[test]
 fn the_rate_is_an_expectation_under_the_encoder() {
     // E_q[log q(z|x) - log p(z)] by sampling: a missing half, or a variance for a deviation, would be far off
-    for scale in [Scale::LogVariance, Scale::Softplus, Scale::Sigmoid(0.05)] {
+    for scale in [Scale::LogVariance, Scale::Softplus { shift: 0.0 }, Scale::Sigmoid { floor: 0.05 }] {
         let setting = setting(Likelihood::Bernoulli, scale, 2);
         let encoded = setting.model.encode(&setting.x).unwrap();
-        let (z, noise) = encoded.sample(100_000, Noise::Draw(Rng::new(5).draw())).unwrap();
+        let noise = encoded.noise(100_000, Noise::Draw(Rng::new(5).draw())).unwrap();
+        let z = encoded.sample(100_000, Noise::Given(&noise)).unwrap().z;
         let log_ratio = z.square().unwrap().sub(&noise.square().unwrap()).unwrap().affine(0.5, 0.0).unwrap();
-        let log_ratio = log_ratio.mean(&[0], false).unwrap().sub(&encoded.sigma.log().unwrap()).unwrap().sum(&[1], false).unwrap();
-        for (found, expected) in encoded.kl().unwrap().to_f64_vec().unwrap().iter().zip(log_ratio.to_f64_vec().unwrap()) {
+        let log_ratio = log_ratio.mean(&[0], false).unwrap().sub(&encoded.scales().unwrap()[1]).unwrap().sum(&[1], false).unwrap();
+        for (found, expected) in encoded.kl().unwrap().unwrap().to_f64_vec().unwrap().iter().zip(log_ratio.to_f64_vec().unwrap()) {
             assert!((found - expected).abs() < 0.02, "{scale:?}: {found} {expected}");
         }
     }
@@ -193,7 +194,7 @@ fn every_parameter_has_its_gradient() {
         Likelihood::LearnedGaussian { smallest: 0.1 },
         Likelihood::GaussianPerPixel { smallest: 0.1 },
     ];
-    let scales = [Scale::LogVariance, Scale::Softplus, Scale::Sigmoid(0.05), Scale::LogVariance];
+    let scales = [Scale::LogVariance, Scale::Softplus { shift: 0.0 }, Scale::Sigmoid { floor: 0.05 }, Scale::LogVariance];
     // all but the Stein direction, whose target stands still
     let divergences = every_divergence().into_iter().filter(|d| !matches!(d, LatentDivergence::SteinDirection { .. }));
     for (i, divergence) in divergences.enumerate() {
@@ -242,7 +243,7 @@ fn the_author_s_network_has_his_sizes() {
         image: [1, 28, 28],
         latent: 10,
         architecture: Architecture::dcgan(),
-        scale: Scale::Sigmoid(0.05),
+        scale: Scale::Sigmoid { floor: 0.05 },
         likelihood: Likelihood::Bernoulli,
     };
     let model = InfoVae::new(config, &mut Rng::new(1), DType::F32, &cpu()).unwrap();
@@ -250,7 +251,7 @@ fn the_author_s_network_has_his_sizes() {
     let decoder = (10 * 1024 + 1024) + (1024 * 6272 + 6272) + (128 * 64 * 16 + 64) + (64 * 16 + 1);
     assert_eq!(model.params().element_count(), encoder + decoder);
     let x = Tensor::zeros([2, 784], DType::F32, &cpu()).unwrap();
-    assert_eq!(model.encode(&x).unwrap().mean.dims(), [2, 10]);
+    assert_eq!(model.encode(&x).unwrap().mean().unwrap().dims(), [2, 10]);
 }
 
 #[test]
@@ -301,12 +302,14 @@ fn bad_inputs_are_errors() {
     assert!(encoded.sample(0, Noise::Given(&setting.noise)).is_err() && encoded.sample(2, Noise::Given(&setting.noise)).is_err());
     let zero = InfoVaeConfig { latent: 0, ..config(Likelihood::Bernoulli, Scale::LogVariance) };
     assert!(InfoVae::new(zero, &mut Rng::new(1), DType::F32, &cpu()).is_err());
-    assert!(InfoVae::new(config(Likelihood::Bernoulli, Scale::Sigmoid(2.0)), &mut Rng::new(1), DType::F32, &cpu()).is_err());
+    for scale in [Scale::Sigmoid { floor: 2.0 }, Scale::Deterministic, Scale::Cholesky { shift: 0.0 }] {
+        assert!(InfoVae::new(config(Likelihood::Bernoulli, scale), &mut Rng::new(1), DType::F32, &cpu()).is_err(), "{scale:?}");
+    }
 }
 
 #[test]
 fn rates_near_the_prior_are_never_negative() {
-    for scale in [Scale::LogVariance, Scale::Softplus, Scale::Sigmoid(0.01)] {
+    for scale in [Scale::LogVariance, Scale::Softplus { shift: 0.0 }, Scale::Sigmoid { floor: 0.01 }] {
         let model = InfoVae::new(config(Likelihood::Bernoulli, scale), &mut Rng::new(3), DType::F32, &cpu()).unwrap();
         for (_, param) in model.params().iter() {
             param.set(&param.tensor().affine(1e-5, 0.0).unwrap()).unwrap();
@@ -314,15 +317,15 @@ fn rates_near_the_prior_are_never_negative() {
         // sigma of 1, as near as the scale comes to it
         let raw = match scale {
             Scale::LogVariance => 0.0,
-            Scale::Softplus => 0.541_324_85,
-            Scale::Sigmoid(_) => 12.0,
+            Scale::Softplus { .. } => 0.541_324_85,
+            _ => 12.0,
         };
         let bias = [0.0, 0.0, 0.0, raw, raw, raw];
         let params = model.params();
         let (_, last) = params.iter().find(|(name, _)| *name == "encoder.1.bias").unwrap();
         last.set(&Tensor::from_slice(&bias, [6], &cpu()).unwrap().to_dtype(DType::F32).unwrap()).unwrap();
         let x = Rng::new(4).uniform(0.0, 1.0, [500, PIXELS], DType::F32, &cpu()).unwrap();
-        let rates = model.encode(&x).unwrap().kl().unwrap().to_f64_vec().unwrap();
+        let rates = model.encode(&x).unwrap().kl().unwrap().unwrap().to_f64_vec().unwrap();
         assert!(rates.iter().all(|rate| (0.0..1e-9).contains(rate)), "{scale:?}: {rates:?}");
     }
 }

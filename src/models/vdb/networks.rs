@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Discriminator, Scale};
+use super::Discriminator;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::models::gaussian::Scale;
 use crate::models::networks::{Architecture, LEAKY, Latent, linear};
 use crate::nn::{Builder, Flatten, Mode, Module, Params, Sequential};
 use crate::ops::Activation;
@@ -76,9 +77,9 @@ impl Discriminator {
             Latent::Map { channels } => [channels].into_iter().chain(features[1..].iter().copied()).collect(),
         };
         at_least_one("latent", &shape)?;
-        let multiple = if *scale == Scale::Deterministic { 1 } else { 2 };
+        scale.validate()?;
         let mut build = Builder::new(rng, dtype, device).with_init(architecture.init()).with_spectral_norm(*spectral_norm);
-        let encoder = architecture.encoder(example, *latent, multiple, &mut build)?;
+        let encoder = architecture.encoder(example, *latent, *scale, &mut build)?;
         let mut net = Sequential::new();
         if head.activate {
             net = net.then(LEAKY);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Discriminator;
 use crate::error::{Error, Result};
 use crate::models::gan_loss::GanLoss;
+use crate::models::gaussian::Weight;
 use crate::models::penalty::{Penalty, PenaltyKind, PenaltyValue};
 use crate::nn::Mode;
 use crate::ops::Noise;
@@ -65,12 +66,12 @@ pub struct InstanceNoise {
 }
 
 /// What is minimised in one step.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct VdbObjective {
     /// The game.
     pub loss: GanLoss,
     /// The weight of the constraint.
-    pub beta: f64,
+    pub beta: Weight,
     /// I_c in nats, after the reduction.
     pub target: f64,
     /// Over which examples.
@@ -136,23 +137,6 @@ impl Discriminator {
         noise: Noise<'_>,
         mode: &mut Mode<'_>,
     ) -> Result<DiscriminatorLoss> {
-        self.loss_weighted(real, fake, objective, noise, mode, |excess| excess.affine(objective.beta, 0.0))
-    }
-
-    /// [`Discriminator::loss`] with `KL - I_c` weighted by a function instead of the objective's beta: for a beta that lies in a
-    /// device's memory.
-    ///
-    /// # Errors
-    /// As [`Discriminator::loss`]; those of `weigh`.
-    pub fn loss_weighted(
-        &self,
-        real: &Tensor,
-        fake: &Tensor,
-        objective: &VdbObjective,
-        noise: Noise<'_>,
-        mode: &mut Mode<'_>,
-        weigh: impl FnOnce(&Tensor) -> Result<Tensor>,
-    ) -> Result<DiscriminatorLoss> {
         let fake = &fake.detach();
         let (rows, spread) = (real.dims().first().copied().unwrap_or(0), objective.spread(NoisePlace::Input));
         let kind = objective.penalty.map(|penalty| penalty.kind);
@@ -169,7 +153,7 @@ impl Discriminator {
                 (self.features(&both, spread, mode)?, (kind == Some(PenaltyKind::R1R2)).then_some(both))
             }
         };
-        let all = self.judge_features(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
+        let all = self.from_features(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
         let (of_real, of_fake) = (all.rows(0, rows)?, all.rows(rows, all.logits.element_count() - rows)?);
         let adversarial = objective.loss.discriminator(&of_real.logits, &of_fake.logits)?;
         let mut loss = adversarial.clone();
@@ -178,7 +162,7 @@ impl Discriminator {
             _ => None,
         };
         if let Some(rates) = &rates {
-            loss = loss.add(&weigh(&rates.constrained.affine(1.0, -objective.target)?)?)?;
+            loss = loss.add(&objective.beta.times(&rates.constrained.affine(1.0, -objective.target)?)?)?;
         }
         let penalty = match (&objective.penalty, points) {
             (None, _) => None,
@@ -215,8 +199,8 @@ impl Discriminator {
         let points = penalty.points(real, fake, rng)?.requires_grad();
         let noise = Noise::Draw(rng.draw());
         let features = self.features(&points, objective.spread(NoisePlace::Input), mode)?;
-        let judged = self.judge_features(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
-        penalty.of(&judged.logits, &points)
+        let output = self.from_features(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
+        penalty.of(&output.logits, &points)
     }
 
     /// The generator's loss on what it generated (equation 10): a scalar. `real` is for losses that compare with real examples
@@ -235,7 +219,7 @@ impl Discriminator {
         let noise = (objective.pass == Pass::Sample).then_some(noise);
         let mut logits = |x: &Tensor| {
             let features = self.features(x, objective.spread(NoisePlace::Input), mode)?;
-            Ok(self.judge_features(&features, noise, objective.spread(NoisePlace::Latent), mode)?.logits)
+            Ok(self.from_features(&features, noise, objective.spread(NoisePlace::Latent), mode)?.logits)
         };
         let real = real.filter(|_| objective.loss.generator_needs_real()).map(&mut logits).transpose()?;
         objective.loss.generator(&logits(fake)?, real.map(|logits: Tensor| logits.detach()).as_ref())

@@ -7,6 +7,7 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::metrics::{ImageQuality, ImportanceWeights, active_units, aggregate_log_det, mutual_information};
+use crate::models::Sample;
 use crate::models::infovae::{KernelFamily, LatentDivergence, PriorSample};
 use crate::ops::Noise;
 use crate::rng::{Draw, Rng};
@@ -44,16 +45,16 @@ impl InfoVaeTrainer {
         let mut rng = Rng::new(self.seed());
         let (mut parts, mut labels, mut sums) = ([const { Vec::new() }; 3], Vec::new(), [0.0; 3]);
         for (x, own) in self.source.part(part, usize::MAX, self.seed(), &self.device)? {
-            let encoded = self.model.encode(&x)?;
-            let z = encoded.sample(1, Noise::Draw(rng.draw()))?.0.reshape(encoded.mean.shape())?;
+            let posterior = self.model.encode(&x)?;
+            let (mean, [sigma, _]) = (posterior.mean()?, posterior.scales()?);
+            let Sample { z, kl } = posterior.sample(1, Noise::Draw(rng.draw()))?;
+            let (z, kl) = (z.reshape(mean.shape())?, kl.expect("the scales that a model takes have rates").mean_all()?);
             let rows = x.dims()[0] as f64;
             let distortion = self.model.decode(&z)?.negative_log_likelihood(&x)?.mean_all()?.item()?;
-            for (sum, value) in sums.iter_mut().zip([distortion, encoded.kl()?.mean_all()?.item()?, 1.0]) {
+            for (sum, value) in sums.iter_mut().zip([distortion, kl.item()?, 1.0]) {
                 *sum += value * rows;
             }
-            for (all, tensor) in
-                parts.iter_mut().zip([encoded.mean.detach(), encoded.sigma.detach().to_dtype(DType::F64)?.square()?, z.detach()])
-            {
+            for (all, tensor) in parts.iter_mut().zip([mean.detach(), sigma.detach().to_dtype(DType::F64)?.square()?, z.detach()]) {
                 all.push(tensor);
             }
             labels.extend(own);

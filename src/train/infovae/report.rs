@@ -167,7 +167,7 @@ fn grid(x: &Tensor, [channels, height, width]: [usize; 3], columns: usize, paddi
 fn images(trainer: &InfoVaeTrainer, drawing: &mut Drawing, image: [usize; 3]) -> Result<()> {
     let test = trainer.source.part(Part::Test, RECONSTRUCTED, trainer.settings.seed, &trainer.device)?;
     let x = &test[0].0;
-    let means = trainer.decode(&trainer.model.encode(x)?.mean, Rng::new(0).draw())?;
+    let means = trainer.decode(&trainer.model.encode(x)?.mean()?, Rng::new(0).draw())?;
     let pairs = Tensor::concat(&[&x.unsqueeze(1)?, &means.unsqueeze(1)?], 1)?.reshape([2 * x.dims()[0], x.dims()[1]])?;
     let caption = "Test images, each with its reconstruction to the right of it, from the mean of its code.";
     drawing.png("reconstructions.png", &grid(&pairs, image, 2 * PAIRS, 1)?, caption);

@@ -6,7 +6,8 @@ use super::InfoVaeTrainer;
 use crate::data::DataSpec;
 use crate::device::Device;
 use crate::error::Result;
-use crate::models::infovae::{Architecture, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, Scale};
+use crate::models::Scale;
+use crate::models::infovae::{Architecture, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood};
 use crate::ops::Activation;
 use crate::optim::{Algorithm, Schedule};
 use crate::train::Trainer;
@@ -203,7 +204,7 @@ mod tests {
             assert!(message.contains("sigma = 0.0000") && message.contains("at least 1e-12"), "{message}");
         }
         assert!(message(&["divergence.bandwidth={ fixed = 1e-200 }"]).contains("bandwidth = 0.0000"));
-        assert!(message(&["scale={ sigmoid = 1.0 }"]).contains("smallest sigma"));
+        assert!(message(&["scale={ kind = \"sigmoid\", floor = 1.0 }"]).contains("floor"));
         assert!(message(&["divergence={ kind = \"sliced_wasserstein\" }", "prior_samples=7"]).contains("prior_samples = 7"));
         assert!(message(&["batch=1"]).contains("batch = 1") && message(&["prior_samples=1"]).contains("prior_samples = 1"));
         assert!(message(&["batch=1", "divergence={ kind = \"kernel_stein\" }"]).contains("in pairs"));
@@ -218,7 +219,7 @@ mod tests {
     #[test]
     fn changes_reach_into_tables() {
         let changes =
-            ["divergence.scales=[0.5, 2.0]", "architecture={ kind = \"dcgan\", channels = [4, 8], hidden = 16 }", "scale=softplus"];
+            ["divergence.scales=[0.5, 2.0]", "architecture={ kind = \"dcgan\", channels = [4, 8], hidden = 16 }", "scale.kind=softplus"];
         let settings = InfoVaeSettings::parse("test", "", &changes.map(String::from)).unwrap();
         assert_eq!(settings.architecture, Architecture::Dcgan { channels: [4, 8], hidden: 16 });
         assert!(matches!(&settings.divergence, LatentDivergence::Mmd { scales, .. } if *scales == [0.5, 2.0]));

@@ -11,7 +11,7 @@ use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Va
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::models::{Discriminator, Generator, RateAverage, clip_weights};
+use crate::models::{Discriminator, Generator, RateAverage, VdbObjective, clip_weights};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::optim::Schedule;
@@ -118,11 +118,10 @@ impl VdbTrainer {
             }
             None => self.examples.batch(batches * update + 1, &self.device)?,
         };
-        let objective = self.settings.objective(update);
+        let objective = VdbObjective { beta: (&self.beta).into(), ..self.settings.objective(update) };
         let noise = Noise::Draw(self.rng.draw());
-        let beta = &self.beta;
-        let weigh = |excess: &Tensor| excess.mul(&beta.to_dtype(excess.dtype())?);
-        let loss = self.discriminator.loss_weighted(&real, &fake, &objective, noise, &mut Mode::Train(&mut self.rng), weigh)?;
+        let loss = self.discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Train(&mut self.rng))?;
+        drop(objective);
         let gradients = self.critic.gradients(&loss.loss)?;
         let mut rates = vec![self.beta.affine(0.0, 0.0)?; 2];
         if let Some(found) = &loss.rates {
@@ -245,14 +244,14 @@ impl Trainer for VdbTrainer {
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
         let Device::Cuda(gpu) = self.device else { return Ok(None) };
         let (s, each) = (&self.settings, self.settings.discriminator_steps);
-        let objectives = |done: u64| (done * each..(done + 1) * each).map(|update| s.objective(update)).collect::<Vec<_>>();
+        let penalties = |done: u64| (done * each..(done + 1) * each).map(|update| s.objective(update).penalty).collect::<Vec<_>>();
         // Captured steps have the deviation that was there then.
         if s.noise.is_some_and(|noise| noise.schedule != Schedule::Constant) {
             return Ok(None);
         }
-        let steps = alike(done, most, |done| (objectives(done), self.learning_rates(done)));
+        let steps = alike(done, most, |done| (penalties(done), self.learning_rates(done)));
         let [critic, player] = self.learning_rates(done);
-        let due = objectives(done).iter().fold(1, |kind, objective| 2 * kind + u64::from(objective.penalty.is_some()));
+        let due = penalties(done).iter().fold(1, |kind, penalty| 2 * kind + u64::from(penalty.is_some()));
         let batches = if self.player.is_some() { 1 } else { 2 };
         let steps = self.examples.ready(batches * each * done, steps, batches * each, gpu)?;
         self.critic.set_learning_rate(critic)?;

@@ -4,7 +4,7 @@ use super::VdbTrainer;
 use crate::data::PointSet;
 use crate::error::Result;
 use crate::grad::grad;
-use crate::models::{GanLoss, Judgement};
+use crate::models::{DiscriminatorOutput, GanLoss};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::report::Drawing;
@@ -42,9 +42,9 @@ fn alone(trainer: &VdbTrainer, set: PointSet) -> Result<Values> {
     let draw = |last, number| of_points(&component(set, last, JUDGED, Draw { key: KEY, number })?, &trainer.device);
     let [real, fake] = [draw(true, 0), draw(false, 1)];
     let (real, fake) = (real?, fake?);
-    let judge = |x: &Tensor, number: Option<u64>| -> Result<Judgement> {
+    let judge = |x: &Tensor, number: Option<u64>| -> Result<DiscriminatorOutput> {
         let noise = number.map(|number| Noise::Draw(Draw { key: KEY, number }));
-        trainer.discriminator.judge(x, noise, &mut Mode::Eval)
+        trainer.discriminator.forward(x, noise, &mut Mode::Eval)
     };
     let loss = trainer.settings.loss;
     let (r, f) = (judge(&real, Some(2))?, judge(&fake, Some(3))?);
@@ -70,7 +70,7 @@ fn alone(trainer: &VdbTrainer, set: PointSet) -> Result<Values> {
 fn probabilities(trainer: &VdbTrainer, set: PointSet, side: usize) -> Result<Vec<f64>> {
     let at = |i: usize| (set.reach() * (2.0 * i as f64 / (side - 1) as f64 - 1.0)) as f32;
     let points: Vec<[f32; 2]> = (0..side).rev().flat_map(|row| (0..side).map(move |column| [at(column), at(row)])).collect();
-    trainer.discriminator.judge(&of_points(&points, &trainer.device)?, None, &mut Mode::Eval)?.logits.detach().sigmoid()?.to_f64_vec()
+    trainer.discriminator.forward(&of_points(&points, &trainer.device)?, None, &mut Mode::Eval)?.logits.detach().sigmoid()?.to_f64_vec()
 }
 
 /// The grid of probabilities as figures for a sweep.

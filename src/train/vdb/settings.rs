@@ -249,7 +249,7 @@ impl VdbSettings {
     pub fn objective(&self, update: u64) -> VdbObjective {
         VdbObjective {
             loss: self.loss,
-            beta: self.beta.initial(),
+            beta: self.beta.initial().into(),
             target: self.beta.target().unwrap_or(0.0),
             constraint: self.constraint,
             reduction: self.reduction,

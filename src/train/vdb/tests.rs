@@ -95,7 +95,7 @@ fn players_leave_each_other_alone() {
     // the rate is the discriminator's burden alone: the generator's loss has none of beta
     let loss = |beta: f64| {
         let fake = trainer.generate(5, 1).unwrap();
-        let objective = VdbObjective { beta, ..trainer.settings.objective(0) };
+        let objective = VdbObjective { beta: beta.into(), ..trainer.settings.objective(0) };
         trainer.discriminator().generator_loss(&fake, None, &objective, Noise::Draw(Draw { key: 1, number: 1 }), &mut Mode::Eval).unwrap()
     };
     assert_eq!(loss(0.0).item().unwrap(), loss(1e6).item().unwrap());

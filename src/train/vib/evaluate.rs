@@ -3,7 +3,7 @@
 use crate::data::{Range, Split};
 use crate::device::Device;
 use crate::error::Result;
-use crate::models::{Covariance, Vib, VibObjective};
+use crate::models::{Vib, VibObjective};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::report::svg::{calibration_bins, expected_calibration_error};
@@ -102,10 +102,9 @@ impl Evaluator {
             let rows = indices.len();
             let x = Tensor::from_slice(&images, [rows, inputs], device)?;
             let y = Tensor::from_slice(&labels, [rows], device)?;
-            let posterior = model.encode(&x, self.samples, Noise::Draw(rng.draw()), &mut Mode::Eval)?;
-            let loss = model.loss_of(&posterior, &y, &VibObjective::default())?;
+            let loss = model.loss(&x, &y, &VibObjective::default(), self.samples, Noise::Draw(rng.draw()), &mut Mode::Eval)?;
             let first = loss.logits.narrow(0, 0, 1)?.reshape([rows, classes])?;
-            let mean = model.decode(&posterior.mean)?;
+            let mean = model.decode(&loss.posterior.mean()?)?;
             let averaged = loss.probabilities()?;
             let chosen = argmax(&averaged)?;
             sums[0] += wrong(&argmax(&first)?, &labels, classes);
@@ -130,7 +129,7 @@ impl Evaluator {
             predictions,
             labels: truth,
             samples: self.samples,
-            bottleneck: model.config().covariance != Covariance::Deterministic,
+            bottleneck: model.config().scale.is_stochastic(),
         };
         let (confidence, correct) = evaluation.confidences();
         let bins = calibration_bins(&confidence, &correct, CALIBRATION_BINS);
@@ -171,14 +170,14 @@ fn entropy(labels: &[usize], classes: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Scale;
 
     /// Class 0 is what an argmax of NaN alone would give, and a tenth of all labels.
     #[test]
     fn logits_that_are_no_numbers_are_no_answers() {
         let data = crate::data::DataSpec::Digits.load().unwrap();
-        for covariance in [Covariance::Diagonal, Covariance::Full, Covariance::Deterministic] {
-            let config =
-                crate::models::VibConfig { inputs: 64, hidden: vec![8], latent: 2, classes: 10, covariance, shift: 5.0, dropout: 0.0 };
+        for scale in [Scale::Softplus { shift: 5.0 }, Scale::Cholesky { shift: 5.0 }, Scale::Deterministic] {
+            let config = crate::models::VibConfig { inputs: 64, hidden: vec![8], latent: 2, classes: 10, scale, dropout: 0.0 };
             let model = Vib::new(config, &mut Rng::new(1), crate::DType::F32, &Device::cpu()).unwrap();
             let evaluator = Evaluator { samples: 2, batch: 500, seed: 1 };
             let good = evaluator.run(&model, &data.test, &Device::cpu()).unwrap();
@@ -189,7 +188,7 @@ mod tests {
             }
             let bad = evaluator.run(&model, &data.test, &Device::cpu()).unwrap();
             for (name, value) in bad.values("") {
-                assert!(value.is_nan() || name.starts_with("rate"), "{covariance:?} {name}: {value}");
+                assert!(value.is_nan() || name.starts_with("rate"), "{scale:?} {name}: {value}");
             }
             assert!(bad.predictions.iter().all(|&class| class == 10) && bad.confidences().0.iter().all(|c| c.is_nan()));
         }

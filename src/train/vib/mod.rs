@@ -6,7 +6,7 @@ mod settings;
 mod sweep;
 
 pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
-pub use settings::VibSettings;
+pub use settings::{Covariance, VibSettings};
 
 use super::settings::bad;
 use super::{Alike, replay::alike};
@@ -15,7 +15,7 @@ use crate::data::{DataSpec, Dataset, Range, Split, augment};
 use crate::device::{Device, capture};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::models::{Beta, Covariance, Vib};
+use crate::models::{Beta, Vib, VibObjective};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::report::Drawing;
@@ -78,7 +78,7 @@ impl VibTrainer {
     }
 
     fn has_bottleneck(&self) -> bool {
-        self.settings.covariance != Covariance::Deterministic
+        self.settings.scale().is_stochastic()
     }
 
     fn learning_rate(&self, done: u64) -> f64 {
@@ -136,11 +136,9 @@ impl Trainer for VibTrainer {
             self.batches.load(&self.data.train, done, range, &self.device)?
         };
         let noise = Noise::Draw(self.rng.draw());
-        let posterior = self.model.encode(&x, self.settings.train_samples, noise, &mut Mode::Train(&mut self.rng))?;
         let beta = self.beta.affine(1.0, 0.0)?;
-        let weigh = |rate: &Tensor| rate.mul(&beta.to_dtype(rate.dtype())?);
-        let loss = self.model.loss_weighted(&posterior, &labels, &self.settings.objective(), weigh)?;
-        drop(posterior);
+        let objective = VibObjective { beta: (&beta).into(), ..self.settings.objective() };
+        let loss = self.model.loss(&x, &labels, &objective, self.settings.train_samples, noise, &mut Mode::Train(&mut self.rng))?;
         let gradients = self.network.gradients(&loss.loss)?;
         let [total, cross_entropy, rate] = [loss.loss.detach(), loss.cross_entropy.detach(), loss.kl.detach()];
         drop(loss);

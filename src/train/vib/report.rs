@@ -3,6 +3,7 @@
 use super::{CALIBRATION_BINS, Evaluation, VibTrainer};
 use crate::data::{Range, Split};
 use crate::error::Result;
+use crate::nn::Mode;
 use crate::report::Drawing;
 use crate::report::html::Example;
 use crate::report::png::{Grid, image_grid};
@@ -167,8 +168,8 @@ fn latent_plane(trainer: &VibTrainer) -> Result<String> {
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     test.batch(&indices, Range::Symmetric, &mut images, &mut labels)?;
     let x = Tensor::from_slice(&images, [count, trainer.data.pixels()], &trainer.device)?;
-    let (mean, covariance) = trainer.network.averaged(|| trainer.model.moments(&x))?;
-    let (mean, covariance) = (mean.to_f64_vec()?, covariance.to_f64_vec()?);
+    let posterior = trainer.network.averaged(|| trainer.model.encode(&x, &mut Mode::Eval))?;
+    let (mean, covariance) = (posterior.mean()?.to_f64_vec()?, posterior.covariance()?.to_f64_vec()?);
     let class = |i: usize| labels[i] as usize;
     let points = (0..count).map(|i| (mean[2 * i], mean[2 * i + 1], class(i))).collect();
     let ellipses = (0..count.min(PLANE_ELLIPSES))

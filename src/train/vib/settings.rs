@@ -6,11 +6,24 @@ use super::{VibTrainer, sweep};
 use crate::data::DataSpec;
 use crate::device::Device;
 use crate::error::Result;
-use crate::models::{Beta, Covariance, VibConfig, VibObjective};
+use crate::models::{Beta, Scale, VibConfig, VibObjective};
 use crate::optim::{Algorithm, Schedule};
 use crate::report::Drawing;
 use crate::train::settings::{self, Settings};
 use crate::train::{SweepRow, Trainer};
+
+/// What the encoder's distribution of z given x looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Covariance {
+    /// Independent dimensions: [`Scale::Softplus`].
+    #[default]
+    Diagonal,
+    /// All of it: [`Scale::Cholesky`].
+    Full,
+    /// No bottleneck: the hidden layers lead to the classes. The baseline of table 1 of Alemi et al. 2017.
+    Deterministic,
+}
 
 /// The settings of a VIB run. What a file leaves out is as in the paper's author's code on MNIST.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -135,20 +148,25 @@ impl Settings for VibSettings {
 impl VibSettings {
     /// The architecture for data of this size.
     pub fn architecture(&self, inputs: usize, classes: usize) -> VibConfig {
-        VibConfig {
-            inputs,
-            hidden: self.hidden.clone(),
-            latent: self.latent,
-            classes,
-            covariance: self.covariance,
-            shift: self.shift,
-            dropout: self.dropout,
+        VibConfig { inputs, hidden: self.hidden.clone(), latent: self.latent, classes, scale: self.scale(), dropout: self.dropout }
+    }
+
+    /// How the encoder's output becomes the distribution of z.
+    pub fn scale(&self) -> Scale {
+        match self.covariance {
+            Covariance::Diagonal => Scale::Softplus { shift: self.shift },
+            Covariance::Full => Scale::Cholesky { shift: self.shift },
+            Covariance::Deterministic => Scale::Deterministic,
         }
     }
 
     /// The objective, but for beta, which is state.
     pub fn objective(&self) -> VibObjective {
-        VibObjective { beta: self.beta.initial(), label_smoothing: self.label_smoothing, confidence_penalty: self.confidence_penalty }
+        VibObjective {
+            beta: self.beta.initial().into(),
+            label_smoothing: self.label_smoothing,
+            confidence_penalty: self.confidence_penalty,
+        }
     }
 }
 
