@@ -74,17 +74,11 @@ impl Discriminator {
     /// The shapes do not fit.
     pub fn forward(&self, x: &Tensor, noise: Option<Noise<'_>>, mode: &mut Mode<'_>) -> Result<DiscriminatorOutput> {
         let features = self.encoder.forward(x, mode)?;
-        self.from_features(&features, noise, None, mode)
+        self.score(&features, noise, None, mode)
     }
 
-    /// The part of [`Discriminator::forward`] after the encoder; `spread` is the deviation of noise that is added to z.
-    fn from_features(
-        &self,
-        features: &Tensor,
-        noise: Option<Noise<'_>>,
-        spread: Option<f64>,
-        mode: &mut Mode<'_>,
-    ) -> Result<DiscriminatorOutput> {
+    /// [`Discriminator::forward`] after the encoder; `spread` is the deviation of noise that is added to z.
+    fn score(&self, features: &Tensor, noise: Option<Noise<'_>>, spread: Option<f64>, mode: &mut Mode<'_>) -> Result<DiscriminatorOutput> {
         let posterior = self.bottleneck.posterior(features.clone())?;
         let (z, kl) = match noise {
             Some(noise) => {

@@ -153,7 +153,7 @@ impl Discriminator {
                 (self.features(&both, spread, mode)?, (kind == Some(PenaltyKind::R1R2)).then_some(both))
             }
         };
-        let all = self.from_features(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
+        let all = self.score(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
         let (of_real, of_fake) = (all.rows(0, rows)?, all.rows(rows, all.logits.element_count() - rows)?);
         let adversarial = objective.loss.discriminator(&of_real.logits, &of_fake.logits)?;
         let mut loss = adversarial.clone();
@@ -199,7 +199,7 @@ impl Discriminator {
         let points = penalty.points(real, fake, rng)?.requires_grad();
         let noise = Noise::Draw(rng.draw());
         let features = self.features(&points, objective.spread(NoisePlace::Input), mode)?;
-        let output = self.from_features(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
+        let output = self.score(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
         penalty.of(&output.logits, &points)
     }
 
@@ -219,7 +219,7 @@ impl Discriminator {
         let noise = (objective.pass == Pass::Sample).then_some(noise);
         let mut logits = |x: &Tensor| {
             let features = self.features(x, objective.spread(NoisePlace::Input), mode)?;
-            Ok(self.from_features(&features, noise, objective.spread(NoisePlace::Latent), mode)?.logits)
+            Ok(self.score(&features, noise, objective.spread(NoisePlace::Latent), mode)?.logits)
         };
         let real = real.filter(|_| objective.loss.generator_needs_real()).map(&mut logits).transpose()?;
         objective.loss.generator(&logits(fake)?, real.map(|logits: Tensor| logits.detach()).as_ref())
