@@ -1,6 +1,6 @@
 //! A game by hand: a VGAN on the embedded digits, with the library only, and some of its digits as text.
 
-use strait::data::{Range, digits};
+use strait::data::{Batches, Range, digits};
 use strait::models::{
     Architecture, Beta, Discriminator, DiscriminatorConfig, DualForm, Generator, GeneratorConfig, Head, Latent, Penalty, Scale,
     VdbObjective,
@@ -8,7 +8,7 @@ use strait::models::{
 use strait::nn::Mode;
 use strait::ops::{Activation, Noise};
 use strait::optim::Algorithm;
-use strait::train::{Batches, Network};
+use strait::train::Network;
 use strait::{DType, Device, Rng, Tensor};
 
 const BATCH: usize = 64;

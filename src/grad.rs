@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::device::capture::is_capturing;
 use crate::error::{Error, Result};
 use crate::op::{Call, Few, Vjp};
 use crate::tensor::{Origin, Tensor};
@@ -189,6 +190,28 @@ impl<'a> Gradient<'a> {
         }
         Ok(results)
     }
+}
+
+/// The gradients of a scalar loss with respect to `xs`, after a look whether they and the loss are finite. While a device captures a
+/// step there are no values yet, and nothing is looked at.
+///
+/// # Errors
+/// [`Error::NonFinite`], naming the op that made the first NaN or infinity; as for [`grad`].
+pub fn finite_gradients(loss: &Tensor, xs: &[&Tensor]) -> Result<Vec<Tensor>> {
+    if is_capturing() {
+        return Gradient::of(loss).wrt(xs);
+    }
+    if !loss.item()?.is_finite() {
+        return Err(first_non_finite(loss)?.unwrap_or(Error::NonFinite { op: "loss", shapes: vec![loss.shape()], backward: false }));
+    }
+    let gradients = Gradient::of(loss).wrt(xs)?;
+    // A NaN in a layer's cotangent reaches its bias; weights would cost a pass over all of them.
+    for gradient in gradients.iter().filter(|g| g.rank() < 2) {
+        if !gradient.is_finite()? {
+            Gradient::of(loss).check_finite().wrt(xs)?;
+        }
+    }
+    Ok(gradients)
 }
 
 /// The calls that `y` came from, by id, as far back as something no older than `oldest` can lie.

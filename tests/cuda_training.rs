@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cuda_support::gpu;
-use strait::data::{Pixels, Range, Resident, Split};
+use strait::data::{Pixels, Range, Split};
 use strait::device::cuda::{Grid, launch};
 use strait::models::{GanLoss, input_gradient};
 use strait::nn::init::Init;
@@ -361,24 +361,23 @@ fn weights_that_would_move_in_a_capture_are_an_error() {
 #[test]
 fn resident_examples_are_those_of_the_host() {
     let Some(gpu) = gpu() else { return };
-    let Device::Cuda(cuda) = *gpu else { unreachable!() };
     let bytes: Vec<u8> = (0..40).map(|i| (i * 37 % 17) as u8).collect();
     let floats = bytes.iter().map(|&v| f32::from(v) / 16.0).collect();
     for images in [Pixels::U8(bytes.clone()), Pixels::F32(floats)] {
         let split = Split::new(Path::new("made up"), images, (0..8).map(|i| i % 3).collect(), 5, 3, 16).unwrap();
         for range in [Range::Unit, Range::Symmetric] {
-            let resident = Resident::new(&split, range, cuda).unwrap();
+            let feed = split.feed(range, &gpu).unwrap();
             let order = [3, 1, 7, 0, 2, 6, 5, 4];
-            resident.set_order(&order).unwrap();
-            resident.set_position(2).unwrap();
+            feed.set_order(&order).unwrap();
+            feed.seek(2).unwrap();
             // the position goes on by itself
             for (rows, indices) in [(3, &order[2..5]), (2, &order[5..7])] {
-                let (x, labels) = resident.next(rows).unwrap();
+                let (x, labels) = feed.next(rows).unwrap();
                 let (mut images, mut expected) = (Vec::new(), Vec::new());
                 split.batch(indices, range, &mut images, &mut expected).unwrap();
                 assert_eq!((x.to_vec::<f32>().unwrap(), labels.to_vec::<i64>().unwrap()), (images, expected));
             }
-            assert!(resident.set_order(&[0; 9]).is_err() && resident.set_order(&[8; 8]).is_err());
+            assert!(feed.set_order(&[0; 9]).is_err() && feed.set_order(&[8; 8]).is_err());
         }
     }
 }

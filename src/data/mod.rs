@@ -8,19 +8,21 @@ pub mod spec;
 pub mod split;
 
 mod arrays;
+mod batches;
 mod files;
-mod resident;
 mod stacked;
+mod stream;
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::io::checksum::Hash;
 
+pub use batches::Batches;
 pub use points::{Mixture, PointSet};
-pub use resident::Resident;
 pub use spec::{DataSpec, Layout};
 pub use split::{Pixels, Range, Split};
+pub use stream::Stream;
 
 /// Images and labels, split into a part to learn from and a part to be judged on.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use crate::capture::Feed;
+use crate::device::Device;
 use crate::device::cpu::{memory, parallel};
 use crate::error::{Error, Result};
+use crate::tensor::Tensor;
 
 /// Labels must be below this: models have a row per class, so a wild label would cost memory.
 pub const MAX_CLASSES: usize = 65_536;
@@ -113,6 +116,20 @@ impl Split {
     /// The byte that means full intensity.
     pub fn max_value(&self) -> u8 {
         self.max_value
+    }
+
+    /// The images, as they are in the file, and the labels in the memory of a GPU, which hands them out in `range`.
+    ///
+    /// # Errors
+    /// The device is not a GPU, or is out of memory.
+    pub fn feed(&self, range: Range, device: &Device) -> Result<Feed> {
+        let shape = [self.len(), self.pixels];
+        let images = match &self.images {
+            Pixels::U8(values) => Tensor::from_slice(values, shape, device)?,
+            Pixels::F32(values) => Tensor::from_slice(values, shape, device)?,
+        };
+        let labels = (!self.labels.is_empty()).then(|| Tensor::from_slice(&self.labels, [self.len()], device)).transpose()?;
+        Ok(Feed::new(images, labels)?.scaled(self.max_value.into(), range == Range::Symmetric))
     }
 
     /// Takes the images from `at` on out of this split.

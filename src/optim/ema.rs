@@ -108,7 +108,7 @@ impl Ema {
     }
 
     /// Calls `f` with all that an update on a GPU changes.
-    pub(crate) fn each_tensor(&self, f: &mut impl FnMut(&Tensor)) {
+    pub(crate) fn each_tensor(&self, f: &mut dyn FnMut(&Tensor)) {
         self.entries.iter().for_each(|entry| f(&entry.average));
     }
 

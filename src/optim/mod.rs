@@ -188,7 +188,7 @@ impl Optimizer {
     }
 
     /// Calls `f` with all that a step on a GPU changes.
-    pub(crate) fn each_tensor(&self, f: &mut impl FnMut(&Tensor)) {
+    pub(crate) fn each_tensor(&self, f: &mut dyn FnMut(&Tensor)) {
         for entry in &self.entries {
             entry.param.with(&mut *f);
             entry.slots.iter().for_each(&mut *f);

@@ -3,15 +3,12 @@
 use std::sync::OnceLock;
 
 use super::Network;
-use super::batches::Batches;
 use super::samples::Samples;
 use super::settings::bad;
-use super::stream::Stream;
 use super::trainer::Values;
-use crate::data::{DataSpec, Dataset, PointSet, Range};
+use crate::data::{Batches, DataSpec, Dataset, PointSet, Range, Stream};
 use crate::device::Device;
 use crate::device::cpu::memory;
-use crate::device::cuda::CudaDevice;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::metrics::{Extractor, Features, ImageQuality, count_modes, precision_recall};
@@ -123,7 +120,7 @@ impl Examples {
         }
     }
 
-    /// Batch `number` [rows, ..]. Captured steps get those that follow what was last made ready.
+    /// Batch `number` [rows, ..]. Captured steps get those that follow what was last prefetched.
     ///
     /// # Errors
     /// The device fails.
@@ -139,18 +136,18 @@ impl Examples {
         }
     }
 
-    /// Leaves the batches of `steps` steps, `each` for every step, where captured steps find them, from batch `number` on. Returns for how
-    /// many steps there are some, of one size and one after the other.
+    /// Prefetches the batches of `steps` steps, `each` for every step, from batch `number` on. Returns for how many steps there are some,
+    /// of one size and one after the other.
     ///
     /// # Errors
     /// The device fails.
-    pub fn ready(&mut self, number: u64, steps: u64, each: u64, gpu: CudaDevice) -> Result<u64> {
+    pub fn prefetch(&mut self, number: u64, steps: u64, each: u64, device: &Device) -> Result<u64> {
         match self {
             Examples::Images(images) => {
                 let Images { data, batches, .. } = &mut **images;
-                Ok(steps.min(batches.ready(&data.train, number, Range::Symmetric, gpu)? / each))
+                Ok(steps.min(batches.prefetch(&data.train, number, Range::Symmetric, device)? / each))
             }
-            Examples::Points { stream, .. } => stream.ready(number, steps * each, each, gpu).map(|()| steps),
+            Examples::Points { stream, .. } => stream.prefetch(number, steps * each, each, device).map(|()| steps),
         }
     }
 

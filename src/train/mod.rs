@@ -10,13 +10,14 @@
 //!    [`Settings::FREE`] for what may change when a run goes on, and [`Settings::start`]. TOML, `--set key=value`, and refusing unknown keys come with it.
 //! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`] and
 //!    [`Trainer::record`], [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps and passes their number in.
-//!    - A step is work that looks at no number ([`Trainer::step`] returns its [`figures`]), and what the host makes of these
-//!      ([`Trainer::record`]). With `Trainer::prepare` a GPU then repeats whole steps by itself, many with one launch.
+//!    - A step never reads a value back to the host: [`Trainer::step`] returns its [`figures`], and [`Trainer::record`] is what the host
+//!      makes of these. With [`Trainer::prepare`], the host's part before steps, a GPU then repeats whole steps by itself, many with one
+//!      launch.
 //!    - Each network that is trained on its own is a [`Network`]: parameters, optimiser and averaged weights. One step of it is
 //!      `let gradients = network.gradients(&loss)?; drop(loss); network.apply(&gradients, learning_rate)?`, which names the op that made
 //!      the first NaN.
 //!    - All that changes from step to step is listed in [`Trainer::state`], once, for writing and for reading: networks, generators of
-//!      random numbers, beta, sums for the next report. The order of the data is a function of the number of the batch ([`Batches`]) and
+//!      random numbers, beta, sums for the next report. The order of the data is a function of the number of the batch ([`crate::data::Batches`]) and
 //!      needs no state. What can be made again from settings and the number of steps is not state.
 //!    - [`Trainer::fingerprint`] tells the data from others; a run does not go on with other data under the same name.
 //!    - [`Trainer::evaluate`] must not change the state, and takes its random numbers from a seed of its own.
@@ -27,7 +28,6 @@
 //!
 //! Everything else works then: train, resume, eval, sample, sweep, report, presets, `--seeds`, metrics, pictures, Ctrl-C, `kill -9`.
 
-mod batches;
 mod checkpoint;
 mod ebgan;
 mod energy;
@@ -37,17 +37,14 @@ mod landscape;
 mod means;
 mod network;
 mod registry;
-mod replay;
 mod run;
 mod samples;
 pub mod settings;
 mod shown;
-mod stream;
 mod trainer;
 mod vdb;
 mod vib;
 
-pub use batches::Batches;
 pub use checkpoint::Checkpoint;
 pub use ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings, EbganTrainer};
 pub use energy::{EnergySettings, EnergyTrainer, Negatives, SamplerSettings, Start, Way};
@@ -58,7 +55,6 @@ pub use registry::{FAMILIES, Family, SweepRow, family, family_of, preset};
 pub use run::{Observer, Run};
 pub use samples::{Picture, Samples};
 pub use settings::Settings;
-pub use trainer::Alike;
 pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values, draw_metrics, figures};
 pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
 pub use vib::{CALIBRATION_BINS, Covariance, Evaluation, Evaluator, VibSettings, VibTrainer};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::checkpoint::Checkpoint;
-use crate::device::{Device, capture};
-use crate::error::{Error, Result};
-use crate::grad::{Gradient, first_non_finite};
+use crate::device::Device;
+use crate::error::Result;
+use crate::grad::finite_gradients;
 use crate::nn::{Mode, Params, record_anew};
 use crate::optim::{Algorithm, Ema, Optimizer};
 use crate::tensor::Tensor;
@@ -49,22 +49,7 @@ impl Network {
     /// [`Error::NonFinite`], naming the op that made the first NaN or infinity; a parameter does not enter the loss.
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
         let tensors = self.trained.tensors();
-        let leaves: Vec<&Tensor> = tensors.iter().collect();
-        if capture::is_capturing() {
-            // Nobody can look yet.
-            return Gradient::of(loss).wrt(&leaves);
-        }
-        if !loss.item()?.is_finite() {
-            return Err(first_non_finite(loss)?.unwrap_or(Error::NonFinite { op: "loss", shapes: vec![loss.shape()], backward: false }));
-        }
-        let gradients = Gradient::of(loss).wrt(&leaves)?;
-        // A NaN in a layer's cotangent reaches its bias; weights would cost a pass over all of them.
-        for gradient in gradients.iter().filter(|g| g.rank() < 2) {
-            if !gradient.is_finite()? {
-                Gradient::of(loss).check_finite().wrt(&leaves)?;
-            }
-        }
-        Ok(gradients)
+        finite_gradients(loss, &tensors.iter().collect::<Vec<_>>())
     }
 
     /// Takes a step along gradients that [`Network::gradients`] gave, and takes the new weights into the averages.
@@ -85,17 +70,11 @@ impl Network {
         self.optimizer.set_learning_rate(learning_rate)
     }
 
-    /// Adds where all that a step on a GPU changes lies, or returns false if something else shares this memory.
-    pub(super) fn addresses(&self, addresses: &mut Vec<u64>) -> bool {
-        let mut shared = false;
-        let mut see = |tensor: &Tensor| {
-            shared |= tensor.is_shared();
-            addresses.push(tensor.ptr().0);
-        };
-        self.params.iter().filter(|(_, param)| !param.is_trained()).for_each(|(_, param)| param.with(&mut see));
-        self.optimizer.each_tensor(&mut see);
-        self.ema.iter().for_each(|ema| ema.each_tensor(&mut see));
-        !shared
+    /// Shows all tensors that a step changes in place.
+    pub(super) fn each_tensor(&self, see: &mut dyn FnMut(&Tensor)) {
+        self.params.iter().filter(|(_, param)| !param.is_trained()).for_each(|(_, param)| param.with(&mut *see));
+        self.optimizer.each_tensor(see);
+        self.ema.iter().for_each(|ema| ema.each_tensor(see));
     }
 
     /// Runs `f` with the averaged weights and buffers, if there are any yet, in place of the current ones.
@@ -157,6 +136,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
     use crate::nn::init::Init;
     use crate::nn::{BatchNorm, Linear, Module, Param, Sequential};
     use crate::{Activation, DType, Device, Rng};

@@ -11,9 +11,12 @@ use keep::unevaluated;
 use super::registry::{Family, family, family_of};
 use super::samples::Samples;
 use super::trainer::{Plan, State, StepStats, Trainer, Values};
+use crate::capture::{Replay, Steps};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::atomic::rename_atomic;
+use crate::rng::Rng;
+use crate::tensor::Tensor;
 
 /// Seed of the samples that are shown over time: the same ones at each evaluation.
 const SHOWN_SEED: u64 = 0x5eed;
@@ -78,7 +81,7 @@ pub struct Run {
     /// See [`Trainer::fingerprint`].
     fingerprint: Option<String>,
     done: u64,
-    replay: super::replay::Replay,
+    replay: Replay,
     /// The last evaluation, and after how many steps it was.
     evaluation: Option<(u64, Values)>,
     /// Whether the state is that of a checkpoint whose evaluation did not come to its end.
@@ -128,7 +131,7 @@ impl Run {
             fingerprint: trainer.fingerprint(),
             trainer,
             done: 0,
-            replay: Default::default(),
+            replay: Replay::default(),
             evaluation: None,
             unevaluated: false,
             checkpoint_interval: CHECKPOINT_INTERVAL,
@@ -178,7 +181,7 @@ impl Run {
 
     /// How many of the steps that [`Run::train`] took were repeated by the GPU alone, as captured before.
     pub fn replayed(&self) -> u64 {
-        self.replay.replayed
+        self.replay.replayed()
     }
 
     /// Whether all steps were taken.
@@ -197,6 +200,12 @@ impl Run {
     /// # Errors
     /// [`Error::Diverged`] if a loss or a gradient is not finite, naming the op that made it first.
     pub fn step(&mut self) -> Result<StepStats> {
+        self.trainer.prepare(self.done, 1)?;
+        self.take_step()
+    }
+
+    /// Takes the step that the trainer has prepared for.
+    fn take_step(&mut self) -> Result<StepStats> {
         let figures = self.trainer.step(self.done).and_then(|figures| figures.to_vec::<f64>());
         let figures = figures.map_err(|error| diverged(self.done + 1, error))?;
         Ok(self.record(&figures))
@@ -208,20 +217,18 @@ impl Run {
         stats
     }
 
-    /// Takes up to `most` steps: one, or as many as a GPU takes at a time.
+    /// Takes up to `most` steps: one, or as many as the device replays at a time.
     fn steps(&mut self, path: &Path, most: u64) -> Result<Vec<StepStats>> {
-        if let Device::Cuda(_) = self.device
-            && let Some(alike) = self.trainer.prepare(self.done, most)?
-        {
-            let figures = self.replay.run(&mut *self.trainer, &self.device, self.done, alike);
-            let figures = figures.map_err(|error| diverged(self.done + 1, error))?;
-            if figures.iter().flatten().any(|value| !value.is_finite()) {
-                return Err(self.find_divergence(path, figures.len() as u64));
-            }
-            return Ok(figures.iter().map(|figures| self.record(figures)).collect());
+        if !self.device.captures() {
+            return Ok(vec![self.step()?]);
         }
-        let _ = (path, most);
-        Ok(vec![self.step()?])
+        let Some(run) = self.trainer.prepare(self.done, most)? else { return Ok(vec![self.take_step()?]) };
+        let figures = self.replay.run(&self.device, run, &mut Work { trainer: &mut *self.trainer, done: self.done });
+        let figures = figures.map_err(|error| diverged(self.done + 1, error))?;
+        if figures.iter().flatten().any(|value| !value.is_finite()) {
+            return Err(self.find_divergence(path, figures.len() as u64));
+        }
+        Ok(figures.iter().map(|figures| self.record(figures)).collect())
     }
 
     /// The figures after the steps so far.
@@ -321,6 +328,33 @@ impl Run {
         rename_atomic(&before, path)?;
         self.unevaluated = false;
         Ok(())
+    }
+}
+
+/// The steps after `done` others, for a device that repeats them.
+struct Work<'a> {
+    trainer: &'a mut dyn Trainer,
+    done: u64,
+}
+
+impl Steps for Work<'_> {
+    fn step(&mut self) -> Result<Tensor> {
+        self.trainer.step(self.done)
+    }
+
+    fn rng(&mut self) -> &mut Rng {
+        let rng = self.trainer.state().into_iter().find_map(|(_, state)| if let State::Rng(rng) = state { Some(rng) } else { None });
+        rng.expect("a trainer whose steps are replayed has one generator in its state")
+    }
+
+    fn each_tensor(&mut self, see: &mut dyn FnMut(&Tensor)) {
+        for (_, state) in self.trainer.state() {
+            match state {
+                State::Network(network) => network.each_tensor(see),
+                State::Tensor(tensor) | State::Rows(tensor) => see(tensor),
+                State::Rng(_) | State::Numbers(_) => {}
+            }
+        }
     }
 }
 

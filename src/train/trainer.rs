@@ -2,6 +2,7 @@
 
 use super::network::Network;
 use super::samples::Samples;
+use crate::capture::StepRun;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::report::Drawing;
@@ -106,15 +107,6 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Steps that do the same work on other numbers, so that a GPU can repeat the work of one for all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Alike {
-    /// How many, from the next step on; at least one.
-    pub steps: u64,
-    /// Tells them from steps of the same run that do other work, such as those with a penalty that is not in every step.
-    pub kind: u64,
-}
-
 /// The figures of a step, scalars of any dtype and place in a graph, as [`Trainer::step`] returns them.
 ///
 /// # Errors
@@ -137,8 +129,8 @@ pub trait Trainer: Send {
         None
     }
 
-    /// Takes a step after `done` others and returns its figures, f64 `[figures]`, where the model is: what the host does not look at, a
-    /// GPU can repeat by itself.
+    /// Takes a step after `done` others, for which [`Trainer::prepare`] was called, and returns its figures, f64 `[figures]`, where the
+    /// model is: a step that never reads a value back to the host can be repeated by a GPU.
     ///
     /// # Errors
     /// [`Error::NonFinite`] if a loss or a gradient is not finite, naming the op that made it first.
@@ -147,12 +139,13 @@ pub trait Trainer: Send {
     /// Takes in the figures of the step after `done` others, and names them.
     fn record(&mut self, done: u64, figures: &[f64]) -> StepStats;
 
-    /// Gets ready for the steps after `done` others, at most `most`, to be repeated by a GPU: leaves their examples, learning rates and
-    /// whatever else the host decides where [`Trainer::step`] looks for them. `None`, the default, is for a step that needs the host.
+    /// Does the host's part of the steps after `done` others, at most `most`: puts their examples, learning rates and whatever else the
+    /// host decides where [`Trainer::step`] looks for them. Returns how many of them do the same work, so that a device may replay them;
+    /// `None`, the default, is for one step that needs the host.
     ///
     /// # Errors
     /// The device fails.
-    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         let _ = (done, most);
         Ok(None)
     }

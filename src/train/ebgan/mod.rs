@@ -7,8 +7,8 @@ pub use settings::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSett
 
 use super::examples::{Examples, averaged, in_pieces};
 use super::settings::bad;
-use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
+use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -151,19 +151,18 @@ impl Trainer for EbganTrainer {
         self.means.record(done, self.settings.evaluate_every, figures)
     }
 
-    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
-        let Device::Cuda(gpu) = self.device else { return Ok(None) };
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         let margin = |done| self.settings.margin.at(done);
         if margin(done) != margin(done + 1) {
             return Ok(None);
         }
-        let steps = alike(done, most, |done| (margin(done), self.learning_rates(done)));
+        let steps = StepRun::length(done, most, |done| (margin(done), self.learning_rates(done)));
         let [discriminator, generator] = self.learning_rates(done);
         self.discriminator.set_learning_rate(discriminator)?;
         self.generator.set_learning_rate(generator)?;
         // Captured steps have the margin that was there then.
-        let (steps, kind) = (self.examples.ready(done, steps, 1, gpu)?, margin(done).to_bits());
-        Ok((steps > 0).then_some(Alike { steps, kind }))
+        let len = self.examples.prefetch(done, steps, 1, &self.device)?;
+        Ok((len > 0).then_some(StepRun { len, graph_key: margin(done).to_bits() }))
     }
 
     /// Means over the steps since the last evaluation, then figures of new examples and of samples.

@@ -8,8 +8,8 @@ pub use chains::Way;
 pub use settings::{EnergySettings, Negatives, SamplerSettings, Start};
 
 use super::examples::{Examples, averaged, in_pieces};
-use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
+use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -180,15 +180,17 @@ impl Trainer for EnergyTrainer {
         self.means.record(done, self.settings.evaluate_every, figures)
     }
 
-    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         // The host picks the chains of a buffer.
-        let (Device::Cuda(gpu), Negatives::Generator) = (self.device, self.settings.negatives) else { return Ok(None) };
-        let (steps, each) = (alike(done, most, |done| self.learning_rates(done)), self.settings.energy_steps);
+        if self.settings.negatives != Negatives::Generator {
+            return Ok(None);
+        }
+        let (steps, each) = (StepRun::length(done, most, |done| self.learning_rates(done)), self.settings.energy_steps);
         let [energy, generator] = self.learning_rates(done);
         self.energy.set_learning_rate(energy)?;
         self.generator.set_learning_rate(generator)?;
-        let steps = self.examples.ready(done * each, steps, each, gpu)?;
-        Ok((steps > 0).then_some(Alike { steps, kind: 0 }))
+        let len = self.examples.prefetch(done * each, steps, each, &self.device)?;
+        Ok((len > 0).then_some(StepRun { len, graph_key: 0 }))
     }
 
     /// Means over the steps since the last evaluation, then figures of samples; at the end of the run also of chains.

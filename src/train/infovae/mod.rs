@@ -12,8 +12,8 @@ pub use settings::{Binarization, InfoVaeSettings};
 use self::source::{Part, Source};
 use super::examples::enough_to_judge;
 use super::settings::bad;
-use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
+use crate::capture::StepRun;
 use crate::data::{Dataset, Range};
 use crate::device::Device;
 use crate::dtype::DType;
@@ -162,14 +162,13 @@ impl Trainer for InfoVaeTrainer {
         stats
     }
 
-    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
-        let Device::Cuda(gpu) = self.device else { return Ok(None) };
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         self.network.set_learning_rate(self.learning_rate(done))?;
         if let Some((_, network)) = &mut self.critic {
             network.set_learning_rate(self.settings.critic_learning_rate)?;
         }
-        let steps = alike(done, most, |done| self.learning_rate(done));
-        Ok(Some(Alike { steps: self.source.ready(done, steps, gpu)?, kind: 0 }))
+        let steps = StepRun::length(done, most, |done| self.learning_rate(done));
+        Ok(Some(StepRun { len: self.source.prefetch(done, steps, &self.device)?, graph_key: 0 }))
     }
 
     /// Means over the steps since the last evaluation, then the test part; after the last step also its log likelihood, the same of

@@ -1,14 +1,11 @@
 //! What an InfoVAE is trained on: images, or points without end.
 
 use super::settings::Binarization;
-use crate::data::{DataSpec, Dataset, PointSet, Range, Split, points};
+use crate::data::{Batches, DataSpec, Dataset, PointSet, Range, Split, Stream, points};
 use crate::device::Device;
-use crate::device::cuda::CudaDevice;
 use crate::error::{Error, Result};
 use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
-use crate::train::Batches;
-use crate::train::stream::Stream;
 
 /// Points that stand for the test part of a distribution.
 const TEST_POINTS: usize = 2000;
@@ -87,7 +84,7 @@ impl Source {
         if let Source::Images { batches, .. } = self { batches.rows(done) } else { batch }
     }
 
-    /// The examples [rows, pixels] of the step after `done` others. Captured steps get those that follow what was last made ready.
+    /// The examples [rows, pixels] of the step after `done` others. Captured steps get those that follow what was last prefetched.
     pub fn batch(&mut self, done: u64, rng: &mut Rng, device: &Device) -> Result<Tensor> {
         match self {
             Source::Images { data, batches, binarization, .. } => {
@@ -97,11 +94,11 @@ impl Source {
         }
     }
 
-    /// Leaves the batches of `steps` steps after `done` others where captured steps find them. Returns for how many steps there are some.
-    pub fn ready(&mut self, done: u64, steps: u64, gpu: CudaDevice) -> Result<u64> {
+    /// Prefetches the batches of `steps` steps after `done` others. Returns for how many steps there are some, of one size.
+    pub fn prefetch(&mut self, done: u64, steps: u64, device: &Device) -> Result<u64> {
         match self {
-            Source::Images { data, batches, .. } => Ok(steps.min(batches.ready(&data.train, done, Range::Unit, gpu)?)),
-            Source::Points(_, stream) | Source::TwoPoints(stream) => stream.ready(done, steps, 1, gpu).map(|()| steps),
+            Source::Images { data, batches, .. } => Ok(steps.min(batches.prefetch(&data.train, done, Range::Unit, device)?)),
+            Source::Points(_, stream) | Source::TwoPoints(stream) => stream.prefetch(done, steps, 1, device).map(|()| steps),
         }
     }
 

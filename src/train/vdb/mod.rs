@@ -6,8 +6,8 @@ mod settings;
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
 use super::examples::{Examples, averaged, gather};
-use super::{Alike, replay::alike};
 use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
+use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -241,22 +241,21 @@ impl Trainer for VdbTrainer {
         StepStats(stats)
     }
 
-    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
-        let Device::Cuda(gpu) = self.device else { return Ok(None) };
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         let (s, each) = (&self.settings, self.settings.discriminator_steps);
         let penalties = |done: u64| (done * each..(done + 1) * each).map(|update| s.objective(update).penalty).collect::<Vec<_>>();
         // Captured steps have the deviation that was there then.
         if s.noise.is_some_and(|noise| noise.schedule != Schedule::Constant) {
             return Ok(None);
         }
-        let steps = alike(done, most, |done| (penalties(done), self.learning_rates(done)));
+        let steps = StepRun::length(done, most, |done| (penalties(done), self.learning_rates(done)));
         let [critic, player] = self.learning_rates(done);
         let due = penalties(done).iter().fold(1, |kind, penalty| 2 * kind + u64::from(penalty.is_some()));
         let batches = if self.player.is_some() { 1 } else { 2 };
-        let steps = self.examples.ready(batches * each * done, steps, batches * each, gpu)?;
+        let steps = self.examples.prefetch(batches * each * done, steps, batches * each, &self.device)?;
         self.critic.set_learning_rate(critic)?;
         self.player.as_mut().map_or(Ok(()), |p| p.network.set_learning_rate(player))?;
-        Ok((steps > 0).then_some(Alike { steps, kind: due }))
+        Ok((steps > 0).then_some(StepRun { len: steps, graph_key: due }))
     }
 
     /// Means over the steps since the last evaluation, then what is drawn anew.

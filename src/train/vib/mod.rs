@@ -9,10 +9,10 @@ pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
 pub use settings::{Covariance, VibSettings};
 
 use super::settings::bad;
-use super::{Alike, replay::alike};
-use super::{Batches, Figure, Means, Network, Plan, State, StepStats, Trainer, Values, figures};
-use crate::data::{DataSpec, Dataset, Range, Split, augment};
-use crate::device::{Device, capture};
+use super::{Figure, Means, Network, Plan, State, StepStats, Trainer, Values, figures};
+use crate::capture::StepRun;
+use crate::data::{Batches, DataSpec, Dataset, Range, Split, augment};
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::models::{Beta, Vib, VibObjective};
@@ -124,9 +124,6 @@ impl Trainer for VibTrainer {
     }
 
     fn step(&mut self, done: u64) -> Result<Tensor> {
-        if !capture::is_capturing() {
-            self.set_beta(done)?;
-        }
         let (shift, image, range) = (self.settings.augment_shift, self.data.image, Range::Symmetric);
         let (x, labels) = if shift > 0 {
             let draw = self.rng.draw();
@@ -159,15 +156,17 @@ impl Trainer for VibTrainer {
         StepStats(vec![("loss", total), ("cross_entropy_nats", cross_entropy), ("rate_nats", rate), ("step_beta", beta)])
     }
 
-    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<Alike>> {
-        let (Device::Cuda(gpu), 0) = (self.device, self.settings.augment_shift) else { return Ok(None) };
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         self.set_beta(done)?;
+        if self.settings.augment_shift > 0 {
+            return Ok(None);
+        }
         self.network.set_learning_rate(self.learning_rate(done))?;
         // An annealed beta is set before each step.
         let most = if matches!(self.settings.beta, Beta::Annealed { .. }) { 1 } else { most };
-        let steps = alike(done, most, |done| self.learning_rate(done));
-        let ready = self.batches.ready(&self.data.train, done, Range::Symmetric, gpu)?;
-        Ok(Some(Alike { steps: steps.min(ready), kind: self.batches.rows(done) as u64 }))
+        let steps = StepRun::length(done, most, |done| self.learning_rate(done));
+        let follow = self.batches.prefetch(&self.data.train, done, Range::Symmetric, &self.device)?;
+        Ok(Some(StepRun { len: steps.min(follow), graph_key: self.batches.rows(done) as u64 }))
     }
 
     /// Means over the epoch's steps, then the test part, then validation.

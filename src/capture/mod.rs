@@ -4,6 +4,12 @@
 //! memory. The host does nothing in between, so everything that changes from step to step must lie on the device, and does:
 //! parameters and what optimisers and averages keep change in place, and so do step counts.
 
+mod feed;
+mod replay;
+
+pub use feed::Feed;
+pub use replay::{Replay, StepRun, Steps};
+
 use std::fmt;
 use std::time::Duration;
 
@@ -32,6 +38,11 @@ impl fmt::Debug for CapturedSteps {
 }
 
 impl Device {
+    /// Whether steps can be captured and replayed here: on GPUs.
+    pub fn captures(&self) -> bool {
+        matches!(self, Device::Cuda(_))
+    }
+
     /// Captures what `step` launches on this GPU, without running it. `step` may be called several times in a row, to make several steps
     /// one launch (`steps`).
     ///

@@ -1,9 +1,9 @@
 //! Which examples a step sees.
 
-use crate::data::Resident;
-use crate::data::{Range, Split, order};
+use super::order;
+use super::split::{Range, Split};
+use crate::capture::Feed;
 use crate::device::Device;
-use crate::device::{capture, cuda::CudaDevice};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -20,13 +20,14 @@ pub struct Batches {
     images: Vec<f32>,
     labels: Vec<i64>,
     /// The data set on a GPU.
-    on_gpu: Option<OnGpu>,
+    resident: Option<Resident>,
 }
 
 #[derive(Debug)]
-struct OnGpu {
-    data: Resident,
+struct Resident {
+    feed: Feed,
     range: Range,
+    device: Device,
     /// The epoch whose order it is in.
     epoch: Option<u64>,
 }
@@ -34,7 +35,7 @@ struct OnGpu {
 impl Batches {
     /// Batches of `batch` examples; the last one of an epoch has what is left.
     pub fn new(examples: usize, batch: usize, key: u64) -> Batches {
-        Batches { examples, batch: batch.max(1), key, whole: false, order: None, images: Vec::new(), labels: Vec::new(), on_gpu: None }
+        Batches { examples, batch: batch.max(1), key, whole: false, order: None, images: Vec::new(), labels: Vec::new(), resident: None }
     }
 
     /// Leaves out the examples of an epoch that do not fill a batch, unless there is no full batch.
@@ -54,22 +55,27 @@ impl Batches {
         self.batch.min(self.examples - (number % self.per_epoch()) as usize * self.batch)
     }
 
-    /// Leaves batch `number` where a GPU finds it, and those after it in the same epoch; returns how many of them have the same size.
+    /// Uploads the order of the epoch of batch `number` and its place there, on devices that hand out batches by themselves; returns how
+    /// many equally sized batches there are from this one on, before the epoch ends.
     ///
     /// # Errors
-    /// The device fails.
-    pub(super) fn ready(&mut self, split: &Split, number: u64, range: Range, gpu: CudaDevice) -> Result<u64> {
-        if self.on_gpu.as_ref().is_none_or(|on_gpu| on_gpu.range != range) {
-            self.on_gpu = Some(OnGpu { data: Resident::new(split, range, gpu)?, range, epoch: None });
-        }
+    /// The split has not the number of examples given at first; the device fails.
+    pub fn prefetch(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<u64> {
         let (epoch, first) = (number / self.per_epoch(), (number % self.per_epoch()) as usize * self.batch);
-        let on_gpu = self.on_gpu.as_mut().expect("just made");
-        if on_gpu.epoch != Some(epoch) {
-            on_gpu.data.set_order(&order::epoch_order(self.examples, self.key, epoch))?;
-            on_gpu.epoch = Some(epoch);
+        let follow = ((self.examples - first) / self.rows(number)) as u64;
+        if !device.captures() {
+            return Ok(follow);
         }
-        on_gpu.data.set_position(first)?;
-        Ok(((self.examples - first) / self.rows(number)) as u64)
+        if self.resident.as_ref().is_none_or(|r| (r.range, r.device) != (range, *device)) {
+            self.resident = Some(Resident { feed: split.feed(range, device)?, range, device: *device, epoch: None });
+        }
+        let resident = self.resident.as_mut().expect("just made");
+        if resident.epoch != Some(epoch) {
+            resident.feed.set_order(&order::epoch_order(self.examples, self.key, epoch))?;
+            resident.epoch = Some(epoch);
+        }
+        resident.feed.seek(first)?;
+        Ok(follow)
     }
 
     /// The examples of batch `number`, counted from 0 over all epochs.
@@ -84,20 +90,16 @@ impl Batches {
     }
 
     /// The images [rows, pixels] and labels `[rows]` of batch `number`. On a GPU they come from a copy of the data set there, made at
-    /// the first call; captured steps get those that follow what they were last made ready for.
+    /// the first call; captured steps get those that follow what was last prefetched.
     ///
     /// # Errors
     /// The split has not the number of examples given at first; the device fails.
     pub fn load(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<(Tensor, Tensor)> {
-        if let Device::Cuda(gpu) = *device {
-            if !capture::is_capturing() {
-                self.ready(split, number, range, gpu)?;
-            }
-            if let Some(on_gpu) = &self.on_gpu {
-                return on_gpu.data.next(self.rows(number));
-            }
+        self.prefetch(split, number, range, device)?;
+        match &self.resident {
+            Some(resident) if resident.device == *device => resident.feed.next(self.rows(number)),
+            _ => self.load_changed(split, number, range, |_| {}, device),
         }
-        self.load_changed(split, number, range, |_| {}, device)
     }
 
     /// As [`Batches::load`], after `change` has had the images on the host, row after row.

@@ -1,0 +1,152 @@
+//! Rows of data that wait in a device's memory for the steps to come.
+
+use crate::device::capture::is_capturing;
+use crate::device::cuda::{Grid, launch};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::kernel;
+use crate::shape::Shape;
+use crate::storage::Storage;
+use crate::tensor::Tensor;
+
+const THREADS: u32 = 256;
+
+/// Rows on a GPU, the order in which they are visited, and how far the visit is. All three lie in the device's memory, so that captured
+/// steps go on to the next rows by themselves: what sets rows, order or position does nothing while steps are captured.
+#[derive(Debug)]
+pub struct Feed {
+    rows: Tensor,
+    labels: Option<Tensor>,
+    order: Tensor,
+    /// Rows of this order that were visited.
+    position: Tensor,
+    width: usize,
+    largest: f32,
+    symmetric: bool,
+}
+
+impl Feed {
+    /// These rows of u8 or f32 [rows, width], with a label of i64 for each unless there are none, in their order.
+    ///
+    /// # Errors
+    /// They are not on a GPU; other shapes or dtypes; the device fails.
+    pub fn new(rows: Tensor, labels: Option<Tensor>) -> Result<Feed> {
+        let device = rows.device();
+        if !device.captures() {
+            return Err(Error::NotOnDevice { op: "feed", device: device.to_string() });
+        }
+        if !matches!(rows.dtype(), DType::U8 | DType::F32) {
+            return Err(Error::BadDType { op: "feed", found: rows.dtype(), expected: "rows of u8 or f32" });
+        }
+        let &[count, width] = rows.dims() else {
+            return Err(Error::BadShape { op: "feed", shape: rows.shape(), expected: "[rows, width]" });
+        };
+        if let Some(labels) = &labels {
+            if labels.device() != device {
+                return Err(Error::MixedDevices { op: "feed", left: device.to_string(), right: labels.device().to_string() });
+            }
+            if labels.dtype() != DType::I64 {
+                return Err(Error::BadDType { op: "feed", found: labels.dtype(), expected: "labels of i64" });
+            }
+            if labels.dims() != [count] {
+                return Err(Error::BadShape { op: "feed", shape: labels.shape(), expected: "a label for each row" });
+            }
+        }
+        Ok(Feed {
+            rows: rows.detach().contiguous()?,
+            labels: labels.map(|labels| labels.detach().contiguous()).transpose()?,
+            order: Tensor::arange(count, &device)?,
+            position: Tensor::zeros([1], DType::I64, &device)?,
+            width,
+            largest: 1.0,
+            symmetric: false,
+        })
+    }
+
+    /// Hands values out divided by `largest`, and then moved from [0, 1] to [-1, 1] if `symmetric`.
+    pub fn scaled(self, largest: f32, symmetric: bool) -> Feed {
+        Feed { largest, symmetric, ..self }
+    }
+
+    /// Writes the first rows, which are next then if the order is that of the rows; of f32.
+    ///
+    /// # Errors
+    /// There are more values than room; rows of u8; the device fails.
+    pub fn fill(&self, values: &[f32]) -> Result<()> {
+        if is_capturing() {
+            return Ok(());
+        }
+        if self.rows.dtype() != DType::F32 {
+            return Err(Error::BadDType { op: "feed", found: self.rows.dtype(), expected: "rows of f32" });
+        }
+        let new = Tensor::from_slice(values, [values.len()], &self.rows.device())?;
+        self.rows.flatten(0, 1)?.narrow(0, 0, values.len())?.overwrite(&new)?;
+        self.seek(0)
+    }
+
+    /// Sets the order: different rows, all of them or the first ones that there will be.
+    ///
+    /// # Errors
+    /// It is longer than there are rows, or names one that is not there; the device fails.
+    pub fn set_order(&self, order: &[u32]) -> Result<()> {
+        if is_capturing() {
+            return Ok(());
+        }
+        let count = self.order.element_count();
+        let wrong = |index: u32| Err(Error::IndexOutOfRange { op: "order", index: index.into(), length: count });
+        if let Some(&index) = order.iter().find(|&&i| i as usize >= count) {
+            return wrong(index);
+        }
+        if order.len() > count {
+            return wrong(order.len() as u32);
+        }
+        let order: Vec<i64> = order.iter().map(|&i| i.into()).collect();
+        self.order.narrow(0, 0, order.len())?.overwrite(&Tensor::from_slice(&order, [order.len()], &self.order.device())?)
+    }
+
+    /// Sets how many rows of the order were visited.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn seek(&self, position: usize) -> Result<()> {
+        if is_capturing() {
+            return Ok(());
+        }
+        launch::<{ kernel!("fill_u64") }, _>(self.position.gpu(), Grid::blocks(1, 1), (self.position.ptr(), position as u64, 1u64))
+    }
+
+    /// The next `count` rows [count, width] in f32 and their labels `[count]`, or `[0]` without labels. They must be left in the order,
+    /// which the device does not check.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn next(&self, count: usize) -> Result<(Tensor, Tensor)> {
+        let device = self.order.device();
+        let empty = |shape: Shape, dtype: DType| -> Result<Tensor> {
+            Ok(Tensor::from_storage(Storage::of_shape("next", device, shape, dtype)?, shape, dtype))
+        };
+        let x = empty([count, self.width].into(), DType::F32)?;
+        let labels = empty([if self.labels.is_some() { count } else { 0 }].into(), DType::I64)?;
+        let (gpu, grid) = (self.order.gpu(), Grid::over(count * self.width, THREADS));
+        let arguments = (
+            self.rows.ptr(),
+            // Not read without labels.
+            self.labels.as_ref().unwrap_or(&self.order).ptr(),
+            self.order.ptr(),
+            self.position.ptr(),
+            x.ptr(),
+            labels.ptr(),
+            count as u64,
+            self.width as u64,
+            self.largest,
+            u32::from(self.symmetric),
+            u32::from(self.labels.is_some()),
+        );
+        match self.rows.dtype() {
+            DType::U8 => launch::<{ kernel!("gather_examples_u8") }, _>(gpu, grid, arguments)?,
+            _ => launch::<{ kernel!("gather_examples_f32") }, _>(gpu, grid, arguments)?,
+        }
+        launch::<{ kernel!("advance_u64") }, _>(gpu, Grid::blocks(1, 1), (self.position.ptr(), count as u64))?;
+        Ok((x, labels))
+    }
+}

@@ -1,0 +1,152 @@
+//! Steps of a training loop on a GPU: captured once, then replayed, many with one launch.
+
+use super::CapturedSteps;
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+
+/// Captures that are tried before all steps run as they are.
+const TRIES: usize = 3;
+
+/// The next steps of a loop that do the same work on other numbers, so that a GPU can repeat the work of one for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepRun {
+    /// How many steps, at least one.
+    pub len: u64,
+    /// Tells their work from that of other steps of the loop, such as those with a penalty that is not in every step.
+    pub graph_key: u64,
+}
+
+impl StepRun {
+    /// Steps that are replayed with one launch, where as many are wanted; more need not be prepared at a time.
+    pub const MOST: u64 = 20;
+
+    /// Length (at most `most`) of the run of steps from step `done` on whose settings equal those of step `done`.
+    pub fn length<T: PartialEq>(done: u64, most: u64, settings: impl Fn(u64) -> T) -> u64 {
+        let first = settings(done);
+        (0..most.min(StepRun::MOST)).take_while(|i| settings(done + i) == first).count() as u64
+    }
+}
+
+/// The work of a training loop, as [`Replay`] repeats it.
+pub trait Steps {
+    /// Takes the next step, for which the host has prepared, and returns its scalars: f64 `[scalars]`, where the model is. It reads no
+    /// value back to the host.
+    ///
+    /// # Errors
+    /// Those of the step.
+    fn step(&mut self) -> Result<Tensor>;
+
+    /// The one generator of random numbers that steps draw from.
+    fn rng(&mut self) -> &mut Rng;
+
+    /// Shows all tensors that a step changes in place.
+    fn each_tensor(&mut self, see: &mut dyn FnMut(&Tensor));
+}
+
+/// Steps, captured. What is captured uses fixed memory, so it is thrown away when what is trained has moved.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// Where the state lay when a step last ran.
+    addresses: Vec<u64>,
+    /// Keys of steps that ran since, and since the last capture: then the memory that they need is there, besides what graphs hold.
+    ran: Vec<u64>,
+    captured: Vec<Captured>,
+    /// How often a step could not be captured. Memory that was not there is there the next time; the rest stays as it is.
+    failed_captures: usize,
+    replayed: u64,
+}
+
+#[derive(Debug)]
+struct Captured {
+    key: u64,
+    count: u64,
+    steps: CapturedSteps,
+    /// Scalars of each step [count, scalars], written by the launch.
+    scalars: Tensor,
+}
+
+impl Replay {
+    /// Takes the next step on a GPU, or several that the host has prepared for, and returns the scalars of each.
+    ///
+    /// A step whose work did not run yet runs as it is; so do all if one cannot be captured.
+    ///
+    /// # Errors
+    /// Those of the steps; the device fails.
+    pub fn run(&mut self, device: &Device, run: StepRun, work: &mut dyn Steps) -> Result<Vec<Vec<f64>>> {
+        let addresses = addresses(work);
+        if addresses.as_ref().is_none_or(|a| *a != self.addresses) {
+            (self.ran, self.captured) = (Vec::new(), Vec::new());
+            self.addresses = addresses.unwrap_or_default();
+        }
+        let (key, count) = (run.graph_key, if run.len >= StepRun::MOST { StepRun::MOST } else { 1 });
+        let found = |c: &Captured| (c.key, c.count) == (key, count);
+        if self.failed_captures >= TRIES || device.is_checked() || !(self.ran.contains(&key) || self.captured.iter().any(found)) {
+            self.ran.push(key);
+            let _rooms = [room(device, 1)?, room(device, StepRun::MOST)?];
+            return Ok(vec![work.step()?.to_vec::<f64>()?]);
+        }
+        let at = match self.captured.iter().position(found) {
+            Some(at) => at,
+            None => match capture(device, count, work) {
+                Ok((steps, scalars)) => {
+                    self.captured.push(Captured { key, count, steps, scalars });
+                    self.ran.clear();
+                    self.captured.len() - 1
+                }
+                Err(Error::Capture { .. }) => {
+                    self.failed_captures += 1;
+                    self.ran.clear();
+                    return Ok(vec![work.step()?.to_vec::<f64>()?]);
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let captured = &mut self.captured[at];
+        captured.steps.replay(work.rng(), 1)?;
+        self.replayed += count;
+        let scalars = captured.scalars.to_vec::<f64>()?;
+        Ok(scalars.chunks(scalars.len() / count as usize).map(<[f64]>::to_vec).collect())
+    }
+
+    /// How many steps were replayed.
+    pub fn replayed(&self) -> u64 {
+        self.replayed
+    }
+}
+
+/// Where all that steps change lies; `None` while something else shares this memory.
+fn addresses(work: &mut dyn Steps) -> Option<Vec<u64>> {
+    let (mut addresses, mut shared) = (Vec::new(), false);
+    work.each_tensor(&mut |tensor| {
+        addresses.push(tensor.ptr().0);
+        shared |= tensor.is_shared();
+    });
+    (!shared).then_some(addresses)
+}
+
+/// Room for the scalars of so many steps.
+fn room(device: &Device, count: u64) -> Result<Tensor> {
+    const MOST: usize = 32;
+    Tensor::zeros([count as usize * MOST], DType::F64, device)
+}
+
+/// `count` steps, and where their scalars will be.
+fn capture(device: &Device, count: u64, work: &mut dyn Steps) -> Result<(CapturedSteps, Tensor)> {
+    let room = room(device, count)?;
+    let mut at = 0;
+    let mut rng = work.rng().clone();
+    let captured = device.capture(&mut rng, count as usize, |rng| {
+        *work.rng() = rng.clone();
+        let scalars = work.step()?;
+        *rng = work.rng().clone();
+        let width = scalars.element_count();
+        room.narrow(0, at, width)?.overwrite(&scalars)?;
+        at += width;
+        Ok(())
+    });
+    *work.rng() = rng;
+    Ok((captured?, room.narrow(0, 0, at)?))
+}
