@@ -116,6 +116,59 @@ pub(crate) fn i64_to_odd_f64(value: i64) -> f64 {
     (if small { value } else { kept | i64::from(cut != 0) << 11 }) as f64
 }
 
+/// Runs an expression with `$t` standing for the Rust type of a dtype.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! dispatch {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            $crate::dtype::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            $crate::dtype::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            $crate::dtype::DType::BF16 => {
+                type $t = ::half::bf16;
+                $body
+            }
+            $crate::dtype::DType::F16 => {
+                type $t = ::half::f16;
+                $body
+            }
+            $crate::dtype::DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            $crate::dtype::DType::U8 => {
+                type $t = u8;
+                $body
+            }
+        }
+    };
+}
+
+/// Runs an expression with `$t` standing for f32 or f64; kernels see no other float type.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! dispatch_float {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            $crate::dtype::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+            $crate::dtype::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            other => unreachable!("infer() lets only floats through, not {other}"),
+        }
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

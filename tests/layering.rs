@@ -1,29 +1,31 @@
-//! Imports go one way. A file may use the layers that its own is listed with here, and its own.
+//! Imports go down. A file may use the layers that its own is listed with here, and its own; files name each other in no ring.
+
+mod layering_support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
-/// Layers from the bottom up, each with what it may import. A tensor holds the op that made it, so `tensor` and `op`
-/// are one layer, which needs the CPU kernels that copy and convert.
+use layering_support::{Source, edges, is_family, rings, sources};
+
+/// Layers from the bottom up, each with what it may import: layers above it in this list, and those of [`PAIRS`].
 const LAYERS: &[(&str, &[&str])] = &[
     ("words", &[]),
+    ("dtype", &[]),
     ("error", &["dtype", "shape", "words"]),
-    ("dtype", &["error"]),
     ("shape", &["error"]),
     ("device", &["error", "dtype", "shape"]),
     ("storage", &["device", "dtype", "error", "shape"]),
     ("tensor", &["device", "dtype", "error", "op", "shape", "storage"]),
     ("op", &["device", "dtype", "error", "shape", "storage", "tensor"]),
     ("rng", &["device", "dtype", "error", "shape", "storage", "tensor"]),
+    ("grad", &["device", "error", "op", "tensor"]),
+    ("ops", &["device", "dtype", "error", "grad", "op", "rng", "shape", "tensor"]),
+    ("check", &["dtype", "error", "grad", "rng", "tensor"]),
     ("capture", &["device", "dtype", "error", "rng", "shape", "storage", "tensor"]),
-    ("ops", &["device", "dtype", "error", "op", "rng", "shape", "tensor"]),
-    ("grad", &["device", "error", "op", "ops", "tensor"]),
-    ("check", &["device", "dtype", "error", "grad", "op", "ops", "rng", "tensor"]),
     ("io", &["device", "dtype", "error", "shape", "tensor", "words"]),
     ("nn", &["device", "dtype", "error", "grad", "io", "ops", "rng", "shape", "tensor"]),
-    ("optim", &["device", "dtype", "error", "grad", "nn", "op", "ops", "rng", "shape", "storage", "tensor"]),
-    ("data", &["capture", "device", "dtype", "error", "io", "rng", "shape", "storage", "tensor", "words"]),
+    ("optim", &["device", "dtype", "error", "nn", "op", "shape", "storage", "tensor"]),
+    ("data", &["capture", "device", "dtype", "error", "io", "rng", "shape", "tensor", "words"]),
     ("models", &["device", "dtype", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
     ("metrics", &["data", "device", "dtype", "error", "grad", "io", "nn", "ops", "optim", "rng", "shape", "tensor"]),
     ("report", &["error", "io", "shape"]),
@@ -34,68 +36,60 @@ const LAYERS: &[(&str, &[&str])] = &[
             "shape", "tensor", "words",
         ],
     ),
-    (
-        "cli",
-        &[
-            "check", "data", "device", "dtype", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "report", "rng", "shape",
-            "tensor", "train", "words",
-        ],
-    ),
+    ("cli", &["check", "data", "device", "dtype", "error", "io", "ops", "report", "rng", "shape", "tensor", "train", "words"]),
 ];
 
-fn files(folder: &Path, out: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, out);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            out.push(path);
-        }
-    }
+/// Layers that know each other: an error names shapes, and making shapes has errors; a tensor holds the op that made it.
+const PAIRS: &[(&str, &str)] = &[("error", "shape"), ("tensor", "op")];
+
+/// Rings of files that are there, besides those of parents and children and of [`PAIRS`]; a file that leaves one leaves this list.
+const RINGS: &[&[&str]] = &[&[
+    "cli/args",
+    "cli/claim",
+    "cli/console",
+    "cli/folder",
+    "cli/many",
+    "cli/report",
+    "cli/sample",
+    "cli/seeds",
+    "cli/sweep",
+    "cli/train",
+]];
+
+fn name(source: &Source) -> String {
+    source.module.join("/")
 }
 
-/// The code of a file without its unit tests, which may use anything.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    text.split("#[cfg(test)]").next().unwrap().to_string()
-}
-
-/// The names after `crate::` in the code, but for macros and re-exports at the top.
-fn imports(code: &str) -> BTreeSet<String> {
-    let name = |rest: &str| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let lines = code.lines().filter(|l| !l.trim_start().starts_with("//"));
-    let used: BTreeSet<String> = lines.flat_map(|l| l.split("crate::").skip(1)).map(name).collect();
-    used.into_iter().filter(|n| LAYERS.iter().any(|(layer, _)| layer == n)).collect()
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
-
-fn layer(path: &Path) -> String {
-    let relative = path.strip_prefix(root()).unwrap();
-    relative.components().next().unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_string()
-}
-
-fn sources() -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    files(&root(), &mut paths);
-    assert!(paths.len() > 40, "the sources were not found");
-    paths
+fn is_pair(a: &str, b: &str) -> bool {
+    PAIRS.iter().any(|&pair| pair == (a, b) || pair == (b, a))
 }
 
 #[test]
-fn imports_go_one_way() {
+fn imports_go_down() {
+    let sources = sources();
     let mut wrong = Vec::new();
-    for path in sources() {
-        let own = layer(&path);
-        if own == "lib" || own == "main" || path.file_name().is_some_and(|n| n == "tests.rs") {
+    let mut used = BTreeSet::new();
+    for (from, to) in edges(&sources) {
+        let (from, to) = (&sources[from], &sources[to]);
+        let (own, import) = (from.layer(), to.layer());
+        if own.is_empty() || own == import {
             continue;
         }
         let (_, allowed) = LAYERS.iter().find(|(name, _)| *name == own).unwrap_or_else(|| panic!("{own} is in no layer"));
-        for import in imports(&code(&path)) {
-            if import != own && !allowed.contains(&import.as_str()) {
-                wrong.push(format!("{}: uses {import}", path.display()));
+        used.insert((own, import));
+        if import.is_empty() {
+            wrong.push(format!("{} uses an item of the crate's root", name(from)));
+        } else if !allowed.contains(&import) {
+            wrong.push(format!("{} uses {}", name(from), name(to)));
+        }
+    }
+    for (at, (own, allowed)) in LAYERS.iter().enumerate() {
+        for import in *allowed {
+            if !used.contains(&(*own, *import)) {
+                wrong.push(format!("{own} may use {import} and does not"));
+            }
+            if !LAYERS[..at].iter().any(|(below, _)| below == import) && !is_pair(own, import) {
+                wrong.push(format!("{own} may use {import}, which is not below it"));
             }
         }
     }
@@ -103,26 +97,46 @@ fn imports_go_one_way() {
 }
 
 #[test]
+fn files_name_each_other_in_no_ring() {
+    let sources = sources();
+    let mut edges = edges(&sources);
+    edges.retain(|&(from, to)| {
+        let (from, to) = (&sources[from], &sources[to]);
+        !is_family(from, to) && !is_pair(from.layer(), to.layer())
+    });
+    let found: Vec<Vec<String>> =
+        rings(sources.len(), &edges).into_iter().map(|ring| ring.into_iter().map(|i| name(&sources[i])).collect()).collect();
+    for ring in &found {
+        for &(from, to) in &edges {
+            let (from, to) = (name(&sources[from]), name(&sources[to]));
+            if ring.contains(&from) && ring.contains(&to) {
+                println!("{from} -> {to}");
+            }
+        }
+    }
+    assert_eq!(found, RINGS, "files that name each other");
+}
+
+#[test]
 fn unsafe_stays_under_device() {
-    let words = |path: &PathBuf| {
-        code(path)
-            .lines()
-            .any(|l| !l.trim_start().starts_with("//") && l.split(|c: char| !c.is_alphanumeric() && c != '_').any(|w| w == "unsafe"))
-    };
-    let wrong: Vec<PathBuf> = sources().into_iter().filter(|p| layer(p) != "device" && words(p)).collect();
+    let wrong: Vec<String> = sources().iter().filter(|s| s.layer() != "device" && s.words.contains("unsafe")).map(name).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 /// So that a pipe, a device or a folder in the place of a file is one error and not a process that waits.
 #[test]
 fn files_are_opened_in_one_place() {
-    let opens = |path: &PathBuf| {
+    let code = |source: &Source| fs::read_to_string(&source.path).unwrap();
+    let opens = |source: &Source| {
         let words = ["fs::read(", "fs::read_to_string(", "File::open(", "read_to_string(path"];
-        code(path).lines().any(|line| !line.trim_start().starts_with("//") && words.iter().any(|word| line.contains(word)))
+        let code = code(source);
+        // Unit tests of a file stand at its end.
+        let code = code.rsplit_once("#[cfg(test)]\nmod tests {").map_or(&code[..], |(code, _)| code);
+        code.lines().any(|line| !line.trim_start().starts_with("//") && words.iter().any(|word| line.contains(word)))
     };
     // The second opens a folder, to sync it; the third reads what the system says of this process.
     let allowed = ["src/io/open.rs", "src/io/atomic.rs", "src/cli/signals.rs"];
-    let wrong: Vec<PathBuf> = sources().into_iter().filter(|p| opens(p) && !allowed.iter().any(|a| p.ends_with(a))).collect();
+    let wrong: Vec<String> = sources().iter().filter(|s| opens(s) && !allowed.iter().any(|a| s.path.ends_with(a))).map(name).collect();
     assert!(wrong.is_empty(), "files are read through io::open, but not in {wrong:?}");
 }
 
@@ -130,9 +144,9 @@ fn files_are_opened_in_one_place() {
 fn files_stay_readable() {
     let long: Vec<String> = sources()
         .iter()
-        .map(|p| (fs::read_to_string(p).unwrap().lines().count(), p))
+        .map(|source| (fs::read_to_string(&source.path).unwrap().lines().count(), name(source)))
         .filter(|(lines, _)| *lines > 450)
-        .map(|(lines, p)| format!("{}: {lines} lines", p.display()))
+        .map(|(lines, name)| format!("{name}: {lines} lines"))
         .collect();
     assert!(long.is_empty(), "{}", long.join("\n"));
 }

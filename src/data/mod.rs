@@ -10,6 +10,7 @@ pub mod split;
 mod arrays;
 mod batches;
 mod files;
+mod layout;
 mod stacked;
 mod stream;
 
@@ -19,8 +20,9 @@ use crate::error::{Error, Result};
 use crate::io::checksum::Hash;
 
 pub use batches::Batches;
+pub use layout::Layout;
 pub use points::{Mixture, PointSet};
-pub use spec::{DataSpec, Layout};
+pub use spec::DataSpec;
 pub use split::{Pixels, Range, Split};
 pub use stream::Stream;
 

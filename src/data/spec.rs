@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use crate::data::{Dataset, PointSet, arrays, digits, files, stacked};
+use crate::data::{Dataset, Layout, PointSet, arrays, digits, files, stacked};
 use crate::error::{Error, Result};
 use crate::words::nearest;
 
@@ -29,28 +29,6 @@ pub enum DataSpec {
     Points(PointSet),
     /// `2points`: -1 and 1 on a line, see [`super::points::two_points`].
     TwoPoints,
-}
-
-/// Where the channels of an array of images are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// [n, channels, height, width].
-    Nchw,
-    /// [n, height, width, channels].
-    Nhwc,
-}
-
-impl Layout {
-    /// Every layout.
-    pub const ALL: [Layout; 2] = [Layout::Nchw, Layout::Nhwc];
-
-    /// The name after `--layout`, and before the name of a file as data.
-    pub fn name(self) -> &'static str {
-        match self {
-            Layout::Nchw => "nchw",
-            Layout::Nhwc => "nhwc",
-        }
-    }
 }
 
 /// A line of `strait data list`.

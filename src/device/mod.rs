@@ -92,7 +92,7 @@ impl Device {
     pub fn release_unused(self) -> Result<()> {
         match self {
             Device::Cpu => {
-                cpu::buffer::release_unused();
+                cpu::recycled::release_unused();
                 Ok(())
             }
             Device::Cuda(gpu) => gpu.trim(),

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::describe::describe;
 use crate::error::Result;
 use crate::io::input::Input;
 
@@ -54,7 +55,7 @@ fn parse(mut input: Input<'_>) -> Result<Cifar> {
     let mut most = MAX_COMPRESSED_RECORDS;
     if let Some(length) = input.known_length() {
         if length % RECORD as u64 != 0 {
-            return Err(input.bad(format!("{} of {length} bytes", crate::io::input::describe(input.head())), FORMAT));
+            return Err(input.bad(format!("{} of {length} bytes", describe(input.head())), FORMAT));
         }
         most = (length / RECORD as u64) as usize;
         cifar.images = input.room(most * PIXELS, "images")?;
@@ -73,7 +74,7 @@ fn parse(mut input: Input<'_>) -> Result<Cifar> {
         if record[0] as usize >= CLASSES {
             let found = match index {
                 // The first label is also the first byte of whatever else this may be.
-                0 => format!("{} (a first label of {})", crate::io::input::describe(input.head()), record[0]),
+                0 => format!("{} (a first label of {})", describe(input.head()), record[0]),
                 _ => format!("label {} in record {index}", record[0]),
             };
             return Err(input.bad(found, FORMAT));

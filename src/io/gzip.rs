@@ -5,7 +5,7 @@ use std::io::{self, BufRead, ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
 
-use crate::io::input::describe;
+use crate::io::describe::describe;
 
 /// The two bytes that every stream starts with.
 pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];

@@ -9,6 +9,7 @@ compile_error!("the file formats here are little-endian and elements are copied 
 pub mod atomic;
 pub mod checksum;
 pub mod cifar;
+pub(crate) mod describe;
 mod gzip;
 pub mod idx;
 pub mod input;

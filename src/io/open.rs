@@ -4,6 +4,7 @@ use std::fs::{File, FileType};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use super::describe::describe;
 use crate::error::{Error, Result};
 
 /// The longest text of settings that is read.
@@ -47,7 +48,7 @@ pub fn bytes(path: &Path, expected: &str, most: u64) -> Result<Vec<u8>> {
 pub fn settings(path: &Path, expected: &str) -> Result<String> {
     let bytes = bytes(path, expected, MAX_SETTINGS)?;
     String::from_utf8(bytes).map_err(|e| {
-        let found = format!("{}, not text (byte {})", super::input::describe(e.as_bytes()), e.utf8_error().valid_up_to());
+        let found = format!("{}, not text (byte {})", describe(e.as_bytes()), e.utf8_error().valid_up_to());
         Error::BadFile { path: path.into(), found, expected: expected.into() }
     })
 }

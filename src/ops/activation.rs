@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::cuda::threads_for;
-use crate::ops::unary::same;
+use crate::ops::infer::same;
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
 

@@ -15,8 +15,8 @@ use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::grad::Gradient;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
-use crate::ops::unary::same;
 use crate::tensor::Tensor;
 
 /// The results: the value, and the gradients with respect to the inputs that `wanted` names. The gradients of many 16-bit samples would

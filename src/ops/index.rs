@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::cuda::{self, THREADS};
+use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
-use crate::ops::unary::same;
 use crate::tensor::Tensor;
 
 fn check_index(op: &'static str, x: &Meta, index: &Meta) -> Result<()> {

@@ -11,9 +11,9 @@ use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::binary::BceWithLogits;
 use crate::ops::cuda;
+use crate::ops::infer::same;
 use crate::ops::softmax::{Exponentials, alive, less_majority, majority};
 use crate::ops::spec::{Domain, Spec};
-use crate::ops::unary::same;
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
 

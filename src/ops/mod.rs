@@ -9,6 +9,7 @@ mod cuda;
 pub mod divergence;
 mod gaussian;
 mod index;
+mod infer;
 mod join;
 mod linear;
 mod loss;

@@ -10,8 +10,8 @@ use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
-use crate::ops::unary::same;
 use crate::shape::{MAX_RANK, Shape};
 use crate::tensor::Tensor;
 

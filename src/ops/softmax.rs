@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::cuda;
+use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
-use crate::ops::unary::same;
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
 

@@ -11,18 +11,10 @@ use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::activation::Fused;
 use crate::ops::cuda;
+use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
-
-/// The shape rule of elementwise functions: a float tensor in, the same out.
-pub(crate) fn same(name: &'static str, inputs: &[Meta]) -> Result<Few<Meta>> {
-    let meta = inputs[0];
-    if !meta.dtype.is_float() {
-        return Err(Error::BadDType { op: name, found: meta.dtype, expected: "a float; convert with to_dtype" });
-    }
-    Ok([meta].into_iter().collect())
-}
 
 fn real<T: Real>(value: f64) -> T {
     T::from_f64(value)

@@ -4,7 +4,8 @@ use super::ebgan::EbganSettings;
 use super::energy::EnergySettings;
 use super::infovae::InfoVaeSettings;
 use super::settings::{Settings, bad};
-use super::trainer::{Trainer, Values};
+use super::sweep::SweepRow;
+use super::trainer::Trainer;
 use super::vdb::VdbSettings;
 use super::vib::VibSettings;
 use crate::device::Device;
@@ -63,22 +64,6 @@ pub const FAMILIES: &[Family] = &[
         "energy-swissroll",
     ]),
 ];
-
-/// The figures of one run of a sweep.
-#[derive(Debug, Clone)]
-pub struct SweepRow {
-    /// The value of the setting that is swept over.
-    pub value: f64,
-    /// What [`Trainer::evaluate`] gave at the end, and after it [`Trainer::evaluate_more`].
-    pub values: Values,
-}
-
-impl SweepRow {
-    /// The figure of this name; NaN, which is not drawn, if there is none.
-    pub fn get(&self, name: &str) -> f64 {
-        self.values.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, v)| *v)
-    }
-}
 
 /// A family of models.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::registry::SweepRow;
+use super::sweep::SweepRow;
 use super::trainer::{Figure, Trainer};
 use crate::device::Device;
 use crate::error::{Error, Result};

@@ -45,7 +45,7 @@ pub fn check(bytes: usize) -> Result<()> {
     let lacks = || free_and_total().is_some_and(|(free, _)| bytes.saturating_add(LOOK_AFTER) > free);
     if lacks() {
         // What the pool of buffers keeps is free as well.
-        super::buffer::release_unused();
+        super::recycled::release_unused();
         if lacks() {
             return Err(refused(bytes as u128));
         }

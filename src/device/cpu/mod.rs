@@ -14,6 +14,7 @@ pub mod pairwise;
 pub mod parallel;
 pub mod philox;
 pub mod pool;
+pub mod recycled;
 pub mod reduce;
 mod scratch;
 mod transpose;

@@ -6,11 +6,9 @@ pub(super) mod tests;
 use serde::{Deserialize, Serialize};
 
 use super::critic::LatentCritic;
-use crate::device::Device;
-use crate::dtype::DType;
+use super::prior::PriorSample;
 use crate::error::{Error, Result};
 use crate::ops::{Estimator, MmdKernel};
-use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 
 /// Shorter typical distances than this are taken for it: codes that have all become one have none.
@@ -97,25 +95,6 @@ fn unbiased() -> Estimator {
 
 fn fifty() -> usize {
     50
-}
-
-/// Draws from the prior for one evaluation of a divergence.
-#[derive(Debug, Clone)]
-pub struct PriorSample {
-    /// Standard normals [rows, k].
-    pub z: Tensor,
-    /// What random directions are made from.
-    pub directions: Draw,
-}
-
-impl PriorSample {
-    /// This many draws of width `k`.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
-    pub fn draw(rows: usize, k: usize, rng: &mut Rng, dtype: DType, device: &Device) -> Result<PriorSample> {
-        Ok(PriorSample { z: rng.normal([rows, k], dtype, device)?, directions: rng.draw() })
-    }
 }
 
 /// A divergence of one batch of codes.

@@ -5,14 +5,16 @@ mod divergence;
 mod likelihood;
 mod network;
 mod objective;
+mod prior;
 #[cfg(test)]
 mod tests;
 
 pub use critic::LatentCritic;
-pub use divergence::{Bandwidth, KernelFamily, LatentDivergence, Measured, PriorSample, stein_direction};
+pub use divergence::{Bandwidth, KernelFamily, LatentDivergence, Measured, stein_direction};
 pub use likelihood::{Decoded, Likelihood};
 pub use network::Architecture;
 pub use objective::InfoVaeObjective;
+pub use prior::PriorSample;
 
 use crate::device::Device;
 use crate::dtype::DType;

@@ -1,0 +1,23 @@
+//! The order of the axes of arrays of images.
+
+/// Where the channels of an array of images are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// [n, channels, height, width].
+    Nchw,
+    /// [n, height, width, channels].
+    Nhwc,
+}
+
+impl Layout {
+    /// Every layout.
+    pub const ALL: [Layout; 2] = [Layout::Nchw, Layout::Nhwc];
+
+    /// The name after `--layout`, and before the name of a file as data.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Nchw => "nchw",
+            Layout::Nhwc => "nhwc",
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What a sweep over a setting gives.
+
+use super::trainer::Values;
+
+/// The figures of one run of a sweep.
+#[derive(Debug, Clone)]
+pub struct SweepRow {
+    /// The value of the setting that is swept over.
+    pub value: f64,
+    /// What [`Trainer::evaluate`] gave at the end, and after it [`Trainer::evaluate_more`].
+    pub values: Values,
+}
+
+impl SweepRow {
+    /// The figure of this name; NaN, which is not drawn, if there is none.
+    pub fn get(&self, name: &str) -> f64 {
+        self.values.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, v)| *v)
+    }
+}
