@@ -1,8 +1,11 @@
 //! Values and gradients of the divergences, and mistakes that other code is known for.
 
 use super::*;
+use crate::device::Device;
+use crate::dtype::DType;
 use crate::grad;
 use crate::optim::{Algorithm, Optimizer};
+use crate::rng::Rng;
 
 fn cpu() -> Device {
     Device::cpu()
