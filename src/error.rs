@@ -20,7 +20,7 @@ pub enum Error {
     /// One input has a shape the op cannot take.
     BadShape { op: &'static str, shape: Shape, expected: &'static str },
     /// An axis that the shape does not have.
-    AxisOutOfRange { op: &'static str, axis: usize, shape: Shape },
+    AxisOutOfRange { op: &'static str, axis: isize, shape: Shape },
     /// A shape with more axes than [`crate::shape::MAX_RANK`].
     TooManyAxes { rank: usize },
     /// A dtype the op cannot take.
@@ -145,8 +145,8 @@ impl std::fmt::Display for Error {
                 write!(f, "{op}: axis {axis} is out of range for shape {shape}: ")?;
                 match shape.rank() {
                     0 => f.write_str("a scalar has no axes"),
-                    1 => f.write_str("its only axis is 0"),
-                    rank => write!(f, "axes count from 0 to {}", rank - 1),
+                    1 => f.write_str("its only axis is 0, or -1"),
+                    rank => write!(f, "axes count from 0 to {}, or back from -1 to -{rank}", rank - 1),
                 }
             }
             Error::TooManyAxes { rank } => {

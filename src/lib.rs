@@ -29,5 +29,5 @@ pub use error::{Error, Result};
 pub use grad::{Gradient, first_non_finite, grad, grad_graph};
 pub use ops::Activation;
 pub use rng::{Draw, Rng};
-pub use shape::Shape;
-pub use tensor::Tensor;
+pub use shape::{Axis, IntoShape, Shape};
+pub use tensor::{Index, Indices, Nested, Tensor};

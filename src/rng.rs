@@ -12,7 +12,7 @@ use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernel;
-use crate::shape::Shape;
+use crate::shape::{IntoShape, Shape};
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 
@@ -78,8 +78,8 @@ impl Rng {
     ///
     /// # Errors
     /// The dtype is not a float.
-    pub fn normal(&mut self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        self.draw().tensor(Distribution::Normal, shape.into(), dtype, device)
+    pub fn normal(&mut self, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.draw().tensor(Distribution::Normal, shape.into_shape()?, dtype, device)
     }
 
     /// A tensor of uniforms in (low, high), whose borders can be reached by rounding. In f64 those in (0, 1) have 53 bits, of which those of
@@ -87,12 +87,28 @@ impl Rng {
     ///
     /// # Errors
     /// The dtype is not a float.
-    pub fn uniform(&mut self, low: f64, high: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+    pub fn uniform(&mut self, low: f64, high: f64, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         if (low, high) == (0.0, 1.0) {
             return self.draw().uniform(shape, dtype, device);
         }
         // rounded to 16 bits once: rounded before, they would be coarse around 0
         self.draw().uniform(shape, dtype.wide(), device)?.affine(high - low, low)?.to_dtype(dtype)
+    }
+
+    /// The numbers 0 to `count` - 1 in random order, as i64: the same on every device. [`Tensor::index_select`] shuffles by it.
+    ///
+    /// ```
+    /// use strait::{Device, Rng};
+    /// let mut order = Rng::new(1).permutation(5, &Device::cpu())?.to_vec::<i64>()?;
+    /// order.sort();
+    /// assert_eq!(order, [0, 1, 2, 3, 4]);
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn permutation(&mut self, count: usize, device: &Device) -> Result<Tensor> {
+        self.uniform(0.0, 1.0, [count], DType::F64, device)?.argsort(0)
     }
 }
 
@@ -151,16 +167,16 @@ impl Draw {
     ///
     /// # Errors
     /// The dtype is not a float.
-    pub fn normal(self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        self.tensor(Distribution::Normal, shape.into(), dtype, device)
+    pub fn normal(self, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.tensor(Distribution::Normal, shape.into_shape()?, dtype, device)
     }
 
     /// A tensor of this draw's uniforms in (0, 1), whose borders can be reached by rounding; see [`Rng::uniform`].
     ///
     /// # Errors
     /// The dtype is not a float.
-    pub fn uniform(self, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        self.tensor(Distribution::Uniform, shape.into(), dtype, device)
+    pub fn uniform(self, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
+        self.tensor(Distribution::Uniform, shape.into_shape()?, dtype, device)
     }
 }
 

@@ -143,6 +143,95 @@ impl From<()> for Shape {
     }
 }
 
+/// What methods take for a shape: arrays, slices and vectors of lengths, a single length, `()` for a scalar, and a [`Shape`].
+///
+/// ```
+/// use strait::{DType, Device, Tensor};
+/// let cpu = Device::cpu();
+/// let x = Tensor::zeros([2, 3], DType::F32, &cpu)?;
+/// let lengths: Vec<usize> = x.dims().iter().rev().copied().collect();
+/// assert_eq!(x.reshape(&lengths[..])?.dims(), [3, 2]);
+/// assert_eq!(x.reshape(6)?.dims(), [6]);
+/// # Ok::<(), strait::Error>(())
+/// ```
+pub trait IntoShape {
+    /// The shape.
+    ///
+    /// # Errors
+    /// More than [`MAX_RANK`] axes.
+    fn into_shape(self) -> Result<Shape>;
+}
+
+impl<S: IntoShape + Clone> IntoShape for &S {
+    fn into_shape(self) -> Result<Shape> {
+        self.clone().into_shape()
+    }
+}
+
+macro_rules! into_shape {
+    ($($type:ty $(, $n:ident)?: |$x:ident| $shape:expr;)*) => {$(
+        impl$(<const $n: usize>)? IntoShape for $type {
+            fn into_shape(self) -> Result<Shape> {
+                let $x = self;
+                $shape
+            }
+        }
+    )*};
+}
+
+into_shape! {
+    Shape: |shape| Ok(shape);
+    [usize; N], N: |dims| Ok(Shape::from(dims));
+    &[usize]: |dims| Shape::new(dims);
+    Vec<usize>: |dims| Shape::new(&dims);
+    usize: |length| Ok(Shape::from(length));
+    (): |_scalar| Ok(Shape::SCALAR);
+}
+
+/// What methods take for an axis: an integer, counted from the first axis, which is 0, or back from the last, which is -1.
+///
+/// ```
+/// use strait::{DType, Device, Tensor};
+/// let x = Tensor::ones([2, 3], DType::F32, &Device::cpu())?;
+/// assert_eq!(x.sum(&[-1], false)?.to_vec::<f32>()?, [3.0, 3.0]);
+/// # Ok::<(), strait::Error>(())
+/// ```
+pub trait Axis: Copy {
+    /// The number as it was given.
+    fn number(self) -> isize;
+
+    /// The axis of this shape, counted from the first.
+    ///
+    /// # Errors
+    /// The shape does not have it; the error is said of `op`.
+    fn of(self, op: &'static str, shape: Shape) -> Result<usize> {
+        let axis = self.number();
+        let counted = if axis < 0 { axis + shape.rank() as isize } else { axis };
+        match usize::try_from(counted) {
+            Ok(counted) if counted < shape.rank() => Ok(counted),
+            _ => Err(Error::AxisOutOfRange { op, axis, shape }),
+        }
+    }
+}
+
+impl Axis for usize {
+    fn number(self) -> isize {
+        isize::try_from(self).unwrap_or(isize::MAX)
+    }
+}
+
+impl Axis for isize {
+    fn number(self) -> isize {
+        self
+    }
+}
+
+impl Axis for i32 {
+    fn number(self) -> isize {
+        self as isize
+    }
+}
+
 /// Where the elements of a tensor lie in its storage: offset and strides, in elements.
 ///
 /// Permuted, narrowed and broadcast views share storage and differ only here. A stride of 0 repeats.
@@ -218,6 +307,17 @@ mod tests {
         assert_eq!(shape(&[]).broadcast(&shape(&[2, 0])), Some(shape(&[2, 0])));
         assert_eq!(shape(&[3]).broadcast(&shape(&[2])), None);
         assert!(Shape::new(&[1; 7]).is_err());
+    }
+
+    #[test]
+    fn axes_count_from_either_end() {
+        let shape = Shape::from([2, 3]);
+        assert_eq!((0.of("op", shape).unwrap(), 1usize.of("op", shape).unwrap()), (0, 1));
+        assert_eq!(((-1).of("op", shape).unwrap(), (-2isize).of("op", shape).unwrap()), (1, 0));
+        assert!(2.of("op", shape).is_err() && (-3).of("op", shape).is_err() && usize::MAX.of("op", shape).is_err());
+        assert!((-1).of("op", Shape::SCALAR).is_err());
+        assert_eq!(vec![2, 3].into_shape().unwrap(), shape);
+        assert!([0usize; 7][..].into_shape().is_err());
     }
 
     #[test]

@@ -2,6 +2,10 @@
 //!
 //! A tensor and the op that made it know each other, so this module and [`crate::op`] are one layer.
 
+mod display;
+mod index;
+mod nested;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,8 +15,10 @@ use crate::device::cpu::memory;
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::op::Call;
-use crate::shape::{Layout, Shape};
+use crate::shape::{IntoShape, Layout, Shape};
 use crate::storage::Storage;
+pub use index::{Index, Indices};
+pub use nested::Nested;
 
 /// An n-dimensional array. Cloning shares it; nothing ever changes its elements.
 ///
@@ -54,21 +60,21 @@ pub(crate) fn next_id() -> u64 {
 }
 
 impl Tensor {
-    pub(crate) fn new(storage: Arc<Storage>, layout: Layout, dtype: DType, origin: Origin) -> Tensor {
+    pub(crate) fn from_parts(storage: Arc<Storage>, layout: Layout, dtype: DType, origin: Origin) -> Tensor {
         Tensor(Arc::new(Node { id: next_id(), dtype, layout, storage, origin }))
     }
 
     /// A constant whose elements are all of this memory, in row-major order.
     pub(crate) fn from_storage(storage: Storage, shape: Shape, dtype: DType) -> Tensor {
-        Tensor::new(Arc::new(storage), Layout::contiguous(shape), dtype, Origin::Constant)
+        Tensor::from_parts(Arc::new(storage), Layout::contiguous(shape), dtype, Origin::Constant)
     }
 
     /// A tensor of these elements, in row-major order.
     ///
     /// # Errors
     /// The number of elements is not that of the shape.
-    pub fn from_slice<T: Element>(data: &[T], shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
-        let shape = shape.into();
+    pub fn from_slice<T: Element>(data: &[T], shape: impl IntoShape, device: &Device) -> Result<Tensor> {
+        let shape = shape.into_shape()?;
         if data.len() != shape.len() {
             return Err(Error::WrongLength { op: "from_slice", found: data.len(), shape });
         }
@@ -80,7 +86,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The number of elements is not that of the shape.
-    pub fn from_vec<T: Element>(data: Vec<T>, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    pub fn from_vec<T: Element>(data: Vec<T>, shape: impl IntoShape, device: &Device) -> Result<Tensor> {
         Tensor::from_slice(&data, shape, device)
     }
 
@@ -88,8 +94,8 @@ impl Tensor {
     ///
     /// # Errors
     /// The shape is too large for any memory.
-    pub fn full(value: f64, shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
-        let shape = shape.into();
+    pub fn full(value: f64, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
+        let shape = shape.into_shape()?;
         let mut storage = Storage::of_shape("full", *device, shape, dtype)?;
         // not T::from_f64, which for 16-bit floats is a function of `half` that rounds twice
         crate::dispatch!(dtype, T => storage.fill::<T>(<T as Element>::from_f64(value))?);
@@ -100,7 +106,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shape is too large for any memory.
-    pub fn zeros(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+    pub fn zeros(shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         Tensor::full(0.0, shape, dtype, device)
     }
 
@@ -108,7 +114,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The shape is too large for any memory.
-    pub fn ones(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+    pub fn ones(shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         Tensor::full(1.0, shape, dtype, device)
     }
 
@@ -118,6 +124,22 @@ impl Tensor {
     /// The shape is too large for any memory.
     pub fn full_like(&self, value: f64) -> Result<Tensor> {
         Tensor::full(value, self.shape(), self.dtype(), &self.device())
+    }
+
+    /// Zeros of this tensor's shape, dtype and device.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn zeros_like(&self) -> Result<Tensor> {
+        self.full_like(0.0)
+    }
+
+    /// Ones of this tensor's shape, dtype and device.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn ones_like(&self) -> Result<Tensor> {
+        self.full_like(1.0)
     }
 
     /// The lengths of the axes.
@@ -177,7 +199,7 @@ impl Tensor {
     }
 
     fn with_origin(&self, origin: Origin) -> Tensor {
-        Tensor::new(self.0.storage.clone(), self.0.layout, self.0.dtype, origin)
+        Tensor::from_parts(self.0.storage.clone(), self.0.layout, self.0.dtype, origin)
     }
 
     pub(crate) fn id(&self) -> u64 {

@@ -5,11 +5,11 @@ mod cuda_support;
 
 use cuda_support::gpu;
 use strait::device::Precision;
-use strait::{Activation, DType, Device, Error, Gradient, Rng, Shape, Tensor};
+use strait::{Activation, DType, Device, Error, Gradient, Rng, Tensor};
 
 /// Numbers on the CPU that the dtype holds.
 fn uniform(seed: u64, low: f64, high: f64, shape: &[usize], dtype: DType) -> Tensor {
-    Rng::new(seed).uniform(low, high, Shape::new(shape).unwrap(), dtype, &Device::cpu()).unwrap()
+    Rng::new(seed).uniform(low, high, shape, dtype, &Device::cpu()).unwrap()
 }
 
 fn f64s(x: &Tensor) -> Vec<f64> {
@@ -188,7 +188,7 @@ fn empty_products() {
     for precision in Precision::ALL {
         for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
             let device = gpu.with_precision(precision);
-            let zeros = |shape: &[usize]| Tensor::zeros(Shape::new(shape).unwrap(), dtype, &device).unwrap();
+            let zeros = |shape: &[usize]| Tensor::zeros(shape, dtype, &device).unwrap();
             assert_eq!(f64s(&zeros(&[0, 4]).matmul(&zeros(&[4, 3])).unwrap()).len(), 0);
             assert_eq!(f64s(&zeros(&[2, 0]).matmul(&zeros(&[0, 3])).unwrap()), vec![0.0; 6], "a sum of nothing");
             let bias = Tensor::full(-2.0, [3], dtype, &device).unwrap();

@@ -59,7 +59,7 @@ fn orders_are_those_of_the_cpu() {
         let mut values: Vec<f64> = normal(i as u64, shape).to_f64_vec().unwrap().iter().map(|v| (4.0 * v).round()).collect();
         values.iter_mut().step_by(11).for_each(|v| *v = f64::NAN);
         values.iter_mut().skip(3).step_by(13).for_each(|v| *v = v.signum() / 0.0);
-        let x = Tensor::from_slice(&values, strait::Shape::new(shape).unwrap(), &Device::cpu()).unwrap();
+        let x = Tensor::from_slice(&values, shape, &Device::cpu()).unwrap();
         for dtype in [DType::F32, DType::F64] {
             let x = x.to_dtype(dtype).unwrap();
             let found = x.to_device(&gpu).unwrap().argsort(*axis).unwrap();
@@ -82,7 +82,7 @@ fn positions_of_maxima() {
             let at = values.len() / 2;
             values[at] = f64::NAN;
         }
-        let x = Tensor::from_vec(values, strait::Shape::new(shape).unwrap(), &Device::cpu()).unwrap();
+        let x = Tensor::from_vec(values, shape, &Device::cpu()).unwrap();
         for dtype in [DType::F32, DType::F64] {
             let x = x.to_dtype(dtype).unwrap();
             let expected = x.argmax(*axis, false).unwrap().to_vec::<i64>().unwrap();
@@ -147,7 +147,7 @@ fn labels_out_of_range_are_not_a_number() {
 
 fn index(values: impl Iterator<Item = usize>, shape: &[usize]) -> Tensor {
     let values: Vec<i64> = values.map(|v| v as i64).collect();
-    Tensor::from_vec(values, strait::Shape::new(shape).unwrap(), &Device::cpu()).unwrap()
+    Tensor::from_vec(values, shape, &Device::cpu()).unwrap()
 }
 
 #[test]

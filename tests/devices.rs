@@ -182,7 +182,7 @@ fn parameters(dtype: DType, device: &Device) -> (Params, Vec<Vec<Tensor>>) {
     let mut rng = Rng::new(11);
     let mut params = Params::default();
     let shapes: [&[usize]; 4] = [&[3, 5], &[4099], &[], &[0, 2]];
-    let mut draw = |shape: &[usize]| rng.normal(Shape::new(shape).unwrap(), dtype, &Device::cpu()).unwrap().to_device(device).unwrap();
+    let mut draw = |shape: &[usize]| rng.normal(shape, dtype, &Device::cpu()).unwrap().to_device(device).unwrap();
     shapes.iter().enumerate().for_each(|(i, shape)| params.push(format!("p{i}"), &Param::new(&draw(shape))));
     let gradients = (0..10).map(|_| shapes.iter().map(|shape| draw(shape)).collect()).collect();
     (params, gradients)

@@ -7,7 +7,7 @@ const ACTIVATIONS: [Activation; 6] =
     [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Tanh, Activation::Sigmoid, Activation::Softplus];
 
 fn draw(shape: &[usize], dtype: DType, rng: &mut Rng) -> Tensor {
-    rng.uniform(-2.0, 2.0, Shape::new(shape).unwrap(), dtype, &Device::cpu()).unwrap().requires_grad()
+    rng.uniform(-2.0, 2.0, shape, dtype, &Device::cpu()).unwrap().requires_grad()
 }
 
 /// Compares two forms of a function of `inputs`: the values, and the gradients under one random weighting.
@@ -102,7 +102,7 @@ fn softmax_family() {
 #[test]
 fn corner_cases_are_values_or_errors() {
     let cpu = Device::cpu();
-    let zeros = |shape: &[usize]| Tensor::zeros(Shape::new(shape).unwrap(), DType::F32, &cpu).unwrap();
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &cpu).unwrap();
     // an empty view of an empty view
     let empty = zeros(&[2, 3]).narrow(0, 2, 0).unwrap().narrow(1, 1, 2).unwrap();
     assert_eq!(empty.to_vec::<f32>().unwrap(), [0.0f32; 0]);
@@ -134,7 +134,7 @@ fn corner_cases_are_values_or_errors() {
 
 #[test]
 fn losses_do_not_broadcast_targets() {
-    let zeros = |shape: &[usize]| Tensor::zeros(Shape::new(shape).unwrap(), DType::F32, &Device::cpu()).unwrap();
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::cpu()).unwrap();
     for (x, target) in [(&[4, 1][..], &[4][..]), (&[4], &[4, 1]), (&[4], &[1]), (&[4], &[]), (&[], &[4]), (&[3, 4], &[4]), (&[1, 4], &[4])]
     {
         let (x, target) = (zeros(x), zeros(target));
@@ -145,7 +145,7 @@ fn losses_do_not_broadcast_targets() {
     }
     let logits = zeros(&[4, 3]);
     for shape in [&[1][..], &[], &[4, 1], &[3]] {
-        let labels = Tensor::from_vec(vec![0i64; Shape::new(shape).unwrap().len()], Shape::new(shape).unwrap(), &Device::cpu()).unwrap();
+        let labels = Tensor::from_vec(vec![0i64; Shape::new(shape).unwrap().len()], shape, &Device::cpu()).unwrap();
         assert!(matches!(logits.softmax_cross_entropy(&labels, 0.0), Err(strait::Error::ShapeMismatch { .. })), "{shape:?}");
     }
 }

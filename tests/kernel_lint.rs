@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, f64, &str)] = &[
 ];
 
 fn normal(seed: u64, shape: &[usize], gpu: &Device) -> Result<Tensor> {
-    Rng::new(seed).normal(strait::Shape::new(shape)?, DType::F32, gpu)
+    Rng::new(seed).normal(shape, DType::F32, gpu)
 }
 
 /// The hot kernels, at sizes that fill warps.

@@ -9,7 +9,7 @@ use strait::{DType, Device, Error, Result, Tensor};
 type Function = fn(&Tensor) -> Result<Tensor>;
 
 fn ones(shape: &[usize]) -> Tensor {
-    Tensor::ones(strait::Shape::new(shape).unwrap(), DType::F32, &Device::cpu()).unwrap()
+    Tensor::ones(shape, DType::F32, &Device::cpu()).unwrap()
 }
 
 fn said(result: Result<Tensor>) -> String {
@@ -32,7 +32,7 @@ fn errors_name_the_function_that_was_called() {
         ("narrow", |x| x.narrow(5, 0, 1)),
         ("unsqueeze", |x| x.unsqueeze(5)),
         ("flatten", |x| x.flatten(1, 0)),
-        ("halves", |x| x.halves(1).map(|h| h.0)),
+        ("chunk", |x| x.chunk::<2>(1).map(|[first, _]| first)),
         ("argsort", |x| x.argsort(5)),
     ];
     for (name, f) in functions {
@@ -76,8 +76,11 @@ fn errors_name_the_function_that_was_called() {
 fn errors_report_what_was_given() {
     let scalar = ones(&[]);
     assert_eq!(said(scalar.max(0, false)), "max: axis 0 is out of range for shape []: a scalar has no axes");
-    assert_eq!(said(ones(&[7]).sum(&[1], false)), "sum: axis 1 is out of range for shape [7]: its only axis is 0");
-    assert_eq!(said(ones(&[7, 2]).softmax(2)), "softmax: axis 2 is out of range for shape [7, 2]: axes count from 0 to 1");
+    assert_eq!(said(ones(&[7]).sum(&[1], false)), "sum: axis 1 is out of range for shape [7]: its only axis is 0, or -1");
+    assert_eq!(
+        said(ones(&[7, 2]).softmax(2)),
+        "softmax: axis 2 is out of range for shape [7, 2]: axes count from 0 to 1, or back from -1 to -2"
+    );
     assert_eq!(said(scalar.softmax(0)), "softmax: axis 0 is out of range for shape []: a scalar has no axes");
     assert_eq!(
         said(ones(&[6]).narrow(0, usize::MAX, 2)),

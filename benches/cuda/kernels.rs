@@ -3,13 +3,13 @@
 use strait::nn::{Param, Params};
 use strait::ops::{Estimator, MmdKernel, Noise};
 use strait::optim::{self, Ema, Optimizer};
-use strait::{DType, Device, Draw, Result, Rng, Shape, Tensor, grad};
+use strait::{DType, Device, Draw, Result, Rng, Tensor, grad};
 
 use super::{Job, turns};
 
 /// The same values whatever the dtype.
 pub fn uniform(device: &Device, dtype: DType, shape: &[usize], seed: u64) -> Result<Tensor> {
-    Rng::new(seed).uniform(-1.0, 1.0, Shape::new(shape)?, DType::F32, device)?.to_dtype(dtype)
+    Rng::new(seed).uniform(-1.0, 1.0, shape, DType::F32, device)?.to_dtype(dtype)
 }
 
 /// As many operands as take turns, each made by `make` from a seed of its own.

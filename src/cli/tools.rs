@@ -6,7 +6,6 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::ops;
 use crate::rng::Rng;
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::train::{FAMILIES, preset};
 
@@ -16,9 +15,9 @@ pub fn gradcheck() -> anyhow::Result<()> {
     for (i, spec) in ops::all().enumerate() {
         let mut rng = Rng::new(i as u64);
         let inputs = spec.inputs.iter().map(|d| {
-            let x = rng.uniform(d.low, d.high, Shape::new(d.shape)?, DType::F64, &Device::cpu())?.to_vec::<f64>()?;
+            let x = rng.uniform(d.low, d.high, d.shape, DType::F64, &Device::cpu())?.to_vec::<f64>()?;
             let clear = |v: f64| spec.kinks.iter().fold(v, |v, k| if (v - k).abs() < 1e-2 { k + 0.02 } else { v });
-            Tensor::from_vec::<f64>(x.into_iter().map(clear).collect(), Shape::new(d.shape)?, &Device::cpu())
+            Tensor::from_vec::<f64>(x.into_iter().map(clear).collect(), d.shape, &Device::cpu())
         });
         let inputs = inputs.collect::<crate::Result<Vec<_>>>()?;
         match check::gradcheck(spec.run, &inputs, 2) {

@@ -3,12 +3,15 @@
 
 use std::path::Path;
 
+use crate::device::Device;
+use crate::dispatch;
 use crate::error::{Error, Result};
 use crate::io::Stored;
 use crate::io::atomic::write_atomic;
 use crate::io::input::{Input, byte_length};
 use crate::io::npy_header::{self, Header, MAGIC};
 use crate::shape::{MAX_RANK, Shape};
+use crate::tensor::Tensor;
 
 const FORMAT: &str = "a NumPy .npy file (magic \\x93NUMPY, format version 1 to 3)";
 
@@ -24,6 +27,25 @@ pub struct Npy {
     pub shape: Shape,
     /// The elements, row-major and little-endian.
     pub bytes: Vec<u8>,
+}
+
+impl Npy {
+    /// The array as a tensor. Integers that tensors do not have become i64 (unsigned ones above the largest i64 become that), booleans u8.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
+        if self.dtype == Stored::Bool {
+            return Tensor::from_slice(&self.bytes, self.shape, device);
+        }
+        match self.dtype.dtype("array") {
+            Ok(dtype) => dispatch!(dtype, T => Tensor::from_vec(bytemuck::pod_collect_to_vec::<u8, T>(&self.bytes), self.shape, device)),
+            Err(other) => match self.dtype.integers(&self.bytes)? {
+                Some(integers) => Tensor::from_vec(integers, self.shape, device),
+                None => Err(other),
+            },
+        }
+    }
 }
 
 /// Reads a `.npy` file of floats, integers or booleans, in C or Fortran order and either byte order, plain or gzip.

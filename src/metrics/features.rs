@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_is_no_matrix_of_numbers_is_refused() {
         let new = |data: &[f64], shape: &[usize]| {
-            let values = Tensor::from_slice(data, Shape::new(shape).unwrap(), &Device::cpu()).unwrap();
+            let values = Tensor::from_slice(data, shape, &Device::cpu()).unwrap();
             Features::new(named(), values)
         };
         assert!(new(&[1.0, 2.0], &[2, 1]).is_ok());

@@ -166,7 +166,7 @@ mod tests {
     use crate::{DType, Device, Rng, check, grad};
 
     fn normal(rng: &mut Rng, shape: &[usize]) -> Tensor {
-        rng.normal(crate::Shape::new(shape).unwrap(), DType::F64, &Device::cpu()).unwrap()
+        rng.normal(shape, DType::F64, &Device::cpu()).unwrap()
     }
 
     fn model(activation: Activation, rng: &mut Rng) -> EnergyModel {

@@ -312,7 +312,7 @@ mod tests {
         // T = log p(x, z) / (p(x) p(z))
         let s2 = NOISE * NOISE;
         let ratio = move |xz: &Tensor| {
-            let (x, z) = xz.halves(1)?;
+            let [x, z] = xz.chunk(1)?;
             let own = x.squared_error(&z)?.affine(-0.5 / s2, -0.5 * s2.ln())?;
             own.sub(&x.square()?.affine(-0.5 / (1.0 + s2), -0.5 * (1.0 + s2).ln())?)
         };

@@ -4,7 +4,7 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::rng::Rng;
-use crate::shape::Shape;
+use crate::shape::IntoShape;
 use crate::tensor::Tensor;
 
 /// How a weight starts. The fans of a weight [out, in, ..] are out and in times the receptive field.
@@ -32,8 +32,8 @@ impl Init {
     ///
     /// # Errors
     /// The dtype is not a float.
-    pub fn tensor(self, shape: impl Into<Shape>, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Tensor> {
-        let shape = shape.into();
+    pub fn tensor(self, shape: impl IntoShape, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Tensor> {
+        let shape = shape.into_shape()?;
         let field: usize = shape.iter().skip(2).product();
         let fan = |axis: usize| (shape.get(axis).copied().unwrap_or(1) * field) as f64;
         let (fan_out, fan_in) = (fan(0), fan(1));
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn spreads_are_the_papers() {
         let deviation = |init: Init, shape: &[usize]| {
-            let x = init.tensor(Shape::new(shape).unwrap(), &mut Rng::new(1), DType::F64, &Device::cpu()).unwrap();
+            let x = init.tensor(shape, &mut Rng::new(1), DType::F64, &Device::cpu()).unwrap();
             x.square().unwrap().mean_all().unwrap().item().unwrap().sqrt()
         };
         for (init, expected) in [

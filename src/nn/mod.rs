@@ -157,7 +157,7 @@ impl Module for Unflatten {
     fn forward(&self, x: &Tensor, _: &mut Mode<'_>) -> Result<Tensor> {
         let rows = x.dims().first().copied().unwrap_or(1);
         let dims: Vec<usize> = [rows].into_iter().chain(self.0.iter().copied()).collect();
-        x.reshape(Shape::new(&dims)?)
+        x.reshape(dims)
     }
 
     fn collect(&self, _: &str, _: &mut Params) {}

@@ -134,7 +134,7 @@ pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
         let meta = op.infer(&[Meta { shape: input.shape(), dtype: input.dtype() }])?[0];
         meta.shape.check(op.name(), meta.dtype.size())?;
         let layout = Layout { shape: meta.shape, ..layout };
-        return Ok(record(op, input, Tensor::new(input.storage().clone(), layout, meta.dtype, Origin::Constant)));
+        return Ok(record(op, input, Tensor::from_parts(input.storage().clone(), layout, meta.dtype, Origin::Constant)));
     }
     Ok(apply_many(op, inputs)?.swap_remove(0))
 }

@@ -178,6 +178,13 @@ impl Tensor {
     }
 }
 
+impl Tensor {
+    /// `number / x`, rounded once.
+    fn divides(&self, number: f64) -> Result<Tensor> {
+        Tensor::full(number, (), self.dtype(), &self.device())?.div(self)
+    }
+}
+
 /// What operators make of errors: a panic that blames the line with the operator.
 #[track_caller]
 fn operand(result: Result<Tensor>) -> Tensor {
@@ -212,6 +219,29 @@ operator!(Add, add, |x, c| x.affine(1.0, c));
 operator!(Sub, sub, |x, c| x.affine(1.0, -c));
 operator!(Mul, mul, |x, c| x.affine(c, 0.0));
 operator!(Div, div, |x, c| x.divide(c));
+
+/// A number on the left.
+macro_rules! left_operator {
+    ($($trait:ident, $method:ident, |$c:ident, $x:ident| $call:expr;)*) => {$(
+        operator!($trait, $method, f64, &Tensor, |$c, $x| $call);
+        operator!($trait, $method, f64, Tensor, |$c, $x| $call);
+    )*};
+}
+
+left_operator! {
+    Add, add, |c, x| x.affine(1.0, c);
+    Sub, sub, |c, x| x.affine(-1.0, c);
+    Mul, mul, |c, x| x.affine(c, 0.0);
+    Div, div, |c, x| x.divides(c);
+}
+
+impl std::ops::Neg for Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        operand(Tensor::neg(&self))
+    }
+}
 
 impl std::ops::Neg for &Tensor {
     type Output = Tensor;

@@ -255,7 +255,7 @@ impl Op for Head {
         let (g_z, g_kl) = (v.cotangents[0].as_ref(), v.cotangents[1].as_ref());
         // 16-bit floats in f32: the shift alone would cost raw its last bits
         let wide = stats.widened()?;
-        let (mu, raw) = wide.halves(1)?;
+        let [mu, raw] = wide.chunk(1)?;
         let x = raw.affine(1.0, -self.shift)?;
         let mut cotangents = Cotangents::new();
         cotangents.push(if !v.needs[0] {
@@ -325,7 +325,7 @@ impl Tensor {
     /// # Errors
     /// As there.
     pub fn bottleneck_composed(&self, shift: f64, noise: &Tensor) -> Result<Bottleneck> {
-        let (mu, raw) = self.halves(1)?;
+        let [mu, raw] = self.chunk(1)?;
         let x = raw.affine(1.0, -shift)?;
         let sigma = x.softplus()?;
         let z = mu.add(&sigma.mul(noise)?)?;

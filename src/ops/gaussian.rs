@@ -298,9 +298,7 @@ mod tests {
     fn fused_and_composed_agree() {
         for (rows, k) in [(1, 1), (5, 4), (33, 257)] {
             let mut rng = Rng::new(rows as u64);
-            let mut draw = |low, shape: &[usize]| {
-                rng.uniform(low, 2.0, crate::Shape::new(shape).unwrap(), DType::F64, &Device::cpu()).unwrap().requires_grad()
-            };
+            let mut draw = |low, shape: &[usize]| rng.uniform(low, 2.0, shape, DType::F64, &Device::cpu()).unwrap().requires_grad();
             let (mu, sigma, tril) = (draw(-2.0, &[rows, k]), draw(0.05, &[rows, k]), draw(0.05, &[rows, k, k]));
             let close = |a: &Tensor, b: &Tensor| {
                 for (a, b) in a.to_f64_vec().unwrap().iter().zip(b.to_f64_vec().unwrap()) {

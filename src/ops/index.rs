@@ -12,6 +12,7 @@ use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::cuda::{self, THREADS};
 use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
+use crate::shape::Axis;
 use crate::tensor::Tensor;
 
 fn check_index(op: &'static str, x: &Meta, index: &Meta) -> Result<()> {
@@ -237,16 +238,12 @@ impl Op for ScatterAdd {
 }
 
 impl Tensor {
-    fn indexed(&self, op: &'static str, axis: usize) -> Result<()> {
-        if axis < self.rank() { Ok(()) } else { Err(Error::AxisOutOfRange { op, axis, shape: self.shape() }) }
-    }
-
     /// The entries of `axis` that `index` `[n]` (i64) names, in its order.
     ///
     /// # Errors
     /// Axis or index out of range; a wrong dtype.
-    pub fn index_select(&self, axis: usize, index: &Tensor) -> Result<Tensor> {
-        self.indexed("index_select", axis)?;
+    pub fn index_select(&self, axis: impl Axis, index: &Tensor) -> Result<Tensor> {
+        let axis = axis.of("index_select", self.shape())?;
         apply(IndexSelect { axis }, &[self, index])
     }
 
@@ -254,8 +251,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Axis or index out of range; a wrong dtype or shape.
-    pub fn index_add(&self, axis: usize, index: &Tensor, length: usize) -> Result<Tensor> {
-        self.indexed("index_add", axis)?;
+    pub fn index_add(&self, axis: impl Axis, index: &Tensor, length: usize) -> Result<Tensor> {
+        let axis = axis.of("index_add", self.shape())?;
         apply(IndexAdd { axis, length }, &[self, index])
     }
 
@@ -263,8 +260,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Axis or index out of range; a wrong dtype or shape.
-    pub fn gather(&self, axis: usize, index: &Tensor) -> Result<Tensor> {
-        self.indexed("gather", axis)?;
+    pub fn gather(&self, axis: impl Axis, index: &Tensor) -> Result<Tensor> {
+        let axis = axis.of("gather", self.shape())?;
         apply(Gather { axis }, &[self, index])
     }
 
@@ -272,9 +269,28 @@ impl Tensor {
     ///
     /// # Errors
     /// Axis or index out of range; a wrong dtype or shape.
-    pub fn scatter_add(&self, axis: usize, index: &Tensor, length: usize) -> Result<Tensor> {
-        self.indexed("scatter_add", axis)?;
+    pub fn scatter_add(&self, axis: impl Axis, index: &Tensor, length: usize) -> Result<Tensor> {
+        let axis = axis.of("scatter_add", self.shape())?;
         apply(ScatterAdd { axis, length }, &[self, index])
+    }
+}
+
+impl Tensor {
+    /// A row of `classes` numbers for each of these i64 indices: 1 at the index, 0 elsewhere. [..] becomes [.., classes].
+    ///
+    /// ```
+    /// use strait::{DType, Device, Tensor};
+    /// let labels = Tensor::from_slice(&[2i64, 0], [2], &Device::cpu())?;
+    /// assert_eq!(labels.one_hot(3, DType::F32)?.to_vec::<f32>()?, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An index is out of range; not an i64 tensor; `dtype` is not a float.
+    pub fn one_hot(&self, classes: usize, dtype: DType) -> Result<Tensor> {
+        let place = self.unsqueeze(-1)?;
+        let ones = Tensor::ones(place.shape(), dtype, &self.device())?;
+        ones.scatter_add(-1, &place, classes).map_err(|e| e.named("one_hot"))
     }
 }
 

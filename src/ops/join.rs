@@ -7,9 +7,8 @@ use crate::error::{Error, Result};
 use crate::kernel;
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::cuda::THREADS;
-use crate::ops::shape::check_axis;
 use crate::ops::spec::{Domain, Spec};
-use crate::shape::Shape;
+use crate::shape::{Axis, Shape};
 use crate::tensor::Tensor;
 
 /// Zeros before and after along one axis.
@@ -158,8 +157,8 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range.
-    pub fn pad(&self, axis: usize, before: usize, after: usize) -> Result<Tensor> {
-        check_axis("pad", self, axis)?;
+    pub fn pad(&self, axis: impl Axis, before: usize, after: usize) -> Result<Tensor> {
+        let axis = axis.of("pad", self.shape())?;
         apply(Pad { axis, before, after }, &[self])
     }
 
@@ -167,12 +166,36 @@ impl Tensor {
     ///
     /// # Errors
     /// No tensors; dtypes or other axes differ.
-    pub fn concat(tensors: &[&Tensor], axis: usize) -> Result<Tensor> {
+    pub fn concat(tensors: &[&Tensor], axis: impl Axis) -> Result<Tensor> {
         let Some(first) = tensors.first() else {
             return Err(Error::BadShape { op: "concat", shape: Shape::SCALAR, expected: "at least one tensor" });
         };
-        check_axis("concat", first, axis)?;
+        let axis = axis.of("concat", first.shape())?;
         apply(Concat { axis }, tensors)
+    }
+
+    /// Tensors of one shape joined along a new axis, which comes to stand at `axis` of the result.
+    ///
+    /// ```
+    /// use strait::{Device, Tensor};
+    /// let row = |v: f32| Tensor::full(v.into(), [2], strait::DType::F32, &Device::cpu());
+    /// let x = Tensor::stack(&[&row(1.0)?, &row(2.0)?, &row(3.0)?], -1)?;
+    /// assert_eq!((x.dims(), x.to_vec::<f32>()?), (&[2, 3][..], vec![1.0, 2.0, 3.0, 1.0, 2.0, 3.0]));
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// No tensors; dtypes or shapes differ; the result would have too many axes.
+    pub fn stack(tensors: &[&Tensor], axis: impl Axis) -> Result<Tensor> {
+        let Some(first) = tensors.first() else {
+            return Err(Error::BadShape { op: "stack", shape: Shape::SCALAR, expected: "at least one tensor" });
+        };
+        if let Some(other) = tensors.iter().find(|t| t.shape() != first.shape()) {
+            return Err(Error::ShapeMismatch { op: "stack", shapes: vec![first.shape(), other.shape()], rule: "all must be equal" });
+        }
+        let axis = first.new_axis("stack", axis)?;
+        let expanded = tensors.iter().map(|t| t.unsqueeze(axis)).collect::<Result<Vec<_>>>()?;
+        Tensor::concat(&expanded.iter().collect::<Vec<_>>(), axis).map_err(|e| e.named("stack"))
     }
 }
 
@@ -182,4 +205,6 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec::new("pad", X, |x| x[0].pad(1, 1, 2)?.sin()).empty(&[&[3, 0, 2]]),
     Spec::new("concat", &[Domain::any(&[3, 4, 2]), Domain::any(&[3, 1, 2])], |x| Tensor::concat(&[&x[0], &x[1]], 1)?.sin())
         .empty(&[&[3, 0, 2], &[3, 1, 2]]),
+    Spec::new("stack", &[Domain::any(&[3, 4]), Domain::any(&[3, 4])], |x| Tensor::stack(&[&x[0], &x[1]], 1)?.sin())
+        .empty(&[&[3, 0], &[3, 0]]),
 ];

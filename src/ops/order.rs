@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::kernel;
 use crate::op::{Few, Kernel, Meta, Output, launch};
 use crate::ops::cuda::THREADS;
+use crate::shape::Axis;
 use crate::tensor::Tensor;
 
 #[derive(Debug)]
@@ -76,10 +77,8 @@ impl Tensor {
     ///
     /// # Errors
     /// No such axis; neither f32 nor f64.
-    pub fn argsort(&self, axis: usize) -> Result<Tensor> {
-        if axis >= self.rank() {
-            return Err(Error::AxisOutOfRange { op: "argsort", axis, shape: self.shape() });
-        }
+    pub fn argsort(&self, axis: impl Axis) -> Result<Tensor> {
+        let axis = axis.of("argsort", self.shape())?;
         Ok(launch(&Argsort { axis }, &[&self.detach()])?[0].clone())
     }
 

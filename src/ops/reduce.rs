@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
 use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
-use crate::shape::{MAX_RANK, Shape};
+use crate::ops::wide::in_f32;
+use crate::shape::{Axis, IntoShape, MAX_RANK, Shape};
 use crate::tensor::Tensor;
 
 /// Which axes are summed away; they stay with length 1.
@@ -216,30 +217,30 @@ impl Op for ArgMax {
 }
 
 impl Tensor {
-    fn axis_mask(&self, op: &'static str, axes: &[usize]) -> Result<[bool; MAX_RANK]> {
+    /// These axes, counted from the first, and for each of the tensor's whether it is among them.
+    fn reduced<A: Axis>(&self, op: &'static str, axes: &[A]) -> Result<(Few<usize>, [bool; MAX_RANK])> {
         let mut mask = [false; MAX_RANK];
-        for &axis in axes {
-            if axis >= self.rank() {
-                return Err(Error::AxisOutOfRange { op, axis, shape: self.shape() });
-            }
-            mask[axis] = true;
-        }
-        Ok(mask)
+        let axes = axes.iter().map(|axis| axis.of(op, self.shape())).collect::<Result<Few<usize>>>()?;
+        axes.iter().for_each(|&axis| mask[axis] = true);
+        Ok((axes, mask))
     }
 
-    pub(super) fn drop_axes(&self, axes: &[usize]) -> Result<Tensor> {
+    /// This tensor without these axes, which have length 1, unless they are kept.
+    pub(super) fn reduced_axes(&self, axes: &[usize], keepdim: bool) -> Result<Tensor> {
+        if keepdim {
+            return Ok(self.clone());
+        }
         let dims: Few<usize> = (0..self.rank()).filter(|a| !axes.contains(a)).map(|a| self.dims()[a]).collect();
-        self.reshape(Shape::new(&dims)?)
+        self.reshape(&dims[..])
     }
 
     /// The sum along `axes`, which stay with length 1 if `keepdim`.
     ///
     /// # Errors
     /// An axis is out of range; not a float tensor.
-    pub fn sum(&self, axes: &[usize], keepdim: bool) -> Result<Tensor> {
-        let axes_mask = self.axis_mask("sum", axes)?;
-        let kept = apply(Sum { axes: axes_mask }, &[self])?;
-        if keepdim { Ok(kept) } else { kept.drop_axes(axes) }
+    pub fn sum<A: Axis>(&self, axes: &[A], keepdim: bool) -> Result<Tensor> {
+        let (axes, mask) = self.reduced("sum", axes)?;
+        apply(Sum { axes: mask }, &[self])?.reduced_axes(&axes, keepdim)
     }
 
     /// The sum of all elements, a scalar.
@@ -254,14 +255,18 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range; not a float tensor.
-    pub fn mean(&self, axes: &[usize], keepdim: bool) -> Result<Tensor> {
-        if self.dtype().is_half() {
-            // the sum may be out of range where the mean is not
-            return self.to_dtype(DType::F32)?.mean(axes, keepdim)?.to_dtype(self.dtype());
-        }
-        let mask = self.axis_mask("mean", axes)?;
-        let count: usize = (0..self.rank()).filter(|&a| mask[a]).map(|a| self.dims()[a]).product();
-        self.sum(axes, keepdim).map_err(|e| e.named("mean"))?.divide(count as f64)
+    pub fn mean<A: Axis>(&self, axes: &[A], keepdim: bool) -> Result<Tensor> {
+        // the sum may be out of range of 16 bits where the mean is not
+        in_f32([self], |[x]| {
+            let (axes, _) = x.reduced("mean", axes)?;
+            x.sum(&axes, keepdim)?.divide(x.count_along(&axes) as f64)
+        })
+        .map_err(|e| e.named("mean"))
+    }
+
+    /// How many elements a reduction along these axes makes one of.
+    fn count_along(&self, axes: &[usize]) -> usize {
+        (0..self.rank()).filter(|a| axes.contains(a)).map(|a| self.dims()[a]).product()
     }
 
     /// The mean of all elements, a scalar.
@@ -269,51 +274,90 @@ impl Tensor {
     /// # Errors
     /// Not a float tensor.
     pub fn mean_all(&self) -> Result<Tensor> {
-        if self.dtype().is_half() {
-            return self.to_dtype(DType::F32)?.mean_all()?.to_dtype(self.dtype());
-        }
-        self.sum_all().map_err(|e| e.named("mean"))?.divide(self.element_count() as f64)
+        in_f32([self], |[x]| x.sum_all()?.divide(x.element_count() as f64)).map_err(|e| e.named("mean"))
+    }
+
+    /// The variance along `axes`, which stay with length 1 if `keepdim`: the sum of squared deviations from the mean, divided by
+    /// n - 1 for n elements, as PyTorch has it; NaN for a single one. The mean is subtracted first, so nothing cancels.
+    ///
+    /// ```
+    /// use strait::{Device, Tensor};
+    /// let x = Tensor::from_slice(&[1.0f32, 3.0, 5.0, 5.0], [2, 2], &Device::cpu())?;
+    /// assert_eq!(x.var(&[-1], false)?.to_vec::<f32>()?, [2.0, 0.0]);
+    /// # Ok::<(), strait::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An axis is out of range; not a float tensor.
+    pub fn var<A: Axis>(&self, axes: &[A], keepdim: bool) -> Result<Tensor> {
+        in_f32([self], |[x]| {
+            let (axes, _) = x.reduced("var", axes)?;
+            let deviations = x.sub(&x.mean(&axes, true)?)?;
+            deviations.square()?.sum(&axes, keepdim)?.divide(x.count_along(&axes) as f64 - 1.0)
+        })
+        .map_err(|e| e.named("var"))
+    }
+
+    /// The standard deviation along `axes`: the square root of [`Tensor::var`]. Its derivative is infinite where it is 0.
+    ///
+    /// # Errors
+    /// An axis is out of range; not a float tensor.
+    pub fn std<A: Axis>(&self, axes: &[A], keepdim: bool) -> Result<Tensor> {
+        in_f32([self], |[x]| x.var(axes, keepdim)?.sqrt()).map_err(|e| e.named("std"))
     }
 
     /// The index of the first largest entry along `axis`, as i64; the axis stays with length 1 if `keepdim`.
     ///
     /// # Errors
     /// The axis is out of range or empty; not a float tensor.
-    pub fn argmax(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
-        let kept = self.first_largest("argmax", axis)?;
-        if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+    pub fn argmax(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
+        let axis = axis.of("argmax", self.shape())?;
+        self.first_largest("argmax", axis)?.reduced_axes(&[axis], keepdim)
+    }
+
+    /// The index of the first smallest entry along `axis`, as i64; the axis stays with length 1 if `keepdim`. A NaN counts as smallest.
+    ///
+    /// # Errors
+    /// The axis is out of range or empty; not a float tensor.
+    pub fn argmin(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
+        let axis = axis.of("argmin", self.shape())?;
+        self.first_smallest("argmin", axis)?.reduced_axes(&[axis], keepdim)
     }
 
     /// The indices of [`Tensor::argmax`], the axis kept, for `caller`.
     fn first_largest(&self, caller: &'static str, axis: usize) -> Result<Tensor> {
-        self.axis_mask(caller, &[axis])?;
         apply(ArgMax { axis, caller }, &[&self.detach()])
+    }
+
+    /// The indices of [`Tensor::argmin`], the axis kept, for `caller`.
+    fn first_smallest(&self, caller: &'static str, axis: usize) -> Result<Tensor> {
+        self.detach().neg().map_err(|e| e.named(caller))?.first_largest(caller, axis)
     }
 
     /// The largest entry along `axis`; the gradient goes to the first of equal ones.
     ///
     /// # Errors
     /// The axis is out of range or empty; not a float tensor.
-    pub fn max(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
-        let kept = self.gather(axis, &self.first_largest("max", axis)?)?;
-        if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+    pub fn max(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
+        let axis = axis.of("max", self.shape())?;
+        self.gather(axis, &self.first_largest("max", axis)?)?.reduced_axes(&[axis], keepdim)
     }
 
     /// The smallest entry along `axis`; the gradient goes to the first of equal ones.
     ///
     /// # Errors
     /// The axis is out of range or empty; not a float tensor.
-    pub fn min(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
-        let kept = self.gather(axis, &self.neg().map_err(|e| e.named("min"))?.first_largest("min", axis)?)?;
-        if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+    pub fn min(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
+        let axis = axis.of("min", self.shape())?;
+        self.gather(axis, &self.first_smallest("min", axis)?)?.reduced_axes(&[axis], keepdim)
     }
 
     /// The sum over the axes that broadcasting from `shape` repeats: the adjoint of [`Tensor::broadcast_to`].
     ///
     /// # Errors
     /// `shape` does not broadcast to this tensor's shape.
-    pub fn sum_to(&self, shape: impl Into<Shape>) -> Result<Tensor> {
-        let shape = shape.into();
+    pub fn sum_to(&self, shape: impl IntoShape) -> Result<Tensor> {
+        let shape = shape.into_shape()?;
         if shape == self.shape() {
             return Ok(self.clone());
         }
@@ -336,6 +380,8 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec::new("sum", X, |x| x[0].sum(&[0, 2], false)?.sin()).empty(&[&[3, 0, 5]]),
     Spec::new("sum_all", X, |x| x[0].sum_all()?.sin()).empty(&[&[3, 0, 5]]).scalar(),
     Spec::new("mean", X, |x| x[0].mean(&[1], true)?.sin()).empty(&[&[0, 4, 5]]),
+    Spec::new("var", X, |x| x[0].var(&[0, -1], true)),
+    Spec::new("std", X, |x| x[0].std(&[1], false)),
     Spec::new("max", X, |x| x[0].max(1, false)),
     Spec::new("min", X, |x| x[0].min(2, true)),
     Spec::new("sum_to", X, |x| x[0].sum_to([4, 1])?.sin()),

@@ -8,7 +8,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, cast, record, transfer};
 use crate::ops::spec::{Domain, Spec};
-use crate::shape::{Layout, MAX_RANK, Shape};
+use crate::shape::{Axis, IntoShape, Layout, MAX_RANK, Shape};
 use crate::tensor::Tensor;
 
 /// A view: the same elements under another layout. Its kernel is never run.
@@ -154,17 +154,13 @@ impl Op for ToDevice {
     }
 }
 
-pub(super) fn check_axis(op: &'static str, x: &Tensor, axis: usize) -> Result<()> {
-    if axis < x.rank() { Ok(()) } else { Err(Error::AxisOutOfRange { op, axis, shape: x.shape() }) }
-}
-
 impl Tensor {
     /// The same elements in row-major order under another shape; shares storage when they already lie so.
     ///
     /// # Errors
     /// The shapes hold different numbers of elements.
-    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Tensor> {
-        let shape = shape.into();
+    pub fn reshape(&self, shape: impl IntoShape) -> Result<Tensor> {
+        let shape = shape.into_shape()?;
         if shape.len() != self.element_count() {
             return Err(Error::WrongLength { op: "reshape", found: self.element_count(), shape });
         }
@@ -178,8 +174,8 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range.
-    pub fn flatten(&self, first: usize, last: usize) -> Result<Tensor> {
-        check_axis("flatten", self, last)?;
+    pub fn flatten(&self, first: impl Axis, last: impl Axis) -> Result<Tensor> {
+        let (first, last) = (first.of("flatten", self.shape())?, last.of("flatten", self.shape())?);
         if first > last {
             return Err(Error::OutOfRange { op: "flatten", name: "first axis", value: first as f64, expected: "not after the last" });
         }
@@ -187,24 +183,25 @@ impl Tensor {
         let mut out = dims[..first].to_vec();
         out.push(dims[first..=last].iter().product());
         out.extend(&dims[last + 1..]);
-        self.reshape(Shape::new(&out)?)
+        self.reshape(out)
     }
 
     /// A view with the axes in this order: axis `i` of the result is axis `axes[i]` of this tensor.
     ///
     /// # Errors
     /// `axes` is not a permutation of this tensor's axes.
-    pub fn permute(&self, axes: &[usize]) -> Result<Tensor> {
+    pub fn permute<A: Axis>(&self, axes: &[A]) -> Result<Tensor> {
+        let wrong = || Error::BadShape { op: "permute", shape: self.shape(), expected: "each axis named exactly once" };
+        if axes.len() != self.rank() {
+            return Err(wrong());
+        }
         let mut order = [0; MAX_RANK];
         let mut seen = [false; MAX_RANK];
-        for (i, &axis) in axes.iter().enumerate() {
-            if axes.len() != self.rank() || axis >= self.rank() || std::mem::replace(&mut seen[axis], true) {
-                return Err(Error::BadShape { op: "permute", shape: self.shape(), expected: "each axis named exactly once" });
+        for (i, axis) in axes.iter().enumerate() {
+            order[i] = axis.of("permute", self.shape()).map_err(|_| wrong())?;
+            if std::mem::replace(&mut seen[order[i]], true) {
+                return Err(wrong());
             }
-            order[i] = axis;
-        }
-        if axes.len() != self.rank() {
-            return Err(Error::BadShape { op: "permute", shape: self.shape(), expected: "each axis named exactly once" });
         }
         apply(Permute(order), &[self])
     }
@@ -213,10 +210,9 @@ impl Tensor {
     ///
     /// # Errors
     /// An axis is out of range.
-    pub fn transpose(&self, a: usize, b: usize) -> Result<Tensor> {
-        check_axis("transpose", self, a.max(b))?;
+    pub fn transpose(&self, a: impl Axis, b: impl Axis) -> Result<Tensor> {
         let mut axes: Few<usize> = (0..self.rank()).collect();
-        axes.swap(a, b);
+        axes.swap(a.of("transpose", self.shape())?, b.of("transpose", self.shape())?);
         self.permute(&axes)
     }
 
@@ -235,8 +231,8 @@ impl Tensor {
     ///
     /// # Errors
     /// This tensor's shape does not broadcast to it.
-    pub fn broadcast_to(&self, shape: impl Into<Shape>) -> Result<Tensor> {
-        let shape = shape.into();
+    pub fn broadcast_to(&self, shape: impl IntoShape) -> Result<Tensor> {
+        let shape = shape.into_shape()?;
         if self.shape() == shape {
             return Ok(self.clone());
         }
@@ -254,8 +250,8 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis or the range is out of range.
-    pub fn narrow(&self, axis: usize, start: usize, length: usize) -> Result<Tensor> {
-        check_axis("narrow", self, axis)?;
+    pub fn narrow(&self, axis: impl Axis, start: usize, length: usize) -> Result<Tensor> {
+        let axis = axis.of("narrow", self.shape())?;
         let entries = self.dims()[axis];
         if start.checked_add(length).is_none_or(|end| end > entries) {
             return Err(Error::BadRange { op: "narrow", start, length, entries });
@@ -266,31 +262,67 @@ impl Tensor {
         apply(Narrow { axis, start, length }, &[self])
     }
 
-    /// Two halves along `axis`, as views.
+    /// Parts of equal length along `axis`, as views.
+    ///
+    /// ```
+    /// use strait::{DType, Device, Tensor};
+    /// let stats = Tensor::zeros([8, 6], DType::F32, &Device::cpu())?;
+    /// let [mean, log_sigma] = stats.chunk(-1)?;
+    /// assert_eq!((mean.dims(), log_sigma.dims()), (&[8, 3][..], &[8, 3][..]));
+    /// # Ok::<(), strait::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// The axis is out of range or has odd length.
-    pub fn halves(&self, axis: usize) -> Result<(Tensor, Tensor)> {
-        check_axis("halves", self, axis)?;
+    /// The axis is out of range, or its length is not a multiple of the number of parts.
+    pub fn chunk<const N: usize>(&self, axis: impl Axis) -> Result<[Tensor; N]> {
+        let axis = axis.of("chunk", self.shape())?;
         let length = self.dims()[axis];
-        if !length.is_multiple_of(2) {
-            return Err(Error::BadShape { op: "halves", shape: self.shape(), expected: "an even length" });
+        if N == 0 || !length.is_multiple_of(N) {
+            let expected = if N == 2 { "an even length" } else { "a length that is a multiple of the number of parts" };
+            return Err(Error::BadShape { op: "chunk", shape: self.shape(), expected });
         }
-        Ok((self.narrow(axis, 0, length / 2)?, self.narrow(axis, length / 2, length / 2)?))
+        let parts = (0..N).map(|i| self.narrow(axis, i * (length / N), length / N)).collect::<Result<Vec<_>>>()?;
+        Ok(parts.try_into().expect("as many parts as were asked for"))
     }
 
-    /// A new axis of length 1 at `axis`.
+    /// A new axis of length 1, which comes to stand at `axis` of the result: 0 puts it first, -1 last.
     ///
     /// # Errors
-    /// `axis` is larger than the rank, or there are too many axes.
-    pub fn unsqueeze(&self, axis: usize) -> Result<Tensor> {
-        if axis > self.rank() {
-            let expected = "at most the number of axes";
-            return Err(Error::OutOfRange { op: "unsqueeze", name: "axis", value: axis as f64, expected });
-        }
+    /// `axis` is out of range of the result's axes, or these are too many.
+    pub fn unsqueeze(&self, axis: impl Axis) -> Result<Tensor> {
+        let axis = self.new_axis("unsqueeze", axis)?;
         let mut dims = self.dims().to_vec();
         dims.insert(axis, 1);
-        self.reshape(Shape::new(&dims)?)
+        self.reshape(dims)
+    }
+
+    /// Where a new axis comes to stand.
+    pub(super) fn new_axis(&self, op: &'static str, axis: impl Axis) -> Result<usize> {
+        let mut dims = self.dims().to_vec();
+        dims.push(1);
+        let expected = "from 0 to the number of axes, or back from -1";
+        let out_of_range = |_| Error::OutOfRange { op, name: "axis", value: axis.number() as f64, expected };
+        axis.of(op, dims.into_shape()?).map_err(out_of_range)
+    }
+
+    /// This tensor without `axis`, whose length is 1.
+    ///
+    /// # Errors
+    /// The axis is out of range, or its length is not 1.
+    pub fn squeeze(&self, axis: impl Axis) -> Result<Tensor> {
+        let axis = axis.of("squeeze", self.shape())?;
+        if self.dims()[axis] != 1 {
+            return Err(Error::BadShape { op: "squeeze", shape: self.shape(), expected: "length 1 along the axis that goes" });
+        }
+        self.reshape(self.shape().without(axis))
+    }
+
+    /// A copy in memory of its own; gradients flow through it.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn copy(&self) -> Result<Tensor> {
+        apply(Contiguous, &[self])
     }
 
     /// The same elements in row-major order; this tensor itself when they already lie so.
@@ -335,6 +367,13 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec::new("permute", X, |x| x[0].permute(&[2, 0, 1])?.sin()).empty(&[&[3, 0, 2]]),
     Spec::new("broadcast_to", &[Domain::any(&[3, 1])], |x| x[0].broadcast_to([2, 3, 4])?.sin()),
     Spec::new("narrow", X, |x| x[0].narrow(1, 1, 2)?.sin()).empty(&[&[0, 4, 2]]),
+    Spec::new("chunk", X, |x| {
+        let [a, b] = x[0].chunk(1)?;
+        a.mul(&b.sin()?)
+    })
+    .empty(&[&[0, 4, 2]]),
+    Spec::new("squeeze", &[Domain::any(&[3, 1, 2])], |x| x[0].squeeze(1)?.unsqueeze(-1)?.sin()).empty(&[&[0, 1, 2]]),
+    Spec::new("copy", X, |x| x[0].copy()?.sin()).empty(&[&[3, 0, 2]]).scalar(),
     Spec::new("contiguous", X, |x| x[0].t()?.contiguous()?.sin()).empty(&[&[3, 0, 2]]),
     Spec::new("to_dtype", X, |x| x[0].to_dtype(DType::F64)?.sin()).empty(&[&[3, 0, 2]]).scalar(),
 ];

@@ -12,6 +12,7 @@ use crate::ops::cuda;
 use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::wide::in_f32;
+use crate::shape::Axis;
 use crate::tensor::Tensor;
 
 /// What the exponentials of a row come to.
@@ -212,10 +213,8 @@ impl Op for LogSumExp {
 
 impl Tensor {
     /// Applies `f`, which works along the last axis, along another. What `f` would refuse by its shape is refused before.
-    fn on_last_axis(&self, op: &'static str, axis: usize, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        if axis >= self.rank() {
-            return Err(Error::AxisOutOfRange { op, axis, shape: self.shape() });
-        }
+    fn on_last_axis(&self, op: &'static str, axis: impl Axis, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let axis = axis.of(op, self.shape())?;
         let last = self.rank() - 1;
         if axis == last { f(self) } else { f(&self.transpose(axis, last)?)?.transpose(axis, last) }
     }
@@ -225,7 +224,7 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range; not a float tensor.
-    pub fn softmax(&self, axis: usize) -> Result<Tensor> {
+    pub fn softmax(&self, axis: impl Axis) -> Result<Tensor> {
         self.on_last_axis("softmax", axis, |x| apply(Softmax { log: false }, &[x]))
     }
 
@@ -234,19 +233,20 @@ impl Tensor {
     ///
     /// # Errors
     /// The axis is out of range or empty; not a float tensor.
-    pub fn logsumexp(&self, axis: usize, keepdim: bool) -> Result<Tensor> {
-        if self.dims().get(axis) == Some(&0) {
+    pub fn logsumexp(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
+        let axis = axis.of("logsumexp", self.shape())?;
+        if self.dims()[axis] == 0 {
             return Err(Error::BadShape { op: "logsumexp", shape: self.shape(), expected: "at least one entry along the axis" });
         }
         let kept = self.on_last_axis("logsumexp", axis, |x| apply(LogSumExp, &[x]))?;
-        if keepdim { Ok(kept) } else { kept.drop_axes(&[axis]) }
+        kept.reduced_axes(&[axis], keepdim)
     }
 
     /// The logarithm of [`Tensor::softmax`], without cancellation.
     ///
     /// # Errors
     /// The axis is out of range; not a float tensor.
-    pub fn log_softmax(&self, axis: usize) -> Result<Tensor> {
+    pub fn log_softmax(&self, axis: impl Axis) -> Result<Tensor> {
         self.on_last_axis("log_softmax", axis, |x| apply(Softmax { log: true }, &[x]))
     }
 }

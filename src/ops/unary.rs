@@ -152,6 +152,14 @@ impl Tensor {
         apply(Affine { scale, shift }, &[self])
     }
 
+    /// `1 - x`.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn one_minus(&self) -> Result<Tensor> {
+        self.affine(-1.0, 1.0).map_err(|e| e.named("one_minus"))
+    }
+
     /// `-x`.
     ///
     /// # Errors

@@ -15,7 +15,6 @@ use crate::metrics::{Extractor, Features, ImageQuality, count_modes, precision_r
 use crate::nn::Mode;
 use crate::ops::Activation;
 use crate::rng::{Draw, Rng};
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Examples that are generated or looked at in one piece outside of training.
@@ -130,7 +129,7 @@ impl Examples {
                 let Images { data, batches, .. } = &mut **images;
                 let (x, _) = batches.load(&data.train, number, Range::Symmetric, device)?;
                 let dims: Vec<usize> = x.dims()[..1].iter().chain(&data.image).copied().collect();
-                x.reshape(Shape::new(&dims)?)
+                x.reshape(&dims)
             }
             Examples::Points { stream, .. } => stream.batch(number, device),
         }
@@ -163,7 +162,7 @@ impl Examples {
                 let (mut pixels, mut labels) = (Vec::new(), Vec::new());
                 data.test.batch(&indices, Range::Symmetric, &mut pixels, &mut labels)?;
                 let dims: Vec<usize> = [indices.len()].into_iter().chain(data.image).collect();
-                Tensor::from_slice(&pixels, Shape::new(&dims)?, device)
+                Tensor::from_slice(&pixels, &dims, device)
             }
             Examples::Points { set, .. } => of_points(&set.sample(count, Draw { key: KEY, number: 0 })?, device),
         }
@@ -176,7 +175,7 @@ impl Examples {
     pub fn noise(&self, count: usize, rng: &mut Rng, device: &Device) -> Result<Tensor> {
         let reach = self.points().map_or(1.0, PointSet::reach);
         let dims: Vec<usize> = [count].into_iter().chain(self.shape()).collect();
-        rng.uniform(-reach, reach, Shape::new(&dims)?, DType::F32, device)
+        rng.uniform(-reach, reach, &dims, DType::F32, device)
     }
 
     /// Generated examples, to be shown and written.

@@ -6,7 +6,7 @@
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use strait::{DType, Device, Gradient, Result, Rng, Shape, Tensor};
+use strait::{DType, Device, Gradient, Result, Rng, Tensor};
 
 /// The first GPU, for one test at a time: captures need the memory that the run before them left behind.
 pub struct Gpu {
@@ -45,7 +45,7 @@ fn is_set(variable: &str) -> bool {
 
 /// Standard normals on the CPU, rounded to f32 so that every dtype sees the same numbers.
 pub fn normal(seed: u64, shape: &[usize]) -> Tensor {
-    Rng::new(seed).normal(Shape::new(shape).unwrap(), DType::F64, &Device::cpu()).unwrap()
+    Rng::new(seed).normal(shape, DType::F64, &Device::cpu()).unwrap()
 }
 
 pub type Function<'a> = &'a dyn Fn(&[Tensor]) -> Result<Vec<Tensor>>;

@@ -53,35 +53,29 @@ pub fn function(kind: &str) -> Option<Function> {
         },
         "bce_with_logits" => |i| reduce(i.case, i.x()?.bce_with_logits(i.get("target")?)?),
         "mse" => |i| reduce(i.case, i.x()?.squared_error(i.get("target")?)?),
-        "concat" => |i| Ok(Tensor::concat(&i.all(), positive(i.case.number("axis")?, i.all()[0].rank())?)?),
+        "concat" => |i| Ok(Tensor::concat(&i.all(), axis(i)?)?),
         "narrow" => |i| Ok(i.x()?.narrow(axis(i)?, i.case.number("start")?, i.case.number("length")?)?),
-        "permute" => |i| Ok(i.x()?.permute(&i.case.list("axes")?)?),
+        "permute" => |i| Ok(i.x()?.permute(&i.case.list::<usize>("axes")?)?),
         "index_select" => |i| Ok(i.x()?.index_select(axis(i)?, i.get("index")?)?),
         _ => return None,
     })
 }
 
-/// An axis that may count from the end.
-fn positive(axis: isize, rank: usize) -> Outcome<usize> {
-    let counted = if axis < 0 { axis + rank as isize } else { axis };
-    usize::try_from(counted).map_err(|_| format!("axis {axis} of {rank} axes").into())
-}
-
-fn axis(i: &Inputs) -> Outcome<usize> {
-    positive(i.case.number("axis")?, i.x()?.rank())
+/// An axis, which may count from the end.
+fn axis(i: &Inputs) -> Outcome<isize> {
+    i.case.number("axis")
 }
 
 /// The axes of a reduction: a list, or `all`.
-fn axes(i: &Inputs) -> Outcome<Vec<usize>> {
-    let rank = i.x()?.rank();
+fn axes(i: &Inputs) -> Outcome<Vec<isize>> {
     match i.case.text("axis")? {
-        "all" => Ok((0..rank).collect()),
-        _ => i.case.list("axis")?.into_iter().map(|axis| positive(axis, rank)).collect(),
+        "all" => Ok((0..i.x()?.rank() as isize).collect()),
+        _ => i.case.list("axis"),
     }
 }
 
 /// A reduction that takes one axis; all of them, by making them one first.
-fn along(i: &Inputs, f: fn(&Tensor, usize, bool) -> Outcome<Tensor>) -> Outcome<Tensor> {
+fn along(i: &Inputs, f: fn(&Tensor, isize, bool) -> Outcome<Tensor>) -> Outcome<Tensor> {
     let (x, axes, keepdim) = (i.x()?, axes(i)?, i.case.flag("keepdim")?);
     match axes[..] {
         [axis] => f(x, axis, keepdim),

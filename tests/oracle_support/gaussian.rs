@@ -32,7 +32,7 @@ fn bottleneck(case: &Case, precision: Precision) -> Outcome<Results> {
     let stats = input("in.stats")?.requires_grad();
     let noise = input("in.eps")?.unsqueeze(0)?;
     let head = stats.bottleneck(shift, 1, Noise::Given(&noise))?;
-    let (mu, raw) = stats.detach().halves(1)?;
+    let [mu, raw] = stats.detach().chunk(1)?;
     // a sample with noise 1 around 0 is sigma
     let centred = Tensor::concat(&[&mu.full_like(0.0)?, &raw], 1)?;
     let sigma = centred.bottleneck(shift, 1, Noise::Given(&noise.full_like(1.0)?))?.z.reshape(mu.shape())?;

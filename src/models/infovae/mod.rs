@@ -138,7 +138,7 @@ impl InfoVae {
         let out = self.decoder.forward(z, &mut Mode::Eval)?;
         let (raw, sigma) = match (likelihood, &self.raw_sigma) {
             (Likelihood::GaussianPerPixel { .. }, _) => {
-                let (raw, sigma) = out.halves(1)?;
+                let [raw, sigma] = out.chunk(1)?;
                 (raw, Some(likelihood.sigma(&sigma)?))
             }
             (_, Some(param)) => (out, Some(likelihood.sigma(&param.tensor())?)),

@@ -9,7 +9,7 @@ const KINDS: [PenaltyKind; 6] =
 const ACTIVATIONS: [Activation; 3] = [Activation::Softplus, Activation::Tanh, Activation::LeakyRelu(0.2)];
 
 fn normal(rng: &mut Rng, shape: &[usize]) -> Tensor {
-    rng.normal(crate::Shape::new(shape).unwrap(), DType::F64, &Device::cpu()).unwrap()
+    rng.normal(shape, DType::F64, &Device::cpu()).unwrap()
 }
 
 /// Every penalty's gradient with respect to every weight against finite differences.

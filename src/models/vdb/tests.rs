@@ -2,7 +2,7 @@ use super::*;
 use crate::models::gan_loss::GanLoss;
 use crate::models::networks::{Architecture, Latent};
 use crate::models::penalty::Penalty;
-use crate::{Activation, DType, Device, Rng, check, grad};
+use crate::{Activation, DType, Device, IntoShape, Rng, check, grad};
 
 fn config(latent: Latent, scale: Scale) -> DiscriminatorConfig {
     DiscriminatorConfig {
@@ -17,7 +17,7 @@ fn config(latent: Latent, scale: Scale) -> DiscriminatorConfig {
 
 const SOFTPLUS: Scale = Scale::Softplus { shift: 1.0 };
 
-fn normal(rng: &mut Rng, shape: impl Into<Shape>) -> Tensor {
+fn normal(rng: &mut Rng, shape: impl IntoShape) -> Tensor {
     rng.normal(shape, DType::F64, &Device::cpu()).unwrap()
 }
 
@@ -116,7 +116,7 @@ fn a_map_counts_every_position_and_says_so() {
     assert!((item(&sum.real) - item(&sum.fake)).abs() > 1e-3);
     // each position by hand
     let stats = discriminator.encoder.forward(&real, &mut Mode::Eval).unwrap();
-    let (mean, raw) = stats.halves(1).unwrap();
+    let [mean, raw] = stats.chunk(1).unwrap();
     let sigma = raw.affine(1.0, -1.0).unwrap().softplus().unwrap();
     let terms = mean.square().unwrap().add(&sigma.square().unwrap()).unwrap();
     let total = 0.5 * item(&terms.sum_all().unwrap()) - item(&sigma.log().unwrap().sum_all().unwrap()) - 0.5 * (2.0 * 3.0 * 16.0);

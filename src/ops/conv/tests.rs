@@ -1,7 +1,7 @@
 use super::*;
-use crate::{DType, Device, Rng, Shape};
+use crate::{DType, Device, IntoShape, Rng};
 
-fn zeros(shape: impl Into<Shape>) -> Tensor {
+fn zeros(shape: impl IntoShape) -> Tensor {
     Tensor::zeros(shape, DType::F32, &Device::cpu()).unwrap()
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Device, Gradient, Rng};
+use crate::{Device, Gradient, IntoShape, Rng};
 
 /// The definition in elementary ops.
 fn composed(x: &Tensor, over: Over, eps: f64) -> Result<Tensor> {
@@ -8,8 +8,8 @@ fn composed(x: &Tensor, over: Over, eps: f64) -> Result<Tensor> {
     centred.div(&centred.square()?.mean(&axes, true)?.affine(1.0, eps)?.sqrt()?)
 }
 
-fn normal(shape: impl Into<Shape>, dtype: DType, rng: &mut Rng) -> Tensor {
-    rng.normal(shape.into(), DType::F64, &Device::cpu()).unwrap().affine(2.0, 5.0).unwrap().to_dtype(dtype).unwrap()
+fn normal(shape: impl IntoShape, dtype: DType, rng: &mut Rng) -> Tensor {
+    rng.normal(shape, DType::F64, &Device::cpu()).unwrap().affine(2.0, 5.0).unwrap().to_dtype(dtype).unwrap()
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
@@ -67,7 +67,7 @@ fn moments_of_half_floats_are_kept_in_f32() -> Result<()> {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let zeros = |shape: &[usize]| Tensor::zeros(Shape::new(shape).unwrap(), DType::F32, &Device::cpu()).unwrap();
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::cpu()).unwrap();
     let x = zeros(&[4, 3]);
     assert!(zeros(&[]).layer_norm(None, None, 1e-5).is_err());
     assert!(zeros(&[4, 0]).layer_norm(None, None, 1e-5).is_err());
