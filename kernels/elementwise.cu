@@ -15,12 +15,14 @@ UNARY(affine, fma(a, x, b))
 UNARY(divide, x / a)
 UNARY(abs, fabs(x))
 UNARY(sign, x > 0 ? 1 : x < 0 ? -1 : x * 0)
-UNARY(inside, x >= a && x <= b ? 1 : 0)
-UNARY(positive, x > 0 ? 1 : 0)
+UNARY(between, x >= a && x <= b ? 1 : 0)
+UNARY(gt, x > a ? 1 : 0)
+UNARY(lt, x < a ? 1 : 0)
 UNARY(exp, exp(x))
-UNARY(exp_m1, expm1(x))
+UNARY(expm1, expm1(x))
 UNARY(exp_remainder, exp_remainder(x))
 UNARY(log, log(x))
+UNARY(log1p, log1p(x))
 UNARY(sqrt, sqrt(x))
 UNARY(square, x* x)
 UNARY(reciprocal, 1 / x)
@@ -53,11 +55,23 @@ BINARY(mul, x* y)
 BINARY(div, x / y)
 // Not fmax: a NaN must stay one.
 BINARY(maximum, x > y || x != x ? x : y)
-BINARY(greater_equal, x >= y ? 1 : 0)
+BINARY(ge, x >= y ? 1 : 0)
+BINARY(gt, x > y ? 1 : 0)
+BINARY(eq, x == y ? 1 : 0)
+BINARY(ne, x != y ? 1 : 0)
 BINARY(tanh_grad, x* tanh_slope(y))
 BINARY(sigmoid_grad, x* sigmoid_slope(y))
 BINARY(bce_with_logits, bce_with_logits(x, y))
 BINARY(bce_slope, bce_slope(x, y))
+
+#define WHERE(T, suffix)                                                                                                      \
+  KERNEL(where_cond_##suffix, 256, const T* condition, const T* a, const T* b, T* y, uint64_t n) {                           \
+    const uint64_t i = global_index();                                                                                       \
+    if (i < n) y[i] = condition[i] != 0 ? a[i] : b[i];                                                                       \
+  }
+
+WHERE(float, f32)
+WHERE(double, f64)
 
 #define ACTIVATION_GRAD(T, suffix)                                                                                            \
   KERNEL(activation_grad_##suffix, 256, const T* g, const T* y, T* out, const __grid_constant__ Strided<2> in, uint64_t n,   \

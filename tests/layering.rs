@@ -36,7 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "shape", "tensor", "words",
         ],
     ),
-    ("cli", &["check", "data", "device", "dtype", "error", "io", "ops", "report", "rng", "shape", "tensor", "train", "words"]),
+    ("cli", &["check", "data", "device", "dtype", "error", "io", "ops", "report", "rng", "tensor", "train", "words"]),
 ];
 
 /// Layers that know each other: an error names shapes, and making shapes has errors; a tensor holds the op that made it.

@@ -95,8 +95,7 @@ pub fn mmd2(device: &Device, dtype: DType, shape: &[usize], mmd: Mmd) -> Result<
     let &[n, m, d] = shape else { unreachable!("n, m, d") };
     let bytes = (2 * n + m) * d * dtype.size();
     // The same in both samples, so that they are neighbours: signs of the first 16 rows, again and again.
-    let centres =
-        Rng::new(1).uniform(-1.0, 1.0, [16, d], DType::F32, device)?.greater_equal(&Tensor::zeros([16, d], DType::F32, device)?)?;
+    let centres = Rng::new(1).uniform(-1.0, 1.0, [16, d], DType::F32, device)?.ge(&Tensor::zeros([16, d], DType::F32, device)?)?;
     let points = |rows: usize, seed: u64| {
         let noise = uniform(device, DType::F32, &[rows, d], seed)?.affine(mmd.spread, 0.0)?;
         if mmd.spread >= 1.0 {

@@ -81,10 +81,10 @@ impl GanLoss {
         // 0, or NaN if a logit is not finite, which no comparison would show
         let unknown = real.affine(0.0, 0.0)?.sum_all()?.add(&fake.affine(0.0, 0.0)?.sum_all()?)?;
         if matches!(self, GanLoss::Wasserstein | GanLoss::Relativistic) {
-            return difference(&real, &fake)?.positive()?.mean_all()?.add(&unknown);
+            return difference(&real, &fake)?.gt(0.0)?.mean_all()?.add(&unknown);
         }
         let border = if self == GanLoss::LeastSquares { 0.5 } else { 0.0 };
-        let right = real.affine(1.0, -border)?.positive()?.mean_all()?.add(&fake.affine(-1.0, border)?.positive()?.mean_all()?)?;
+        let right = real.affine(1.0, -border)?.gt(0.0)?.mean_all()?.add(&fake.affine(-1.0, border)?.gt(0.0)?.mean_all()?)?;
         right.affine(0.5, 0.0)?.add(&unknown)
     }
 }

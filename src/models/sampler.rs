@@ -114,7 +114,7 @@ impl Langevin {
                 let uniform = rng.uniform(0.0, 1.0, chain.energies.shape(), DType::F64, &x.device())?;
                 let ratio = self.log_acceptance(chain, &proposal)?.to_dtype(DType::F64)?;
                 // a ratio that is not a number refuses
-                chain.replaced_where(&ratio.greater_equal(&uniform.log()?)?, &proposal)
+                chain.replaced_where(&ratio.ge(&uniform.log()?)?, &proposal)
             }
         }
     }

@@ -77,7 +77,7 @@ impl Module for Dropout {
             Mode::Train(rng) if self.probability > 0.0 => {
                 // compared before they are rounded to 16 bits, in which the share that is kept would be another
                 let kept =
-                    rng.uniform(0.0, 1.0, x.shape(), x.dtype().wide(), &x.device())?.inside(self.probability, 1.0)?.to_dtype(x.dtype())?;
+                    rng.uniform(0.0, 1.0, x.shape(), x.dtype().wide(), &x.device())?.between(self.probability, 1.0)?.to_dtype(x.dtype())?;
                 x.mul(&kept)?.divide(1.0 - self.probability)
             }
             _ => Ok(x.clone()),

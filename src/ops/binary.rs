@@ -82,8 +82,8 @@ binary! {
     ];
     // Where the two are equal the whole derivative goes to the first.
     Maximum = "maximum", |x, y| Real::max_(x, y), |v, a, b| [
-        v.cotangent().mul(&a.greater_equal(b)?),
-        v.cotangent().mul(&a.greater_equal(b)?.affine(-1.0, 1.0)?)
+        v.cotangent().mul(&a.ge(b)?),
+        v.cotangent().mul(&a.ge(b)?.one_minus()?)
     ];
     // x tanh'(y), and the same of the logistic function: from the argument, because the function's value near its ends no longer tells.
     TanhGrad = "tanh_grad", |x, y| x * Real::tanh_slope(y), |v, a, b| [
@@ -100,8 +100,11 @@ binary! {
     ];
     // sigmoid'(x) is sigmoid'(-x), and the two sigmoids add up to 1
     BceSlope = "bce_slope", |x, y| Real::bce_slope(x, y), |v, a, b| [v.cotangent().sigmoid_grad(a), v.cotangent().neg()];
-    // 1 where a >= b, else 0. Only called with constants: it has no derivative.
-    GreaterEqual = "greater_equal", |x, y| if x >= y { T::ONE } else { T::ZERO }, |v, a, b| [v.cotangent().affine(0.0, 0.0), v.cotangent().affine(0.0, 0.0)];
+    // 1 where it holds, else 0. Only called with constants: they have no derivative.
+    GreaterEqual = "ge", |x, y| if x >= y { T::ONE } else { T::ZERO }, |v, a, b| [v.cotangent().zeros_like(), v.cotangent().zeros_like()];
+    Greater = "gt", |x, y| if x > y { T::ONE } else { T::ZERO }, |v, a, b| [v.cotangent().zeros_like(), v.cotangent().zeros_like()];
+    Equal = "eq", |x, y| if x == y { T::ONE } else { T::ZERO }, |v, a, b| [v.cotangent().zeros_like(), v.cotangent().zeros_like()];
+    NotEqual = "ne", |x, y| if x != y { T::ONE } else { T::ZERO }, |v, a, b| [v.cotangent().zeros_like(), v.cotangent().zeros_like()];
 }
 
 impl Tensor {
@@ -167,14 +170,6 @@ impl Tensor {
     /// As for [`Tensor::add`].
     pub(super) fn sigmoid_grad(&self, x: &Tensor) -> Result<Tensor> {
         apply(SigmoidGrad, &[self, x])
-    }
-
-    /// 1 where `a >= b`, else 0, broadcast. No gradient flows through it.
-    ///
-    /// # Errors
-    /// As for [`Tensor::add`].
-    pub fn greater_equal(&self, other: &Tensor) -> Result<Tensor> {
-        apply(GreaterEqual, &[&self.detach(), &other.detach()])
     }
 }
 

@@ -47,7 +47,7 @@ fn pull(v: &Vjp, wanted: &[bool], composed: impl FnOnce(&[Tensor]) -> Result<Ten
     let mut results: Cotangents = v.inputs.iter().map(|_| None).collect();
     if v.differentiable {
         // Fresh nodes, because both samples may be the same tensor and each needs its own part.
-        let inputs: Few<Tensor> = v.inputs.iter().map(|x| x.affine(1.0, 0.0)).collect::<Result<_>>()?;
+        let inputs: Few<Tensor> = v.inputs.iter().map(|x| x.copy()).collect::<Result<_>>()?;
         let value = composed(&inputs)?;
         let needed: Vec<&Tensor> = inputs.iter().zip(v.needs).filter(|(_, needs)| **needs).map(|(x, _)| x).collect();
         let mut gradients = Gradient::of(&value).cotangent(v.cotangent()).differentiable().wrt(&needed)?.into_iter();

@@ -3,8 +3,8 @@
 //! An index out of range is an error on the CPU and on a checked GPU. Otherwise a GPU, whose indices the host does not see, reads NaN
 //! there, and the sums that looked at it are NaN.
 
+use crate::device::Device;
 use crate::device::cuda::{Grid, launch};
-use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernel;
@@ -14,13 +14,18 @@ use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
 use crate::shape::Axis;
 use crate::tensor::Tensor;
+use crate::{dispatch, dispatch_float};
 
-fn check_index(op: &'static str, x: &Meta, index: &Meta) -> Result<()> {
-    same(op, std::slice::from_ref(x))?;
+fn check_index(op: &'static str, index: &Meta) -> Result<()> {
     if index.dtype != DType::I64 {
         return Err(Error::BadDType { op, found: index.dtype, expected: "an i64 index" });
     }
     Ok(())
+}
+
+/// The type as which kernels move elements of this one: they look at none.
+fn moved_as(dtype: DType) -> DType {
+    if dtype == DType::I64 { DType::F64 } else { dtype }
 }
 
 fn bounded(op: &'static str, index: i64, length: usize) -> Result<usize> {
@@ -38,7 +43,7 @@ impl Kernel for IndexSelect {
         "index_select"
     }
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        check_index("index_select", &inputs[0], &inputs[1])?;
+        check_index("index_select", &inputs[1])?;
         if inputs[1].shape.rank() != 1 {
             return Err(Error::BadShape { op: "index_select", shape: inputs[1].shape, expected: "an index with one axis" });
         }
@@ -47,7 +52,7 @@ impl Kernel for IndexSelect {
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (outer, length, inner) = inputs[0].shape().around(self.axis);
         let index = inputs[1].slice::<i64>();
-        dispatch_float!(inputs[0].dtype(), T => {
+        dispatch!(inputs[0].dtype(), T => {
             let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
             for (k, &i) in index.iter().enumerate() {
                 let i = bounded("index_select", i, length)?;
@@ -66,10 +71,10 @@ impl Kernel for IndexSelect {
         if inner % wide == 0 && x.ptr().is_aligned(16) {
             let (n, inner) = (n / wide, inner / wide);
             let arguments = (x.ptr(), index.ptr(), out.ptr(), n as u64, length as u64, count as u64, inner as u64);
-            return dispatch_float!(x.dtype(), T => launch::<{ kernel!("index_select_wide", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments));
+            return dispatch_float!(moved_as(x.dtype()), T => launch::<{ kernel!("index_select_wide", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments));
         }
         let arguments = (x.ptr(), index.ptr(), out.ptr(), n as u64, length as u64, count as u64, inner as u64);
-        dispatch_float!(x.dtype(), T => launch::<{ kernel!("index_select", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments))
+        dispatch_float!(moved_as(x.dtype()), T => launch::<{ kernel!("index_select", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments))
     }
 }
 
@@ -92,7 +97,8 @@ impl Kernel for IndexAdd {
         "index_add"
     }
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        check_index("index_add", &inputs[0], &inputs[1])?;
+        same("index_add", inputs)?;
+        check_index("index_add", &inputs[1])?;
         if inputs[1].shape.dims() != [inputs[0].shape[self.axis]] {
             return Err(Error::ShapeMismatch {
                 op: "index_add",
@@ -147,7 +153,7 @@ impl Kernel for Gather {
         "gather"
     }
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        check_index("gather", &inputs[0], &inputs[1])?;
+        check_index("gather", &inputs[1])?;
         let (x, index) = (inputs[0].shape, inputs[1].shape);
         if x.rank() != index.rank() || x.with(self.axis, 0) != index.with(self.axis, 0) {
             return Err(Error::ShapeMismatch {
@@ -161,7 +167,7 @@ impl Kernel for Gather {
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let (_, length, inner) = inputs[0].shape().around(self.axis);
         let count = inputs[1].dims()[self.axis];
-        dispatch_float!(inputs[0].dtype(), T => {
+        dispatch!(inputs[0].dtype(), T => {
             let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
             for (at, (o, &i)) in out.iter_mut().zip(inputs[1].slice::<i64>()).enumerate() {
                 let i = bounded("gather", i, length)?;
@@ -176,7 +182,7 @@ impl Kernel for Gather {
         cuda::check_index(self.name(), index, length)?;
         let (n, count) = (index.element_count(), index.dims()[self.axis]);
         let arguments = (x.ptr(), index.ptr(), out.ptr(), n as u64, length as u64, count as u64, inner as u64);
-        dispatch_float!(x.dtype(), T => launch::<{ kernel!("gather", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments))
+        dispatch_float!(moved_as(x.dtype()), T => launch::<{ kernel!("gather", T) }, _>(x.gpu(), Grid::over(n, THREADS), arguments))
     }
 }
 
@@ -199,7 +205,8 @@ impl Kernel for ScatterAdd {
         "scatter_add"
     }
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        check_index("scatter_add", &inputs[0], &inputs[1])?;
+        same("scatter_add", inputs)?;
+        check_index("scatter_add", &inputs[1])?;
         if inputs[0].shape != inputs[1].shape {
             return Err(Error::ShapeMismatch {
                 op: "scatter_add",
@@ -238,13 +245,21 @@ impl Op for ScatterAdd {
 }
 
 impl Tensor {
+    /// `f` of this tensor; there are no kernels for bytes, which go through f32.
+    fn moved(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        match (self.device(), self.dtype()) {
+            (Device::Cuda(_), DType::U8) => f(&self.to_dtype(DType::F32)?)?.to_dtype(DType::U8),
+            _ => f(self),
+        }
+    }
+
     /// The entries of `axis` that `index` `[n]` (i64) names, in its order.
     ///
     /// # Errors
     /// Axis or index out of range; a wrong dtype.
     pub fn index_select(&self, axis: impl Axis, index: &Tensor) -> Result<Tensor> {
         let axis = axis.of("index_select", self.shape())?;
-        apply(IndexSelect { axis }, &[self, index])
+        self.moved(|x| apply(IndexSelect { axis }, &[x, index]))
     }
 
     /// Zeros of length `length` along `axis`, with this tensor's entry `i` added at `index[i]`: the adjoint of [`Tensor::index_select`].
@@ -262,7 +277,7 @@ impl Tensor {
     /// Axis or index out of range; a wrong dtype or shape.
     pub fn gather(&self, axis: impl Axis, index: &Tensor) -> Result<Tensor> {
         let axis = axis.of("gather", self.shape())?;
-        apply(Gather { axis }, &[self, index])
+        self.moved(|x| apply(Gather { axis }, &[x, index]))
     }
 
     /// Zeros of length `length` along `axis`, with these values added where `index` says: the adjoint of [`Tensor::gather`].

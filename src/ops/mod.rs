@@ -4,6 +4,7 @@
 mod activation;
 mod binary;
 mod bottleneck;
+mod compare;
 mod conv;
 mod cuda;
 pub mod divergence;
@@ -18,6 +19,7 @@ mod normalize;
 mod order;
 mod pool;
 mod reduce;
+mod scan;
 mod shape;
 mod softmax;
 pub mod spec;
@@ -27,6 +29,7 @@ mod window;
 
 pub use activation::Activation;
 pub use bottleneck::{Bottleneck, Noise};
+pub use compare::Operand;
 pub use divergence::{Estimator, MmdKernel};
 pub use pool::PoolOptions;
 pub use spec::{Domain, Spec};
@@ -38,7 +41,9 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
     [
         unary::SPECS,
         binary::SPECS,
+        compare::SPECS,
         reduce::SPECS,
+        scan::SPECS,
         shape::SPECS,
         join::SPECS,
         index::SPECS,

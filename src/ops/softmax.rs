@@ -152,17 +152,17 @@ impl Op for Softmax {
 
 /// `x` where a row has weights, and 0 where it has none: nothing that a row of -inf alone makes depends on its entries.
 pub(super) fn alive(x: &Tensor, weights: &Tensor, axis: usize) -> Result<Tensor> {
-    x.mul(&weights.sum(&[axis], true)?.positive()?)
+    x.mul(&weights.sum(&[axis], true)?.gt(0.0)?)
 }
 
 /// 1 for a weight that is more than a half, of which a row has one at most, and 0 elsewhere; without history.
 pub(super) fn majority(weights: &Tensor) -> Result<Tensor> {
-    weights.detach().affine(1.0, -0.5)?.positive()
+    weights.detach().affine(1.0, -0.5)?.gt(0.0)
 }
 
 /// `x` where `most` is 0, and less the sum of these where it is 1: weights less [`majority`], without the cancellation of `weight - 1`.
 pub(super) fn less_majority(x: &Tensor, most: &Tensor, axis: usize) -> Result<Tensor> {
-    let others = x.mul(&most.affine(-1.0, 1.0)?)?;
+    let others = x.mul(&most.one_minus()?)?;
     others.sub(&most.mul(&others.sum(&[axis], true)?)?)
 }
 

@@ -83,14 +83,17 @@ unary! {
     Abs = "abs", |x: T| x.abs(), |v| Some(v.cotangent().mul(&v.inputs[0].sign()?)?);
     // Zero where it is defined: no gradient flows.
     Sign = "sign", |x: T| if x > T::ZERO { T::ONE } else if x < T::ZERO { -T::ONE } else { x * T::ZERO }, |v| { let _ = v; None };
-    // 1 inside [low, high], 0 outside; no gradient flows.
-    Inside { low, high } = "inside", |x: T| if x >= low && x <= high { T::ONE } else { T::ZERO }, |v| { let _ = (v, low, high); None };
-    // 1 where x > 0, else 0; no gradient flows.
-    Positive = "positive", |x: T| if x > T::ZERO { T::ONE } else { T::ZERO }, |v| { let _ = v; None };
+    // 1 in [low, high], 0 outside; no gradient flows, as in the next two.
+    Between { low, high } = "between", |x: T| if x >= low && x <= high { T::ONE } else { T::ZERO }, |v| { let _ = (v, low, high); None };
+    Above { bound } = "gt", |x: T| if x > bound { T::ONE } else { T::ZERO }, |v| { let _ = (v, bound); None };
+    Below { bound } = "lt", |x: T| if x < bound { T::ONE } else { T::ZERO }, |v| { let _ = (v, bound); None };
     Exp = "exp", |x: T| Real::exp(x), |v| Some(v.cotangent().mul(v.output())?);
-    ExpM1 = "exp_m1", |x: T| Real::exp_m1(x), |v| Some(v.cotangent().mul(&v.inputs[0].exp()?)?);
-    ExpRemainder = "exp_remainder", |x: T| Real::exp_remainder(x), |v| Some(v.cotangent().mul(&v.inputs[0].exp_m1()?)?);
+    Expm1 = "expm1", |x: T| Real::exp_m1(x), |v| Some(v.cotangent().mul(&v.inputs[0].exp()?)?);
+    ExpRemainder = "exp_remainder", |x: T| Real::exp_remainder(x), |v| Some(v.cotangent().mul(&v.inputs[0].expm1()?)?);
     Log = "log", |x: T| Real::ln(x), |v| Some(v.cotangent().div(&v.inputs[0])?);
+    Log1p = "log1p", |x: T| Real::ln_1p(x), |v| {
+        Some(in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| g.div(&x.affine(1.0, 1.0)?))?)
+    };
     Sqrt = "sqrt", |x: T| x.sqrt(), |v| {
         Some(in_f32([v.cotangent(), v.output()], |[g, y]| g.div(y)?.affine(0.5, 0.0))?)
     };
@@ -117,8 +120,8 @@ unary! {
     Elu { alpha } = "elu", |x: T| if x > T::ZERO { x } else { alpha * Real::exp_m1(x) }, |v| {
         // 1 where positive, alpha exp(x) elsewhere; the exponential sees no large argument
         Some(in_f32([v.cotangent(), &v.inputs[0]], |[g, x]| {
-            let positive = x.positive()?;
-            let negative = x.clamp(f64::NEG_INFINITY, 0.0)?.exp()?.affine(alpha, 0.0)?.mul(&positive.affine(-1.0, 1.0)?)?;
+            let positive = x.gt(0.0)?;
+            let negative = x.clamp(f64::NEG_INFINITY, 0.0)?.exp()?.affine(alpha, 0.0)?.mul(&positive.one_minus()?)?;
             g.mul(&positive.add(&negative)?)
         })?)
     };
@@ -139,7 +142,7 @@ unary! {
         })
     };
     Clamp { low, high } = "clamp", |x: T| if x < low { low } else if x > high { high } else { x }, |v| {
-        Some(v.cotangent().mul(&v.inputs[0].inside(low, high)?)?)
+        Some(v.cotangent().mul(&v.inputs[0].between(low, high)?)?)
     };
 }
 
@@ -192,20 +195,22 @@ impl Tensor {
         apply(Sign {}, &[&self.detach()])
     }
 
-    /// 1 where `x > 0`, else 0. No gradient flows through it.
-    ///
-    /// # Errors
-    /// Not a float tensor.
-    pub fn positive(&self) -> Result<Tensor> {
-        apply(Positive {}, &[&self.detach()])
-    }
-
     /// 1 where `low <= x <= high`, else 0. No gradient flows through it.
     ///
     /// # Errors
     /// Not a float tensor.
-    pub fn inside(&self, low: f64, high: f64) -> Result<Tensor> {
-        apply(Inside { low, high }, &[&self.detach()])
+    pub fn between(&self, low: f64, high: f64) -> Result<Tensor> {
+        apply(Between { low, high }, &[&self.detach()])
+    }
+
+    /// [`Tensor::gt`] of a number.
+    pub(super) fn above(&self, bound: f64) -> Result<Tensor> {
+        apply(Above { bound }, &[&self.detach()])
+    }
+
+    /// [`Tensor::lt`] of a number.
+    pub(super) fn below(&self, bound: f64) -> Result<Tensor> {
+        apply(Below { bound }, &[&self.detach()])
     }
 
     /// `e^x`.
@@ -220,8 +225,8 @@ impl Tensor {
     ///
     /// # Errors
     /// Not a float tensor.
-    pub fn exp_m1(&self) -> Result<Tensor> {
-        apply(ExpM1 {}, &[self])
+    pub fn expm1(&self) -> Result<Tensor> {
+        apply(Expm1 {}, &[self])
     }
 
     /// `e^x - 1 - x`, what is left of the exponential beyond its tangent at 0: never below 0, without cancellation.
@@ -238,6 +243,14 @@ impl Tensor {
     /// Not a float tensor.
     pub fn log(&self) -> Result<Tensor> {
         apply(Log {}, &[self])
+    }
+
+    /// `log(1 + x)`, without cancellation near 0.
+    ///
+    /// # Errors
+    /// Not a float tensor.
+    pub fn log1p(&self) -> Result<Tensor> {
+        apply(Log1p {}, &[self])
     }
 
     /// The square root.
@@ -403,9 +416,10 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec::new("neg", ANY, |x| x[0].neg()).empty(E).scalar(),
     Spec::new("abs", ANY, |x| x[0].abs()).kinks(ZERO).empty(E).scalar(),
     Spec::new("exp", ANY, |x| x[0].exp()).empty(E).scalar(),
-    Spec::new("exp_m1", ANY, |x| x[0].exp_m1()).empty(E).scalar(),
+    Spec::new("expm1", ANY, |x| x[0].expm1()).empty(E).scalar(),
     Spec::new("exp_remainder", ANY, |x| x[0].exp_remainder()).empty(E).scalar(),
     Spec::new("log", POSITIVE, |x| x[0].log()).empty(E).scalar(),
+    Spec::new("log1p", POSITIVE, |x| x[0].affine(1.0, -0.9)?.log1p()).empty(E).scalar(),
     Spec::new("sqrt", POSITIVE, |x| x[0].sqrt()).empty(E).scalar(),
     Spec::new("square", ANY, |x| x[0].square()).empty(E).scalar(),
     Spec::new("reciprocal", POSITIVE, |x| x[0].reciprocal()).empty(E).scalar(),

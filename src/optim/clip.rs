@@ -45,7 +45,7 @@ fn is_clipped(norm: f64, max_norm: f64) -> bool {
 /// `max_norm / norm` where that is to be clipped, else 1. Chosen and not computed: 0 times what is not finite is not 0.
 fn factor(norm: &Tensor, max_norm: f64) -> Result<Tensor> {
     let bound = |value: f64| norm.full_like(value);
-    let clipped = norm.greater_equal(&bound(max_norm)?)?.sub(&norm.greater_equal(&bound(f64::INFINITY)?)?)?;
+    let clipped = norm.ge(&bound(max_norm)?)?.sub(&norm.ge(&bound(f64::INFINITY)?)?)?;
     let choices = Tensor::concat(&[&bound(1.0)?.reshape([1])?, &bound(max_norm)?.div(norm)?.reshape([1])?], 0)?;
     choices.index_select(0, &clipped.to_dtype(DType::I64)?.reshape([1])?)?.reshape(Shape::SCALAR)
 }

@@ -92,8 +92,8 @@ pub fn pulling_away(x: &Tensor) -> Result<Tensor> {
     let x = x.to_dtype(DType::F64)?;
     let squares = x.square()?.sum(&[1], true)?;
     // 1 for rows with a direction, 0 for rows of zeros, which are divided by 1.
-    let some = squares.positive()?;
-    let unit = x.mul(&some)?.div(&squares.add(&some.affine(-1.0, 1.0)?)?.sqrt()?)?;
+    let some = squares.gt(0.0)?;
+    let unit = x.mul(&some)?.div(&squares.add(&some.one_minus()?)?.sqrt()?)?;
     let cosines = unit.matmul(&unit.t()?)?.mul(&off_diagonal(x.dims()[0], &x.device())?)?;
     mean_of_pairs(&cosines.square()?)?.to_dtype(dtype)
 }

@@ -82,7 +82,7 @@ impl EbganTrainer {
         let margin = self.settings.margin.at(done);
         let loss = self.model.discriminator_loss(&real, &fake, margin, &mut Mode::Train(&mut self.rng))?;
         let gradients = self.discriminator.gradients(&loss.loss)?;
-        let pushed = loss.fake.affine(-1.0, margin)?.positive()?.mean_all()?;
+        let pushed = loss.fake.affine(-1.0, margin)?.gt(0.0)?.mean_all()?;
         let figures = [loss.loss.detach(), loss.real.detach().mean_all()?, loss.fake.detach().mean_all()?, pushed, grad_norm(&gradients)?];
         drop(loss);
         self.discriminator.apply(&gradients, self.learning_rates(done)[0])?;

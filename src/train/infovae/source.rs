@@ -138,9 +138,9 @@ impl Source {
 fn binarize(x: Tensor, how: Binarization, rng: &mut Rng) -> Result<Tensor> {
     match how {
         Binarization::Gray => Ok(x),
-        Binarization::Rounded => x.inside(0.5, 1.0),
+        Binarization::Rounded => x.between(0.5, 1.0),
         // uniforms are above 0 and at most 1: 0 is never drawn as 1, and 1 always
-        Binarization::Sampled => x.greater_equal(&rng.uniform(0.0, 1.0, x.shape(), x.dtype(), &x.device())?),
+        Binarization::Sampled => x.ge(&rng.uniform(0.0, 1.0, x.shape(), x.dtype(), &x.device())?),
     }
 }
 
