@@ -16,7 +16,7 @@ const LATENT: usize = 32;
 
 fn main() -> strait::Result<()> {
     let (device, data, mut rng) = (Device::cpu(), digits::load()?, Rng::new(0));
-    let (architecture, example) = (Architecture::Mlp { hidden: vec![256, 256] }, data.image.to_vec());
+    let (architecture, example) = (Architecture::mlp(&[256, 256]), data.image.to_vec());
     let config = DiscriminatorConfig {
         architecture: architecture.clone(),
         example: example.clone(),

@@ -2,11 +2,9 @@
 
 use strait::data::{Range, digits, order::epoch_order};
 use strait::metrics::aggregate_log_det;
-use strait::models::Scale;
-use strait::models::infovae::{
-    Architecture, InfoVae, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, PriorSample,
-};
-use strait::ops::{Activation, Noise};
+use strait::models::infovae::{InfoVae, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, PriorSample};
+use strait::models::{Architecture, Scale};
+use strait::ops::Noise;
 use strait::optim::{Algorithm, Optimizer};
 use strait::{DType, Device, Rng, Tensor};
 
@@ -17,7 +15,7 @@ fn main() -> strait::Result<()> {
     let config = InfoVaeConfig {
         image: data.image,
         latent: 2,
-        architecture: Architecture::Mlp { hidden: vec![256, 256], activation: Activation::Relu },
+        architecture: Architecture::mlp(&[256, 256]),
         scale: Scale::Sigmoid { floor: 0.01 },
         likelihood: Likelihood::Gaussian { sigma: 0.2 },
     };

@@ -16,7 +16,7 @@ fn main() -> strait::Result<()> {
     let config = EnergyConfig {
         example: vec![2],
         latent: 2,
-        architecture: Architecture::Mlp { hidden: vec![64; 3] },
+        architecture: Architecture::mlp(&[64; 3]),
         output: Activation::Identity,
         information: InformationConfig::JensenShannon { shuffle: Shuffle::Dimensions },
     };

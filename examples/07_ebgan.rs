@@ -17,10 +17,10 @@ fn main() -> strait::Result<()> {
     let config = EbganConfig {
         example: data.image.to_vec(),
         latent: LATENT,
-        generator: Architecture::Mlp { hidden: vec![256, 256] },
-        encoder: Architecture::Mlp { hidden: vec![256] },
+        generator: Architecture::mlp(&[256, 256]),
+        encoder: Architecture::mlp(&[256]),
         codes: Latent::Vector { size: 64 },
-        decoder: Architecture::Mlp { hidden: vec![] },
+        decoder: Architecture::mlp(&[]),
         output: Activation::Tanh,
         energy: ReconstructionEnergy::L2Norm,
     };

@@ -1,5 +1,6 @@
 //! Models as the papers have them: architectures and losses, nothing about training loops or files.
 
+mod architecture;
 mod beta;
 mod ebgan;
 mod energy;
@@ -7,12 +8,12 @@ mod gan_loss;
 mod gaussian;
 pub mod infovae;
 mod mutual_information;
-mod networks;
 mod penalty;
 mod sampler;
 mod vdb;
 mod vib;
 
+pub use architecture::{Architecture, Latent};
 pub use beta::{Beta, DualForm, RateAverage};
 pub use ebgan::{Ebgan, EbganConfig, EbganDiscriminatorLoss, EbganGeneratorLoss, Margin, Reconstruction, ReconstructionEnergy};
 pub use energy::{EnergyConfig, EnergyGeneratorLoss, EnergyLoss, EnergyModel};
@@ -20,7 +21,6 @@ pub use gan_loss::{GanLoss, clip_weights};
 pub use gaussian::{Gaussian, Posterior, Sample, Scale, Weight};
 pub use infovae::{InfoVae, InfoVaeConfig, InfoVaeObjective};
 pub use mutual_information::{Information, InformationConfig, InformationEstimate, Shuffle, Spread};
-pub use networks::{Architecture, Latent};
 pub use penalty::{Convention, Penalty, PenaltyKind, PenaltyValue, input_gradient, interpolate};
 pub use sampler::{Chain, Correction, Langevin, MALA_ACCEPTANCE, ReplayBuffer, Replayed, Step};
 pub use vdb::{

@@ -140,7 +140,7 @@ impl Information {
     ) -> Result<Information> {
         let mlp = match architecture {
             Architecture::Mlp { .. } => architecture.clone(),
-            _ => Architecture::Mlp { hidden: vec![FEATURES; 2] },
+            _ => Architecture::mlp(&[FEATURES; 2]),
         };
         let vector = |size: usize| Latent::Vector { size };
         Ok(match config {

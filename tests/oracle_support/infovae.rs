@@ -1,9 +1,9 @@
 //! The InfoVAE's loss.
 
-use strait::models::Scale;
 use strait::models::infovae::{
-    Architecture, Bandwidth, InfoVae, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, PriorSample,
+    Bandwidth, InfoVae, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood, PriorSample,
 };
+use strait::models::{Architecture, Scale};
 use strait::ops::Noise;
 use strait::{Device, Rng};
 
@@ -49,7 +49,7 @@ fn infovae(case: &Case, precision: Precision) -> Outcome<Results> {
     let config = InfoVaeConfig {
         image: [1, 1, *pixels],
         latent: outputs / 2,
-        architecture: Architecture::Mlp { hidden: hidden.to_vec(), activation: network::activation(case, "activation")? },
+        architecture: Architecture::Mlp { hidden: hidden.to_vec(), activation: Some(network::activation(case, "activation")?) },
         scale,
         likelihood,
     };

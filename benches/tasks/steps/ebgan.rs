@@ -11,7 +11,7 @@ use super::{POOL, Place, Step, Trained, pool};
 pub fn mlp(place: Place, batch: usize) -> Step {
     const LATENT: usize = 64;
     const PIXELS: usize = 784;
-    let layers = |hidden: &[usize]| Architecture::Mlp { hidden: hidden.to_vec() };
+    let layers = |hidden: &[usize]| Architecture::mlp(hidden);
     let config = EbganConfig {
         example: vec![PIXELS],
         latent: LATENT,

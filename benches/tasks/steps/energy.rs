@@ -12,7 +12,7 @@ pub fn energy2d(place: Place, batch: usize, energy_steps: usize) -> Step {
     let config = EnergyConfig {
         example: vec![2],
         latent: 2,
-        architecture: Architecture::Mlp { hidden: vec![512, 512] },
+        architecture: Architecture::mlp(&[512, 512]),
         output: Activation::Identity,
         information: InformationConfig::Inverse { lambda2: 1.0 },
     };

@@ -1,7 +1,7 @@
 //! InfoVAE.
 
-use strait::models::Scale;
-use strait::models::infovae::{Architecture, Bandwidth, KernelFamily, LatentDivergence, Likelihood, PriorSample};
+use strait::models::infovae::{Bandwidth, KernelFamily, LatentDivergence, Likelihood, PriorSample};
+use strait::models::{Architecture, Scale};
 use strait::models::{InfoVae, InfoVaeConfig, InfoVaeObjective};
 use strait::nn::{Conv2d, ConvTranspose2d, Flatten, Linear, Sequential, Unflatten, init::Init};
 use strait::ops::{Activation, ConvOptions, Estimator};
@@ -14,7 +14,7 @@ const LATENT: usize = 32;
 const HALVING: ConvOptions = ConvOptions { stride: [2, 2], padding: [1, 1], dilation: [1, 1] };
 
 fn model(place: Place, side: usize) -> InfoVae {
-    let architecture = Architecture::Mlp { hidden: vec![1024, 1024], activation: Activation::Relu };
+    let architecture = Architecture::mlp(&[1024, 1024]);
     let config = InfoVaeConfig {
         image: [1, side, side],
         latent: LATENT,

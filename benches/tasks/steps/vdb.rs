@@ -45,7 +45,7 @@ fn step(trained: &mut Trained, beta: &Param, loss: DiscriminatorLoss) -> Result<
 /// A discriminator of two Gaussians in the plane, without a generator.
 pub fn gauss2d(place: Place, batch: usize) -> Step {
     const CODE: usize = 8;
-    let model = discriminator(place, Architecture::Mlp { hidden: vec![64, 64] }, vec![2], CODE);
+    let model = discriminator(place, Architecture::mlp(&[64, 64]), vec![2], CODE);
     let mut trained = Trained::new(place, &model.params(), 100, [0.9, 0.999], 1e-3);
     let centre = |x: f32| Tensor::from_vec(vec![x, 0.0], [2], &place.device).expect("two coordinates");
     let points = |salt: u64, x: f32| place.tensor(&[batch, 2], salt, 0.75).add(&centre(x)).expect("points in the plane");
@@ -66,7 +66,7 @@ pub fn gauss2d(place: Place, batch: usize) -> Step {
 
 /// Perceptrons on images of 28 x 28, as rows.
 pub fn mlp(place: Place, batch: usize, penalised: bool) -> Step {
-    game(place, Architecture::Mlp { hidden: vec![512, 512] }, &[784], [batch, 64], penalised)
+    game(place, Architecture::mlp(&[512, 512]), &[784], [batch, 64], penalised)
 }
 
 /// DCGAN on images of 32 x 32.

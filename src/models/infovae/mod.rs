@@ -3,7 +3,6 @@
 mod critic;
 mod divergence;
 mod likelihood;
-mod network;
 mod objective;
 mod prior;
 #[cfg(test)]
@@ -12,16 +11,16 @@ mod tests;
 pub use critic::LatentCritic;
 pub use divergence::{Bandwidth, KernelFamily, LatentDivergence, Measured, stein_direction};
 pub use likelihood::{Decoded, Likelihood};
-pub use network::Architecture;
 pub use objective::InfoVaeObjective;
 pub use prior::PriorSample;
 
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::models::architecture::{Architecture, Latent};
 use crate::models::gaussian::{Gaussian, Posterior, Sample, Scale};
-use crate::nn::{Mode, Module, Param, Params, path};
-use crate::ops::Noise;
+use crate::nn::{Builder, Flatten, Mode, Module, Param, Params, path};
+use crate::ops::{Activation, Noise};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
@@ -86,12 +85,31 @@ impl InfoVae {
             });
         }
         config.likelihood.validate()?;
-        let encoder = config.architecture.encoder(config.image, config.scale.outputs(k), rng, dtype, device)?;
-        let decoder = config.architecture.decoder(k, config.image, config.likelihood.outputs(), rng, dtype, device)?;
+        let architecture = config.architecture.or_activation(Activation::Relu);
+        architecture.validate()?;
+        if architecture.has_batch_norm() {
+            let expected = "infovae needs a decoder whose rows do not mix, which batch norm would; take resnet or convolutional";
+            return Err(Error::BadConfig { key: "architecture".into(), found: "dcgan".into(), expected: expected.into() });
+        }
+        // perceptrons take rows, whatever image they are
+        let [channels, height, width] = config.image;
+        let example = |factor: usize| match architecture {
+            Architecture::Mlp { .. } => vec![factor * channels * height * width],
+            _ => vec![factor * channels, height, width],
+        };
+        if config.image.contains(&0) {
+            return Err(Error::OutOfRange { op: "infovae", name: "image", value: 0.0, expected: "sides of at least 1" });
+        }
+        let mut build = Builder::new(rng, dtype, device).with_init(architecture.init());
+        let encoder = architecture.encoder(&example(1), Latent::Vector { size: k }, config.scale, &mut build)?;
+        let outputs = example(config.likelihood.outputs());
+        let decoder = architecture.mirrored().generator(k, &outputs, Activation::Identity, &mut build)?;
+        let decoder = if outputs.len() > 1 { decoder.then(Flatten) } else { decoder };
         let raw_sigma = match config.likelihood {
             Likelihood::LearnedGaussian { .. } => Some(Param::new(&Tensor::zeros((), dtype, device)?)),
             _ => None,
         };
+        let (encoder, decoder) = (Box::new(encoder), Box::new(decoder));
         Ok(InfoVae { bottleneck: Gaussian::new(config.scale), config, encoder, decoder, raw_sigma })
     }
 

@@ -13,7 +13,7 @@ fn cpu() -> Device {
 }
 
 fn config(likelihood: Likelihood, scale: Scale) -> InfoVaeConfig {
-    let architecture = Architecture::Mlp { hidden: vec![7], activation: Activation::Tanh };
+    let architecture = Architecture::Mlp { hidden: vec![7], activation: Some(Activation::Tanh) };
     InfoVaeConfig { image: [1, 1, PIXELS], latent: LATENT, architecture, scale, likelihood }
 }
 
@@ -214,7 +214,7 @@ fn the_convolutional_networks_have_gradients_too() {
     let config = InfoVaeConfig {
         image: [2, 8, 4],
         latent: 2,
-        architecture: Architecture::Dcgan { channels: [3, 4], hidden: 5 },
+        architecture: Architecture::Convolutional { channels: [3, 4], hidden: 5 },
         scale: Scale::LogVariance,
         likelihood: Likelihood::GaussianPerPixel { smallest: 0.1 },
     };
@@ -234,7 +234,7 @@ fn the_convolutional_networks_have_gradients_too() {
     check::gradcheck(loss, &start, 1).unwrap();
     assert_eq!(model.decode(&prior.z).unwrap().mean().unwrap().dims(), [3, 64]);
     let odd = InfoVaeConfig { image: [1, 28, 30], ..config };
-    assert!(InfoVae::new(odd, &mut rng, DType::F32, &cpu()).unwrap_err().to_string().contains("multiple of 4"));
+    assert!(InfoVae::new(odd, &mut rng, DType::F32, &cpu()).unwrap_err().to_string().contains("multiples of 4"));
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn the_author_s_network_has_his_sizes() {
     let config = InfoVaeConfig {
         image: [1, 28, 28],
         latent: 10,
-        architecture: Architecture::dcgan(),
+        architecture: Architecture::Convolutional { channels: [64, 128], hidden: 1024 },
         scale: Scale::Sigmoid { floor: 0.05 },
         likelihood: Likelihood::Bernoulli,
     };
@@ -260,7 +260,7 @@ fn importance_weights_average_to_the_elbo_and_bound_the_evidence() {
     let config = InfoVaeConfig {
         image: [1, 1, 1],
         latent: 1,
-        architecture: Architecture::Mlp { hidden: vec![], activation: Activation::Identity },
+        architecture: Architecture::Mlp { hidden: vec![], activation: Some(Activation::Identity) },
         scale: Scale::LogVariance,
         likelihood: Likelihood::Gaussian { sigma: 0.5 },
     };

@@ -1,6 +1,6 @@
 use super::*;
+use crate::models::architecture::{Architecture, Latent};
 use crate::models::gan_loss::GanLoss;
-use crate::models::networks::{Architecture, Latent};
 use crate::models::penalty::Penalty;
 use crate::{Activation, DType, Device, IntoShape, Rng, check, grad};
 
@@ -158,8 +158,8 @@ fn instance_noise_is_for_training_alone() {
 #[test]
 fn every_architecture_builds_and_learns() {
     let architectures = [
-        (Architecture::Mlp { hidden: vec![6, 5] }, vec![2usize]),
-        (Architecture::Mlp { hidden: vec![6] }, vec![1, 8, 8]),
+        (Architecture::mlp(&[6, 5]), vec![2usize]),
+        (Architecture::mlp(&[6]), vec![1, 8, 8]),
         (Architecture::Dcgan { width: 2 }, vec![1, 28, 28]),
         (Architecture::Dcgan { width: 2 }, vec![3, 32, 32]),
         (Architecture::Resnet { width: 2, most: 8 }, vec![3, 32, 32]),

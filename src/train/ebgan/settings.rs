@@ -80,16 +80,16 @@ impl Default for EbganDiscriminatorSettings {
     fn default() -> EbganDiscriminatorSettings {
         EbganDiscriminatorSettings {
             learning_rate: 1e-3,
-            encoder: Architecture::Mlp { hidden: vec![256] },
+            encoder: Architecture::mlp(&[256]),
             codes: Latent::Vector { size: 64 },
-            decoder: Architecture::Mlp { hidden: Vec::new() },
+            decoder: Architecture::mlp(&[]),
         }
     }
 }
 
 impl Default for EbganGeneratorSettings {
     fn default() -> EbganGeneratorSettings {
-        EbganGeneratorSettings { latent: 64, learning_rate: 1e-3, ema_decay: 0.0, architecture: Architecture::Mlp { hidden: vec![256; 2] } }
+        EbganGeneratorSettings { latent: 64, learning_rate: 1e-3, ema_decay: 0.0, architecture: Architecture::mlp(&[256; 2]) }
     }
 }
 

@@ -135,7 +135,7 @@ impl Default for EnergySettings {
             energy_learning_rate: 1e-4,
             generator_learning_rate: 1e-4,
             ema_decay: 0.0,
-            architecture: Architecture::Mlp { hidden: vec![128; 3] },
+            architecture: Architecture::mlp(&[128; 3]),
             information: InformationConfig::JensenShannon { shuffle: Default::default() },
             negatives: Negatives::Generator,
             optimizer: Algorithm::Adam { beta1: 0.5, beta2: 0.9, epsilon: 1e-8 },

@@ -6,9 +6,8 @@ use super::InfoVaeTrainer;
 use crate::data::DataSpec;
 use crate::device::Device;
 use crate::error::Result;
-use crate::models::Scale;
-use crate::models::infovae::{Architecture, InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood};
-use crate::ops::Activation;
+use crate::models::infovae::{InfoVaeConfig, InfoVaeObjective, KernelFamily, LatentDivergence, Likelihood};
+use crate::models::{Architecture, Scale};
 use crate::optim::{Algorithm, Schedule};
 use crate::train::Trainer;
 use crate::train::settings::{self, Settings};
@@ -109,7 +108,7 @@ impl Default for InfoVaeSettings {
             evaluate_every: 1000,
             checkpoint_every: 0,
             scale: Scale::LogVariance,
-            architecture: Architecture::Mlp { hidden: vec![512, 512], activation: Activation::Relu },
+            architecture: Architecture::mlp(&[512, 512]),
             likelihood: Likelihood::Bernoulli,
             divergence: LatentDivergence::mmd(KernelFamily::Rbf),
             optimizer: Algorithm::adam(),
@@ -218,10 +217,13 @@ mod tests {
 
     #[test]
     fn changes_reach_into_tables() {
-        let changes =
-            ["divergence.scales=[0.5, 2.0]", "architecture={ kind = \"dcgan\", channels = [4, 8], hidden = 16 }", "scale.kind=softplus"];
+        let changes = [
+            "divergence.scales=[0.5, 2.0]",
+            "architecture={ kind = \"convolutional\", channels = [4, 8], hidden = 16 }",
+            "scale.kind=softplus",
+        ];
         let settings = InfoVaeSettings::parse("test", "", &changes.map(String::from)).unwrap();
-        assert_eq!(settings.architecture, Architecture::Dcgan { channels: [4, 8], hidden: 16 });
+        assert_eq!(settings.architecture, Architecture::Convolutional { channels: [4, 8], hidden: 16 });
         assert!(matches!(&settings.divergence, LatentDivergence::Mmd { scales, .. } if *scales == [0.5, 2.0]));
         assert_eq!(InfoVaeSettings::parse("again", &settings.to_toml(), &[]).unwrap(), settings);
     }

@@ -130,7 +130,7 @@ impl Default for DiscriminatorSettings {
         DiscriminatorSettings {
             spectral_norm: false,
             learning_rate: 2e-4,
-            architecture: Architecture::Mlp { hidden: vec![512, 512] },
+            architecture: Architecture::mlp(&[512, 512]),
             latent: Latent::Vector { size: 64 },
             scale: Scale::Softplus { shift: 0.0 },
             head: Head::default(),
@@ -140,7 +140,7 @@ impl Default for DiscriminatorSettings {
 
 impl Default for GeneratorSettings {
     fn default() -> GeneratorSettings {
-        GeneratorSettings { latent: 64, learning_rate: 2e-4, ema_decay: 0.0, architecture: Architecture::Mlp { hidden: vec![512, 512] } }
+        GeneratorSettings { latent: 64, learning_rate: 2e-4, ema_decay: 0.0, architecture: Architecture::mlp(&[512, 512]) }
     }
 }
 
