@@ -4,12 +4,12 @@ use strait::{Device, Tensor};
 
 fn main() -> strait::Result<()> {
     let device = Device::cpu();
-    let x = Tensor::from_vec(vec![1f32, 2.0, 3.0, 4.0, 5.0, 6.0], [2, 3], &device)?;
-    println!("{x:?}");
-    println!("{:?}", x.matmul(&x.t()?)?);
-    println!("{:?}", x.softmax(1)?.mean(&[0], false)?);
+    let x = Tensor::new([[1f32, 2.0, 3.0], [4.0, 5.0, 6.0]], &device)?;
+    println!("{x}\n\n{}\n", x.matmul(&x.t()?)?);
+    println!("{:.2}\n", x.softmax(-1)?.mean(&[0], false)?);
     // views share storage
-    println!("{:?}", x.narrow(1, 1, 2)?.t()?);
+    println!("{}\n", x.i((.., 1..))?.t()?);
+    println!("{}\n", x.gt(2.5)?.where_cond(&(1.0 / &x), &x.zeros_like()?)?);
     println!("{}", x.matmul(&x).unwrap_err());
     Ok(())
 }

@@ -3,7 +3,7 @@
 use strait::{Device, Tensor, check, grad, grad_graph};
 
 fn main() -> strait::Result<()> {
-    let x = Tensor::from_vec(vec![0.5f64, -1.0, 2.0], [3], &Device::cpu())?.requires_grad();
+    let x = Tensor::new([0.5f64, -1.0, 2.0], &Device::cpu())?.requires_grad();
     let y = x.tanh()?.sum_all()?;
     let first = &grad_graph(&y, &[&x])?[0];
     let second = &grad_graph(&first.sum_all()?, &[&x])?[0];
@@ -11,9 +11,9 @@ fn main() -> strait::Result<()> {
     println!("tanh'   {first:?}\ntanh''  {second:?}\ntanh''' {third:?}");
 
     // a gradient penalty: the squared slope of a network in its input, differentiated in its weight
-    let weight = Tensor::from_vec(vec![0.3f64, -0.2, 0.5], [1, 3], &Device::cpu())?;
+    let weight = Tensor::new([[0.3f64, -0.2, 0.5]], &Device::cpu())?;
     let penalty = |inputs: &[Tensor]| {
-        let x = Tensor::from_vec(vec![1.0f64, 2.0, -1.0], [1, 3], &Device::cpu())?.requires_grad();
+        let x = Tensor::new([[1.0f64, 2.0, -1.0]], &Device::cpu())?.requires_grad();
         let critic = x.linear(&inputs[0], None, strait::Activation::Tanh)?.sum_all()?;
         grad_graph(&critic, &[&x])?[0].square()?.sum_all()
     };

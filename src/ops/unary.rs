@@ -233,7 +233,7 @@ impl Tensor {
     ///
     /// # Errors
     /// Not a float tensor.
-    pub fn exp_remainder(&self) -> Result<Tensor> {
+    pub(crate) fn exp_remainder(&self) -> Result<Tensor> {
         apply(ExpRemainder {}, &[self])
     }
 
