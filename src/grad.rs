@@ -242,9 +242,6 @@ fn needed(calls: &BTreeMap<u64, &Arc<Call>>, wanted: &HashSet<Key>) -> HashSet<u
 }
 
 /// The op that first made a NaN or an infinity on the way to `y`; `None` if everything is finite.
-///
-/// # Errors
-/// The device fails.
 pub fn first_non_finite(y: &Tensor) -> Result<Option<Error>> {
     let calls = reachable(y, 0);
     let mut made: HashMap<u64, Vec<&Tensor>> = HashMap::new();

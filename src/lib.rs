@@ -91,7 +91,7 @@
 //! these ways, which its own documentation does not repeat:
 //!
 //! - the device is out of memory, or fails;
-//! - the shapes do not fit each other;
+//! - the shapes do not fit each other, or a tensor does not have an axis that is named;
 //! - the dtype is not one that the method takes: where nothing else is said, floats;
 //! - two tensors have different dtypes or are on different devices: nothing is converted or moved silently.
 

@@ -75,18 +75,12 @@ impl Rng {
     }
 
     /// A tensor of standard normals. Every dtype gets the same ones: those of f32, widened or rounded; in f64, too, they have 24 bits.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn normal(&mut self, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         self.draw().tensor(Distribution::Normal, shape.into_shape()?, dtype, device)
     }
 
     /// A tensor of uniforms in (low, high), whose borders can be reached by rounding. In f64 those in (0, 1) have 53 bits, of which those of
     /// f32 are the leading 24; 16-bit floats get the latter rounded, so compare in f32 what is to be true with some probability.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn uniform(&mut self, low: f64, high: f64, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         if (low, high) == (0.0, 1.0) {
             return self.draw().uniform(shape, dtype, device);
@@ -104,9 +98,6 @@ impl Rng {
     /// assert_eq!(order, [0, 1, 2, 3, 4]);
     /// # Ok::<(), strait::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub fn permutation(&mut self, count: usize, device: &Device) -> Result<Tensor> {
         self.uniform(0.0, 1.0, [count], DType::F64, device)?.argsort(0)
     }
@@ -164,17 +155,11 @@ impl Draw {
     }
 
     /// A tensor of this draw's standard normals; see [`Rng::normal`].
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn normal(self, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         self.tensor(Distribution::Normal, shape.into_shape()?, dtype, device)
     }
 
     /// A tensor of this draw's uniforms in (0, 1), whose borders can be reached by rounding; see [`Rng::uniform`].
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn uniform(self, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         self.tensor(Distribution::Uniform, shape.into_shape()?, dtype, device)
     }

@@ -18,9 +18,6 @@ pub(crate) enum Storage {
 
 impl Storage {
     /// Memory with arbitrary contents.
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub(crate) fn new(device: Device, bytes: usize) -> Result<Storage> {
         Ok(match device {
             Device::Cpu => Storage::Cpu(Buffer::new(bytes)?),
@@ -42,9 +39,6 @@ impl Storage {
     }
 
     /// Memory that holds these bytes.
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub(crate) fn of(device: Device, data: &[u8]) -> Result<Storage> {
         let mut storage = Storage::new(device, data.len())?;
         match &mut storage {
@@ -55,9 +49,6 @@ impl Storage {
     }
 
     /// Sets every element.
-    ///
-    /// # Errors
-    /// The device fails.
     pub(crate) fn fill<T: Element>(&mut self, value: T) -> Result<()> {
         match self {
             Storage::Cpu(buffer) => buffer.as_mut_slice::<T>().fill(value),
@@ -75,9 +66,6 @@ impl Storage {
     }
 
     /// A copy on the same device.
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub(crate) fn copy(&self) -> Result<Storage> {
         Ok(match self {
             Storage::Cpu(buffer) => Storage::Cpu(buffer.copy()?),

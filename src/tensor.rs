@@ -91,9 +91,6 @@ impl Tensor {
     }
 
     /// A tensor whose elements all have the same value.
-    ///
-    /// # Errors
-    /// The shape is too large for any memory.
     pub fn full(value: f64, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into_shape()?;
         let mut storage = Storage::of_shape("full", *device, shape, dtype)?;
@@ -103,41 +100,26 @@ impl Tensor {
     }
 
     /// A tensor of zeros.
-    ///
-    /// # Errors
-    /// The shape is too large for any memory.
     pub fn zeros(shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         Tensor::full(0.0, shape, dtype, device)
     }
 
     /// A tensor of ones.
-    ///
-    /// # Errors
-    /// The shape is too large for any memory.
     pub fn ones(shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         Tensor::full(1.0, shape, dtype, device)
     }
 
     /// A constant of this tensor's shape, dtype and device.
-    ///
-    /// # Errors
-    /// The shape is too large for any memory.
     pub fn full_like(&self, value: f64) -> Result<Tensor> {
         Tensor::full(value, self.shape(), self.dtype(), &self.device())
     }
 
     /// Zeros of this tensor's shape, dtype and device.
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub fn zeros_like(&self) -> Result<Tensor> {
         self.full_like(0.0)
     }
 
     /// Ones of this tensor's shape, dtype and device.
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub fn ones_like(&self) -> Result<Tensor> {
         self.full_like(1.0)
     }
@@ -218,7 +200,7 @@ impl Tensor {
     /// This tensor in memory that nothing else holds: its own if nothing does, else a copy.
     ///
     /// # Errors
-    /// The device is out of memory; a copy is needed in a capture, whose replays would not find it.
+    /// A copy is needed in a capture, whose replays would not find it.
     pub(crate) fn unshared(self) -> Result<Tensor> {
         if self.is_shared() && crate::device::capture::is_capturing() {
             let what = "a change of weights that something else holds, such as a loss that should be dropped before,";
@@ -235,9 +217,6 @@ impl Tensor {
 
     /// Writes the elements of another tensor of this shape, converted, into this tensor's own memory on a GPU. Only for memory that
     /// nothing else holds.
-    ///
-    /// # Errors
-    /// The device fails.
     pub(crate) fn overwrite(&self, source: &Tensor) -> Result<()> {
         if self.ptr() == source.ptr() {
             return Ok(());
@@ -249,7 +228,7 @@ impl Tensor {
     /// captured steps look for it there.
     ///
     /// # Errors
-    /// The device is out of memory; in a capture, something else holds this tensor.
+    /// In a capture, something else holds this tensor.
     pub(crate) fn assign(&mut self, value: &Tensor) -> Result<()> {
         if let (Device::Cuda(_), true) = (self.device(), self.device() == value.device()) {
             if !self.is_shared() {
@@ -263,9 +242,6 @@ impl Tensor {
     }
 
     /// The elements as memory to write: this tensor's own if nothing else holds it, else a copy.
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub(crate) fn into_storage(self) -> Result<Storage> {
         let bytes = self.element_count() * self.dtype().size();
         if !self.layout().is_contiguous() || self.0.storage.bytes() != bytes {
@@ -349,9 +325,6 @@ impl Tensor {
     }
 
     /// The elements in row-major order, converted to f64.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn to_f64_vec(&self) -> Result<Vec<f64>> {
         self.detach().to_dtype(DType::F64)?.to_vec()
     }

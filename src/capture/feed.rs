@@ -29,7 +29,7 @@ impl Feed {
     /// These rows of u8 or f32 [rows, width], with a label of i64 for each unless there are none, in their order.
     ///
     /// # Errors
-    /// They are not on a GPU; other shapes or dtypes; the device fails.
+    /// They are not on a GPU; other shapes or dtypes.
     pub fn new(rows: Tensor, labels: Option<Tensor>) -> Result<Feed> {
         let device = rows.device();
         if !device.captures() {
@@ -71,7 +71,7 @@ impl Feed {
     /// Writes the first rows, which are next then if the order is that of the rows; of f32.
     ///
     /// # Errors
-    /// There are more values than room; rows of u8; the device fails.
+    /// There are more values than room; rows of u8.
     pub fn fill(&self, values: &[f32]) -> Result<()> {
         if is_capturing() {
             return Ok(());
@@ -87,7 +87,7 @@ impl Feed {
     /// Sets the order: different rows, all of them or the first ones that there will be.
     ///
     /// # Errors
-    /// It is longer than there are rows, or names one that is not there; the device fails.
+    /// It is longer than there are rows, or names one that is not there.
     pub fn set_order(&self, order: &[u32]) -> Result<()> {
         if is_capturing() {
             return Ok(());
@@ -105,9 +105,6 @@ impl Feed {
     }
 
     /// Sets how many rows of the order were visited.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn seek(&self, position: usize) -> Result<()> {
         if is_capturing() {
             return Ok(());
@@ -117,9 +114,6 @@ impl Feed {
 
     /// The next `count` rows [count, width] in f32 and their labels `[count]`, or `[0]` without labels. They must be left in the order,
     /// which the device does not check.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn next(&self, count: usize) -> Result<(Tensor, Tensor)> {
         let device = self.order.device();
         let empty = |shape: Shape, dtype: DType| -> Result<Tensor> {

@@ -79,7 +79,7 @@ impl CapturedSteps {
     /// where running them would have left it. The first replay is the run that was captured, whose numbers are drawn already.
     ///
     /// # Errors
-    /// `rng` is another generator; the device fails.
+    /// `rng` is another generator.
     pub fn replay(&mut self, rng: &mut Rng, times: u64) -> Result<()> {
         self.prepare(rng)?;
         self.graph.launch(times)?;

@@ -74,7 +74,7 @@ impl Replay {
     /// A step whose work did not run yet runs as it is; so do all if one cannot be captured.
     ///
     /// # Errors
-    /// Those of the steps; the device fails.
+    /// Those of the steps.
     pub fn run(&mut self, device: &Device, run: StepRun, work: &mut dyn Steps) -> Result<Vec<Vec<f64>>> {
         let addresses = addresses(work);
         if addresses.as_ref().is_none_or(|a| *a != self.addresses) {

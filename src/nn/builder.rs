@@ -56,9 +56,6 @@ impl<'a> Builder<'a> {
     }
 
     /// An affine layer of rows, [N, inputs] to [N, outputs].
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn linear(&mut self, inputs: usize, outputs: usize) -> Result<Linear> {
         Linear::new(inputs, outputs, self.init, self.rng, self.dtype, &self.device)
     }
@@ -66,39 +63,27 @@ impl<'a> Builder<'a> {
     /// A perceptron with these layer sizes, inputs first, and an activation between its layers.
     ///
     /// # Errors
-    /// Fewer than two sizes; the dtype is not a float.
+    /// Fewer than two sizes.
     pub fn mlp(&mut self, sizes: &[usize], activation: Activation) -> Result<Mlp> {
         Mlp::new(sizes, activation, self.init, self.rng, self.dtype, &self.device)
     }
 
     /// A convolution from `channels[0]` to `channels[1]` channels with a window of `kernel` (height, width).
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn conv2d(&mut self, channels: [usize; 2], kernel: [usize; 2], options: ConvOptions) -> Result<Conv2d> {
         Conv2d::new(channels, kernel, options, self.init, self.rng, self.dtype, &self.device)
     }
 
     /// A transposed convolution from `channels[0]` to `channels[1]` channels with a window of `kernel` (height, width).
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn conv_transpose2d(&mut self, channels: [usize; 2], kernel: [usize; 2], options: ConvOptions) -> Result<ConvTranspose2d> {
         ConvTranspose2d::new(channels, kernel, options, self.init, self.rng, self.dtype, &self.device)
     }
 
     /// A batch norm of [N, channels] or [N, channels, H, W].
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn batch_norm(&self, channels: usize) -> Result<BatchNorm> {
         BatchNorm::new(channels, self.dtype, &self.device)
     }
 
     /// A layer norm of the last axis, which has this length.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn layer_norm(&self, length: usize) -> Result<LayerNorm> {
         LayerNorm::new(length, self.dtype, &self.device)
     }

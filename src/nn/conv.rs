@@ -25,9 +25,6 @@ pub struct Conv2d {
 impl Conv2d {
     /// A layer from `channels[0]` to `channels[1]` channels with a window of `kernel` (height, width), weights drawn from `init`
     /// (fan in: in kh kw; fan out: out kh kw) and a bias of zeros.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn new(
         channels: [usize; 2],
         kernel: [usize; 2],
@@ -86,9 +83,6 @@ impl ConvTranspose2d {
     ///
     /// The fans are those of the layer, as for [`Conv2d`]: in kh kw and out kh kw, although the weight lies as [in, out, kh, kw].
     /// (PyTorch takes the axes as they lie, and so exchanges the two fans of a transposed convolution.)
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn new(
         channels: [usize; 2],
         kernel: [usize; 2],

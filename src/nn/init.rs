@@ -29,9 +29,6 @@ pub enum Init {
 
 impl Init {
     /// A weight of this shape: [out, in] or [out, in, height, width].
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn tensor(self, shape: impl IntoShape, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Tensor> {
         let shape = shape.into_shape()?;
         let field: usize = shape.iter().skip(2).product();

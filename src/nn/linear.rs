@@ -22,9 +22,6 @@ pub struct Linear {
 
 impl Linear {
     /// A layer with weights drawn from `init` and a bias of zeros.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn new(inputs: usize, outputs: usize, init: Init, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Linear> {
         let weight = Param::new(&init.tensor([outputs, inputs], rng, dtype, device)?);
         let bias = Some(Param::new(&Tensor::zeros([outputs], dtype, device)?));
@@ -99,7 +96,7 @@ impl Mlp {
     /// A perceptron with these layer sizes, inputs first.
     ///
     /// # Errors
-    /// Fewer than two sizes; the dtype is not a float.
+    /// Fewer than two sizes.
     pub fn new(sizes: &[usize], activation: Activation, init: Init, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Mlp> {
         if sizes.len() < 2 {
             return Err(Error::OutOfRange { op: "mlp", name: "sizes", value: sizes.len() as f64, expected: "at least two sizes" });

@@ -31,9 +31,6 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// A batch norm of this many channels.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn new(channels: usize, dtype: DType, device: &Device) -> Result<BatchNorm> {
         let wide = dtype.wide();
         Ok(BatchNorm {
@@ -102,9 +99,6 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// A layer norm for rows of this length.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn new(features: usize, dtype: DType, device: &Device) -> Result<LayerNorm> {
         let (weight, bias) = (Tensor::ones([features], dtype, device)?, Tensor::zeros([features], dtype, device)?);
         Ok(LayerNorm { weight: Param::new(&weight), bias: Param::new(&bias), eps: 1e-5 })

@@ -63,9 +63,6 @@ impl<L: Weighted> SpectralNorm<L> {
     }
 
     /// The weight divided by its largest singular value.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn normalized(&self, mode: &Mode<'_>) -> Result<Tensor> {
         let own = self.layer.weight().tensor();
         let weight = own.to_dtype(own.dtype().wide())?;

@@ -9,9 +9,6 @@ use crate::storage::Storage;
 use crate::tensor::Tensor;
 
 /// A constant, contiguous copy on a device.
-///
-/// # Errors
-/// A device fails or is out of memory.
 pub(crate) fn transfer(x: &Tensor, device: Device) -> Result<Tensor> {
     fn copy<T: Element>(x: &Tensor, device: Device) -> Result<Tensor> {
         Tensor::from_vec(x.to_vec::<T>()?, x.shape(), &device)
@@ -23,18 +20,12 @@ pub(crate) fn transfer(x: &Tensor, device: Device) -> Result<Tensor> {
 }
 
 /// A constant, contiguous copy.
-///
-/// # Errors
-/// The device is out of memory.
 pub(crate) fn compact(x: &Tensor) -> Result<Tensor> {
     convert(x, x.dtype(), x.device())
 }
 
 /// A constant, contiguous copy converted to another dtype, rounding once, to nearest even. On the CPU detours through f64, where they
 /// are exact, keep the number of loops small.
-///
-/// # Errors
-/// The device is out of memory.
 pub(crate) fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     use DType::{BF16, F16, F32, F64, I64, U8};
     match (x.dtype(), dtype) {

@@ -51,9 +51,6 @@ impl fmt::Display for Activation {
 
 impl Activation {
     /// The activation of each element.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         match self {
             Activation::Identity => Ok(x.clone()),
@@ -201,17 +198,11 @@ const GELU_REACH: f64 = 40.0;
 
 impl Tensor {
     /// `x Phi(x)` with the normal distribution function Phi (Hendrycks and Gimpel 2016).
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn gelu_erf(&self) -> Result<Tensor> {
         in_f32([self], |[x]| x.normal_cdf()?.mul(&x.clamp(-GELU_REACH, f64::INFINITY)?)).map_err(|e| e.named("gelu_erf"))
     }
 
     /// The tanh approximation of [`Tensor::gelu_erf`] (Hendrycks and Gimpel 2016).
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn gelu_tanh(&self) -> Result<Tensor> {
         let scale = (8.0 / std::f64::consts::PI).sqrt();
         let gelu = |x: &Tensor| {

@@ -109,65 +109,41 @@ binary! {
 
 impl Tensor {
     /// `a + b`, broadcast.
-    ///
-    /// # Errors
-    /// The shapes do not broadcast, or dtypes or devices are mixed (as in every function of this family).
     pub fn add(&self, other: &Tensor) -> Result<Tensor> {
         apply(Add, &[self, other])
     }
 
     /// `a - b`, broadcast.
-    ///
-    /// # Errors
-    /// As for [`Tensor::add`].
     pub fn sub(&self, other: &Tensor) -> Result<Tensor> {
         apply(Sub, &[self, other])
     }
 
     /// `a * b` element by element, broadcast.
-    ///
-    /// # Errors
-    /// As for [`Tensor::add`].
     pub fn mul(&self, other: &Tensor) -> Result<Tensor> {
         apply(Mul, &[self, other])
     }
 
     /// `a / b` element by element, broadcast.
-    ///
-    /// # Errors
-    /// As for [`Tensor::add`].
     pub fn div(&self, other: &Tensor) -> Result<Tensor> {
         apply(Div, &[self, other])
     }
 
     /// The larger of the two, element by element, broadcast; NaN if either is.
-    ///
-    /// # Errors
-    /// As for [`Tensor::add`].
     pub fn maximum(&self, other: &Tensor) -> Result<Tensor> {
         apply(Maximum, &[self, other])
     }
 
     /// The smaller of the two, element by element, broadcast; NaN if either is.
-    ///
-    /// # Errors
-    /// As for [`Tensor::add`].
     pub fn minimum(&self, other: &Tensor) -> Result<Tensor> {
         self.neg().and_then(|negative| negative.maximum(&other.neg()?)?.neg()).map_err(|e| e.named("minimum"))
     }
 
     /// `a tanh'(b)`.
-    ///
-    /// # Errors
-    /// As for [`Tensor::add`].
     pub(super) fn tanh_grad(&self, x: &Tensor) -> Result<Tensor> {
         apply(TanhGrad, &[self, x])
     }
 
     /// `a sigmoid'(b)`.
-    ///
-    /// # Errors
-    /// As for [`Tensor::add`].
     pub(super) fn sigmoid_grad(&self, x: &Tensor) -> Result<Tensor> {
         apply(SigmoidGrad, &[self, x])
     }

@@ -125,50 +125,32 @@ impl Tensor {
     /// assert_eq!(Tensor::new([-1f32, 0.5], &cpu)?.gt(0.0)?.to_vec::<f32>()?, [0.0, 1.0]);
     /// # Ok::<(), strait::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// The shapes do not broadcast, or dtypes or devices are mixed (as in every comparison).
     pub fn eq(&self, other: impl Operand) -> Result<Tensor> {
         other.compare(self, |a, b| apply(Equal, &[a, b]), |a, c| a.between(c, c)).map_err(|e| e.named("eq"))
     }
 
     /// 1 where this tensor differs from the other, or a number, and 0 elsewhere; see [`Tensor::eq`]. NaN differs from everything.
-    ///
-    /// # Errors
-    /// As for [`Tensor::eq`].
     pub fn ne(&self, other: impl Operand) -> Result<Tensor> {
         other.compare(self, |a, b| apply(NotEqual, &[a, b]), |a, c| a.between(c, c)?.one_minus()).map_err(|e| e.named("ne"))
     }
 
     /// 1 where this tensor is less than the other, or a number, and 0 elsewhere; see [`Tensor::eq`].
-    ///
-    /// # Errors
-    /// As for [`Tensor::eq`].
     pub fn lt(&self, other: impl Operand) -> Result<Tensor> {
         other.compare(self, |a, b| apply(Greater, &[b, a]), Tensor::below).map_err(|e| e.named("lt"))
     }
 
     /// 1 where this tensor is at most the other, or a number, and 0 elsewhere; see [`Tensor::eq`].
-    ///
-    /// # Errors
-    /// As for [`Tensor::eq`].
     pub fn le(&self, other: impl Operand) -> Result<Tensor> {
         let number = |a: &Tensor, c| a.between(f64::NEG_INFINITY, c);
         other.compare(self, |a, b| apply(GreaterEqual, &[b, a]), number).map_err(|e| e.named("le"))
     }
 
     /// 1 where this tensor is greater than the other, or a number, and 0 elsewhere; see [`Tensor::eq`].
-    ///
-    /// # Errors
-    /// As for [`Tensor::eq`].
     pub fn gt(&self, other: impl Operand) -> Result<Tensor> {
         other.compare(self, |a, b| apply(Greater, &[a, b]), Tensor::above).map_err(|e| e.named("gt"))
     }
 
     /// 1 where this tensor is at least the other, or a number, and 0 elsewhere; see [`Tensor::eq`].
-    ///
-    /// # Errors
-    /// As for [`Tensor::eq`].
     pub fn ge(&self, other: impl Operand) -> Result<Tensor> {
         let number = |a: &Tensor, c| a.between(c, f64::INFINITY);
         other.compare(self, |a, b| apply(GreaterEqual, &[a, b]), number).map_err(|e| e.named("ge"))

@@ -282,8 +282,7 @@ impl Tensor {
     /// `Ho = floor((H + 2 padding - dilation (kh - 1) - 1) / stride) + 1`.
     ///
     /// # Errors
-    /// The channels do not fit, or the window is larger than the padded image; a stride or dilation of 0; not four axes;
-    /// dtypes or devices are mixed.
+    /// The channels do not fit, or the window is larger than the padded image; a stride or dilation of 0; not four axes.
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, options: ConvOptions) -> Result<Tensor> {
         let op = Conv { options, output: None };
         match bias {

@@ -201,8 +201,8 @@ impl Tensor {
     /// O((n + m)^2) memory.
     ///
     /// # Errors
-    /// The samples are not matrices of rows of the same length, or have none, or one where the estimator is unbiased; no scale, or
-    /// one that is not positive and finite; dtypes or devices are mixed, or not floats.
+    /// The samples are not matrices of rows of the same length, or have none, or one where the estimator is unbiased; no scale, or one that
+    /// is not positive and finite.
     pub fn mmd2(&self, other: &Tensor, kernel: &MmdKernel, estimator: Estimator) -> Result<Tensor> {
         check_scales(kernel)?;
         let wanted = [self.is_tracked(), other.is_tracked()];

@@ -186,18 +186,12 @@ fn diagonal(k: usize, like: &Tensor) -> Result<Tensor> {
 impl Tensor {
     /// KL(N(mu, diag sigma^2) || N(0, I)) in nats, per row: `1/2 sum(mu^2 + sigma^2 - 2 log sigma - 1)` over the last axis
     /// (Kingma and Welling 2014, appendix B). `self` is mu [.., k], sigma has its shape.
-    ///
-    /// # Errors
-    /// The shapes differ, or dtypes or devices are mixed.
     pub fn gaussian_kl(&self, sigma: &Tensor) -> Result<Tensor> {
         apply(GaussianKl, &[self, sigma])
     }
 
     /// [`Tensor::gaussian_kl`] from log sigma: `1/2 sum(mu^2 + (e^u - 1 - u))` with `u = 2 log sigma`, in terms that are not below 0 and
     /// do not cancel near the prior. Finite where sigma underflows. Computed in f32 for 16-bit floats.
-    ///
-    /// # Errors
-    /// The shapes differ, or dtypes or devices are mixed.
     pub fn gaussian_kl_of_log(&self, log_sigma: &Tensor) -> Result<Tensor> {
         let metas = [self, log_sigma].map(|t| Meta::new(t.shape(), t.dtype()));
         let dtype = GaussianKl.infer(&metas)?[0].dtype;
@@ -206,26 +200,17 @@ impl Tensor {
     }
 
     /// [`Tensor::gaussian_kl`] from ordinary ops, which it is tested against.
-    ///
-    /// # Errors
-    /// The shapes differ, or dtypes or devices are mixed.
     pub fn gaussian_kl_composed(&self, sigma: &Tensor) -> Result<Tensor> {
         in_f32([self, sigma], |[mu, sigma]| mu.gaussian_kl_of_log(&sigma.log()?)).map_err(|e| e.named("gaussian_kl"))
     }
 
     /// KL(N(mu, L L^T) || N(0, I)) in nats, per row: `1/2 (|L|^2 + |mu|^2 - k) - sum(log diag L)`.
     /// `self` is mu [rows, k], `tril` the Cholesky factors L [rows, k, k].
-    ///
-    /// # Errors
-    /// The shapes do not fit, or dtypes or devices are mixed.
     pub fn gaussian_kl_full(&self, tril: &Tensor) -> Result<Tensor> {
         apply(GaussianKlFull, &[self, tril])
     }
 
     /// [`Tensor::gaussian_kl_full`] from ordinary ops, which it is tested against.
-    ///
-    /// # Errors
-    /// The shapes do not fit, or dtypes or devices are mixed.
     pub fn gaussian_kl_full_composed(&self, tril: &Tensor) -> Result<Tensor> {
         GaussianKlFull.infer(&[self, tril].map(|t| Meta::new(t.shape(), t.dtype())))?;
         let (rows, k) = (self.dims()[0], self.dims()[1]);

@@ -154,9 +154,6 @@ impl Op for Concat {
 
 impl Tensor {
     /// Zeros added before and after along `axis`.
-    ///
-    /// # Errors
-    /// The axis is out of range.
     pub fn pad(&self, axis: impl Axis, before: usize, after: usize) -> Result<Tensor> {
         let axis = axis.of("pad", self.shape())?;
         apply(Pad { axis, before, after }, &[self])

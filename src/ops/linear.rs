@@ -210,7 +210,7 @@ impl Tensor {
     /// `activation(x W^T + b)`: x [.., in], weight [out, in], bias `[out]`.
     ///
     /// # Errors
-    /// The shapes do not fit; dtypes or devices are mixed; a leaky slope that is not positive.
+    /// A leaky slope that is not positive.
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
         if let Activation::LeakyRelu(slope) = activation
             && !(slope > 0.0 && slope.is_finite())

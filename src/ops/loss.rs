@@ -203,7 +203,7 @@ impl Tensor {
     /// On a GPU a label that is no class makes the row's entropy and gradient NaN; only a checked device reports it.
     ///
     /// # Errors
-    /// The shapes do not fit; a label is no class; a smoothing outside [0, 1].
+    /// A label is no class; a smoothing outside [0, 1].
     pub fn softmax_cross_entropy(&self, labels: &Tensor, label_smoothing: f64) -> Result<Tensor> {
         if !(0.0..=1.0).contains(&label_smoothing) {
             return Err(Error::OutOfRange { op: NAME, name: "label_smoothing", value: label_smoothing, expected: "0 to 1" });
@@ -213,18 +213,12 @@ impl Tensor {
 
     /// The cross entropy, in nats, of each element's logit with its target probability:
     /// `t softplus(-x) + (1 - t) softplus(x)`, which is `softplus(x) - x t` without its cancellation. A certain and right logit has none.
-    ///
-    /// # Errors
-    /// The shapes differ, or dtypes or devices are mixed.
     pub fn bce_with_logits(&self, target: &Tensor) -> Result<Tensor> {
         check_targets("bce_with_logits", self, target)?;
         apply(BceWithLogits, &[self, target])
     }
 
     /// `(x - target)^2`, element by element.
-    ///
-    /// # Errors
-    /// The shapes differ, or dtypes or devices are mixed.
     pub fn squared_error(&self, target: &Tensor) -> Result<Tensor> {
         check_targets("squared_error", self, target)?;
         self.sub(target).and_then(|difference| difference.square()).map_err(|e| e.named("squared_error"))

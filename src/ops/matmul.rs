@@ -117,9 +117,6 @@ impl Tensor {
     ///
     /// 16-bit floats are multiplied and added up in f32. In which precision GPUs multiply f32 is the device's choice
     /// ([`crate::Device::with_precision`]).
-    ///
-    /// # Errors
-    /// The shapes do not fit, or dtypes or devices are mixed.
     pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
         apply(MatMul, &[self, other])
     }

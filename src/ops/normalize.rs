@@ -192,7 +192,7 @@ impl Tensor {
     /// and plus `bias`, both of the last axis' length (Ba et al. 2016).
     ///
     /// # Errors
-    /// No last axis, or an empty one; a weight or bias of another length; a negative `eps`; dtypes or devices are mixed.
+    /// No last axis, or an empty one; a weight or bias of another length; a negative `eps`.
     pub fn layer_norm(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
         let standard = apply_many(Standardize { over: Over::Last, eps }, &[self])?.swap_remove(0);
         scale_and_shift("layer_norm", standard, weight, bias, Over::Last)
@@ -202,8 +202,7 @@ impl Tensor {
     /// and plus `bias` `[C]` (Ioffe and Szegedy 2015).
     ///
     /// # Errors
-    /// Other ranks; a channel without an element; a weight or bias of another length; a negative `eps`; dtypes or devices are
-    /// mixed.
+    /// Other ranks; a channel without an element; a weight or bias of another length; a negative `eps`.
     pub fn batch_norm(&self, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
         Ok(self.batch_norm_moments(weight, bias, eps)?.0)
     }
@@ -222,7 +221,7 @@ impl Tensor {
     /// Batch norm with a given mean `[C]` and variance `[C]`, such as running statistics: of this dtype, or in f32 beside 16-bit floats.
     ///
     /// # Errors
-    /// Other ranks than those of [N, C] and [N, C, H, W]; a vector of another length; a negative `eps`; dtypes or devices are mixed.
+    /// Other ranks than those of [N, C] and [N, C, H, W]; a vector of another length; a negative `eps`.
     pub fn batch_norm_with(
         &self,
         mean: &Tensor,

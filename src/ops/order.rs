@@ -83,9 +83,6 @@ impl Tensor {
     }
 
     /// The numbers 0, 1, .. of `count`, as i64.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn arange(count: usize, device: &Device) -> Result<Tensor> {
         match *device {
             Device::Cpu => Tensor::from_vec((0..count as i64).collect(), [count], device),

@@ -235,26 +235,17 @@ impl Tensor {
     }
 
     /// The sum along `axes`, which stay with length 1 if `keepdim`.
-    ///
-    /// # Errors
-    /// An axis is out of range; not a float tensor.
     pub fn sum<A: Axis>(&self, axes: &[A], keepdim: bool) -> Result<Tensor> {
         let (axes, mask) = self.reduced("sum", axes)?;
         apply(Sum { axes: mask }, &[self])?.reduced_axes(&axes, keepdim)
     }
 
     /// The sum of all elements, a scalar.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn sum_all(&self) -> Result<Tensor> {
         apply(Sum { axes: [true; MAX_RANK] }, &[self])?.reshape(())
     }
 
     /// The mean along `axes`, which stay with length 1 if `keepdim`.
-    ///
-    /// # Errors
-    /// An axis is out of range; not a float tensor.
     pub fn mean<A: Axis>(&self, axes: &[A], keepdim: bool) -> Result<Tensor> {
         // the sum may be out of range of 16 bits where the mean is not
         in_f32([self], |[x]| {
@@ -270,9 +261,6 @@ impl Tensor {
     }
 
     /// The mean of all elements, a scalar.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn mean_all(&self) -> Result<Tensor> {
         in_f32([self], |[x]| x.sum_all()?.divide(x.element_count() as f64)).map_err(|e| e.named("mean"))
     }
@@ -286,9 +274,6 @@ impl Tensor {
     /// assert_eq!(x.var(&[-1], false)?.to_vec::<f32>()?, [2.0, 0.0]);
     /// # Ok::<(), strait::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// An axis is out of range; not a float tensor.
     pub fn var<A: Axis>(&self, axes: &[A], keepdim: bool) -> Result<Tensor> {
         in_f32([self], |[x]| {
             let (axes, _) = x.reduced("var", axes)?;
@@ -299,9 +284,6 @@ impl Tensor {
     }
 
     /// The standard deviation along `axes`: the square root of [`Tensor::var`]. Its derivative is infinite where it is 0.
-    ///
-    /// # Errors
-    /// An axis is out of range; not a float tensor.
     pub fn std<A: Axis>(&self, axes: &[A], keepdim: bool) -> Result<Tensor> {
         in_f32([self], |[x]| x.var(axes, keepdim)?.sqrt()).map_err(|e| e.named("std"))
     }
@@ -309,7 +291,7 @@ impl Tensor {
     /// The index of the first largest entry along `axis`, as i64; the axis stays with length 1 if `keepdim`.
     ///
     /// # Errors
-    /// The axis is out of range or empty; not a float tensor.
+    /// The axis is out of range or empty.
     pub fn argmax(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
         let axis = axis.of("argmax", self.shape())?;
         self.first_largest("argmax", axis)?.reduced_axes(&[axis], keepdim)
@@ -318,7 +300,7 @@ impl Tensor {
     /// The index of the first smallest entry along `axis`, as i64; the axis stays with length 1 if `keepdim`. A NaN counts as smallest.
     ///
     /// # Errors
-    /// The axis is out of range or empty; not a float tensor.
+    /// The axis is out of range or empty.
     pub fn argmin(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
         let axis = axis.of("argmin", self.shape())?;
         self.first_smallest("argmin", axis)?.reduced_axes(&[axis], keepdim)
@@ -337,7 +319,7 @@ impl Tensor {
     /// The largest entry along `axis`; the gradient goes to the first of equal ones.
     ///
     /// # Errors
-    /// The axis is out of range or empty; not a float tensor.
+    /// The axis is out of range or empty.
     pub fn max(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
         let axis = axis.of("max", self.shape())?;
         self.gather(axis, &self.first_largest("max", axis)?)?.reduced_axes(&[axis], keepdim)
@@ -346,7 +328,7 @@ impl Tensor {
     /// The smallest entry along `axis`; the gradient goes to the first of equal ones.
     ///
     /// # Errors
-    /// The axis is out of range or empty; not a float tensor.
+    /// The axis is out of range or empty.
     pub fn min(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
         let axis = axis.of("min", self.shape())?;
         self.gather(axis, &self.first_smallest("min", axis)?)?.reduced_axes(&[axis], keepdim)

@@ -77,9 +77,6 @@ impl Tensor {
     /// assert_eq!(x.cumsum(-1)?.to_vec::<f32>()?, [1.0, 3.0, 6.0, 4.0, 9.0, 15.0]);
     /// # Ok::<(), strait::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// The axis is out of range; not a float tensor.
     pub fn cumsum(&self, axis: impl Axis) -> Result<Tensor> {
         let axis = axis.of("cumsum", self.shape())?;
         apply(Cumsum { axis, reverse: false }, &[self])

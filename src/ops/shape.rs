@@ -171,9 +171,6 @@ impl Tensor {
     }
 
     /// Axes `first..=last` joined into one.
-    ///
-    /// # Errors
-    /// An axis is out of range.
     pub fn flatten(&self, first: impl Axis, last: impl Axis) -> Result<Tensor> {
         let (first, last) = (first.of("flatten", self.shape())?, last.of("flatten", self.shape())?);
         if first > last {
@@ -207,9 +204,6 @@ impl Tensor {
     }
 
     /// A view with two axes exchanged.
-    ///
-    /// # Errors
-    /// An axis is out of range.
     pub fn transpose(&self, a: impl Axis, b: impl Axis) -> Result<Tensor> {
         let mut axes: Few<usize> = (0..self.rank()).collect();
         axes.swap(a.of("transpose", self.shape())?, b.of("transpose", self.shape())?);
@@ -318,17 +312,11 @@ impl Tensor {
     }
 
     /// A copy in memory of its own; gradients flow through it.
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub fn copy(&self) -> Result<Tensor> {
         apply(Contiguous, &[self])
     }
 
     /// The same elements in row-major order; this tensor itself when they already lie so.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn contiguous(&self) -> Result<Tensor> {
         if self.layout().is_contiguous() {
             return Ok(self.clone());
@@ -338,9 +326,6 @@ impl Tensor {
 
     /// The elements converted to another dtype, rounding once, to nearest even; to integers they are cut, and limited to what these can
     /// hold. Gradients flow between float dtypes.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn to_dtype(&self, dtype: DType) -> Result<Tensor> {
         if dtype == self.dtype() {
             return Ok(self.clone());
@@ -349,9 +334,6 @@ impl Tensor {
     }
 
     /// The tensor on another device; itself if it is there. Gradients flow back to where it was.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn to_device(&self, device: &Device) -> Result<Tensor> {
         if *device == self.device() {
             return Ok(self.clone());

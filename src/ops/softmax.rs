@@ -221,9 +221,6 @@ impl Tensor {
 
     /// `exp(x) / sum(exp(x))` along `axis`, without overflow. Infinities are taken as limits: those of +inf share 1 evenly, and a row of
     /// -inf alone (all masked) has weights, and gradients, of 0.
-    ///
-    /// # Errors
-    /// The axis is out of range; not a float tensor.
     pub fn softmax(&self, axis: impl Axis) -> Result<Tensor> {
         self.on_last_axis("softmax", axis, |x| apply(Softmax { log: false }, &[x]))
     }
@@ -232,7 +229,7 @@ impl Tensor {
     /// for rows of -inf alone.
     ///
     /// # Errors
-    /// The axis is out of range or empty; not a float tensor.
+    /// The axis is out of range or empty.
     pub fn logsumexp(&self, axis: impl Axis, keepdim: bool) -> Result<Tensor> {
         let axis = axis.of("logsumexp", self.shape())?;
         if self.dims()[axis] == 0 {
@@ -243,9 +240,6 @@ impl Tensor {
     }
 
     /// The logarithm of [`Tensor::softmax`], without cancellation.
-    ///
-    /// # Errors
-    /// The axis is out of range; not a float tensor.
     pub fn log_softmax(&self, axis: impl Axis) -> Result<Tensor> {
         self.on_last_axis("log_softmax", axis, |x| apply(Softmax { log: true }, &[x]))
     }

@@ -148,57 +148,36 @@ unary! {
 
 impl Tensor {
     /// `scale * x + shift`.
-    ///
-    /// # Errors
-    /// Not a float tensor (as in every function of this family).
     pub fn affine(&self, scale: f64, shift: f64) -> Result<Tensor> {
         apply(Affine { scale, shift }, &[self])
     }
 
     /// `1 - x`.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn one_minus(&self) -> Result<Tensor> {
         self.affine(-1.0, 1.0).map_err(|e| e.named("one_minus"))
     }
 
     /// `-x`.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn neg(&self) -> Result<Tensor> {
         self.affine(-1.0, 0.0).map_err(|e| e.named("neg"))
     }
 
     /// `x / divisor`, rounded once: not a multiplication by `1 / divisor`, by which 49 / 49 would be below 1.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn divide(&self, divisor: f64) -> Result<Tensor> {
         apply(Divide { divisor }, &[self])
     }
 
     /// `|x|`; the derivative at 0 is 0.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn abs(&self) -> Result<Tensor> {
         apply(Abs {}, &[self])
     }
 
     /// -1, 0 or 1 by sign. No gradient flows through it.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn sign(&self) -> Result<Tensor> {
         apply(Sign {}, &[&self.detach()])
     }
 
     /// 1 where `low <= x <= high`, else 0. No gradient flows through it.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn between(&self, low: f64, high: f64) -> Result<Tensor> {
         apply(Between { low, high }, &[&self.detach()])
     }
@@ -214,169 +193,106 @@ impl Tensor {
     }
 
     /// `e^x`.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn exp(&self) -> Result<Tensor> {
         apply(Exp {}, &[self])
     }
 
     /// `e^x - 1`, without cancellation near 0.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn expm1(&self) -> Result<Tensor> {
         apply(Expm1 {}, &[self])
     }
 
     /// `e^x - 1 - x`, what is left of the exponential beyond its tangent at 0: never below 0, without cancellation.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub(crate) fn exp_remainder(&self) -> Result<Tensor> {
         apply(ExpRemainder {}, &[self])
     }
 
     /// The natural logarithm.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn log(&self) -> Result<Tensor> {
         apply(Log {}, &[self])
     }
 
     /// `log(1 + x)`, without cancellation near 0.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn log1p(&self) -> Result<Tensor> {
         apply(Log1p {}, &[self])
     }
 
     /// The square root.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn sqrt(&self) -> Result<Tensor> {
         apply(Sqrt {}, &[self])
     }
 
     /// `x^2`.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn square(&self) -> Result<Tensor> {
         apply(Square {}, &[self])
     }
 
     /// `1 / x`.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn reciprocal(&self) -> Result<Tensor> {
         apply(Reciprocal {}, &[self])
     }
 
     /// The sine of x radians.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn sin(&self) -> Result<Tensor> {
         apply(Sin {}, &[self])
     }
 
     /// The cosine of x radians.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn cos(&self) -> Result<Tensor> {
         apply(Cos {}, &[self])
     }
 
     /// The hyperbolic tangent.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn tanh(&self) -> Result<Tensor> {
         apply(Tanh {}, &[self])
     }
 
     /// `1 / (1 + e^-x)`.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn sigmoid(&self) -> Result<Tensor> {
         apply(Sigmoid {}, &[self])
     }
 
     /// `log(1 + e^x)`, stable for every x.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn softplus(&self) -> Result<Tensor> {
         apply(Softplus {}, &[self])
     }
 
     /// `log(softplus(x))`, which for very negative x is x itself rather than log(0).
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn log_softplus(&self) -> Result<Tensor> {
         apply(LogSoftplus {}, &[self])
     }
 
     /// `log(sigmoid(x)) = -softplus(-x)`.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn log_sigmoid(&self) -> Result<Tensor> {
         apply(LogSigmoid {}, &[self])
     }
 
     /// `max(x, 0)`; the derivative at 0 is 0.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn relu(&self) -> Result<Tensor> {
         apply(Relu {}, &[self])
     }
 
     /// `x` where positive, `slope * x` elsewhere.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn leaky_relu(&self, slope: f64) -> Result<Tensor> {
         apply(LeakyRelu { slope }, &[self])
     }
 
     /// `x` where positive, `alpha (e^x - 1)` elsewhere (Clevert et al. 2016, equation 15).
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn elu(&self, alpha: f64) -> Result<Tensor> {
         apply(Elu { alpha }, &[self])
     }
 
     /// The error function.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn erf(&self) -> Result<Tensor> {
         apply(Erf {}, &[self])
     }
 
     /// The distribution function of the standard normal, `Phi(x) = 1/2 erfc(-x / sqrt(2))`, relatively accurate also in its left tail.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn normal_cdf(&self) -> Result<Tensor> {
         apply(NormalCdf {}, &[self])
     }
 
     /// `x^exponent`.
-    ///
-    /// # Errors
-    /// Not a float tensor.
     pub fn powf(&self, exponent: f64) -> Result<Tensor> {
         apply(Powf { exponent }, &[self])
     }
@@ -384,7 +300,7 @@ impl Tensor {
     /// `x` limited to `[low, high]`; the derivative is 1 inside and on the borders, 0 outside.
     ///
     /// # Errors
-    /// Not a float tensor; `low` is not at most `high`.
+    /// `low` is not at most `high`.
     pub fn clamp(&self, low: f64, high: f64) -> Result<Tensor> {
         if low.is_nan() || high.is_nan() || low > high {
             return Err(Error::OutOfRange { op: "clamp", name: "low", value: low, expected: "at most high" });
@@ -393,9 +309,6 @@ impl Tensor {
     }
 
     /// Whether no element is a NaN or an infinity.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn is_finite(&self) -> Result<bool> {
         if !self.dtype().is_float() {
             return Ok(true);

@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 /// ```
 ///
 /// # Errors
-/// Those of `f`; the device fails.
+/// Those of `f`.
 pub fn in_f32<const N: usize>(inputs: [&Tensor; N], f: impl FnOnce([&Tensor; N]) -> Result<Tensor>) -> Result<Tensor> {
     if !inputs.iter().any(|x| x.dtype().is_half()) {
         return f(inputs);
@@ -32,9 +32,6 @@ pub fn in_f32<const N: usize>(inputs: [&Tensor; N], f: impl FnOnce([&Tensor; N])
 
 impl Tensor {
     /// This tensor in f32 if its elements are 16-bit floats, else itself: for results that must stay in f32. See [`in_f32`].
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn widened(&self) -> Result<Tensor> {
         self.to_dtype(self.dtype().wide())
     }

@@ -79,9 +79,6 @@ impl Ema {
     }
 
     /// Takes the parameters' present values in; call it after every step of the optimiser.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn update(&mut self) -> Result<()> {
         if matches!(self.entries.first().map(|e| e.average.device()), Some(Device::Cuda(_))) {
             return self.update_on_gpu();
@@ -127,9 +124,6 @@ impl Ema {
 
     /// Names of the parameters, and their averages as constants of the parameters' dtypes. Debiased averages of no updates do
     /// not exist; the parameters' present values stand for them.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
         self.entries.iter().map(|entry| Ok((entry.name.clone(), self.read(entry)?))).collect()
     }
@@ -147,7 +141,7 @@ impl Ema {
     /// succeeds, fails or panics. What `f` sets the parameters to is lost.
     ///
     /// # Errors
-    /// Those of `f`; the device fails.
+    /// Those of `f`.
     pub fn with_averages<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
         let averages = self.entries.iter().map(|entry| self.read(entry)).collect::<Result<Vec<_>>>()?;
         let own = Restore(self.entries.iter().map(|entry| (&entry.param, entry.param.tensor())).collect());

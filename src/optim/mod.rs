@@ -155,9 +155,6 @@ impl Optimizer {
     }
 
     /// Changes the learning rate of steps that a captured graph repeats. Elsewhere [`Optimizer::step`] is told.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn set_learning_rate(&mut self, _learning_rate: f64) -> Result<()> {
         if let Some(scalars) = &mut self.scalars {
             scalars.set_learning_rate(_learning_rate)?;
