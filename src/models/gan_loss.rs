@@ -36,7 +36,7 @@ impl GanLoss {
     pub fn discriminator(self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         in_f32([real, fake], |[real, fake]| match self {
             GanLoss::NonSaturating | GanLoss::Saturating => real.neg()?.softplus()?.mean_all()?.add(&fake.softplus()?.mean_all()?),
-            GanLoss::Hinge => real.affine(-1.0, 1.0)?.relu()?.mean_all()?.add(&fake.affine(1.0, 1.0)?.relu()?.mean_all()?),
+            GanLoss::Hinge => real.one_minus()?.relu()?.mean_all()?.add(&fake.affine(1.0, 1.0)?.relu()?.mean_all()?),
             GanLoss::Wasserstein => fake.mean_all()?.sub(&real.mean_all()?),
             GanLoss::LeastSquares => {
                 let sum = real.affine(1.0, -1.0)?.square()?.mean_all()?.add(&fake.square()?.mean_all()?)?;

@@ -123,7 +123,7 @@ impl VdbTrainer {
         let loss = self.discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Train(&mut self.rng))?;
         drop(objective);
         let gradients = self.critic.gradients(&loss.loss)?;
-        let mut rates = vec![self.beta.affine(0.0, 0.0)?; 2];
+        let mut rates = vec![self.beta.zeros_like()?; 2];
         if let Some(found) = &loss.rates {
             rates = vec![found.real.add(&found.fake)?.affine(0.5, 0.0)?.detach(), found.constrained.detach()];
         }
@@ -150,7 +150,7 @@ impl VdbTrainer {
         let objective = self.settings.objective((done + 1) * self.settings.discriminator_steps - 1);
         let rate = self.learning_rates(done)[1];
         let Some(player) = &mut self.player else {
-            let nothing = self.beta.affine(0.0, 0.0)?;
+            let nothing = self.beta.zeros_like()?;
             return Ok([nothing.clone(), nothing]);
         };
         let z = self.rng.normal([self.settings.batch, player.generator.latent()], DType::F32, &self.device)?;
@@ -210,7 +210,7 @@ impl Trainer for VdbTrainer {
     }
 
     fn step(&mut self, done: u64) -> Result<Tensor> {
-        let beta = self.beta.affine(1.0, 0.0)?;
+        let beta = self.beta.copy()?;
         let updates = self.settings.discriminator_steps;
         let (mut real, mut of_update) = self.update(done * updates)?;
         for update in done * updates + 1..(done + 1) * updates {

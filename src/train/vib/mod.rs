@@ -133,7 +133,7 @@ impl Trainer for VibTrainer {
             self.batches.load(&self.data.train, done, range, &self.device)?
         };
         let noise = Noise::Draw(self.rng.draw());
-        let beta = self.beta.affine(1.0, 0.0)?;
+        let beta = self.beta.copy()?;
         let objective = VibObjective { beta: (&beta).into(), ..self.settings.objective() };
         let loss = self.model.loss(&x, &labels, &objective, self.settings.train_samples, noise, &mut Mode::Train(&mut self.rng))?;
         let gradients = self.network.gradients(&loss.loss)?;
