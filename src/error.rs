@@ -14,6 +14,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything that can go wrong in `strait`. `{:?}` gives the sentence too: it is what a `main` that returns an error prints.
 #[non_exhaustive]
+// A field is what the sentence of its variant says in its place.
+#[allow(missing_docs)]
 pub enum Error {
     /// The shapes of the inputs do not fit each other.
     ShapeMismatch { op: &'static str, shapes: Vec<Shape>, rule: &'static str },

@@ -97,7 +97,6 @@
 
 pub mod capture;
 pub mod check;
-pub mod cli;
 pub mod data;
 pub mod device;
 pub mod dtype;
@@ -110,13 +109,13 @@ pub mod nn;
 pub mod op;
 pub mod ops;
 pub mod optim;
-pub mod report;
+pub mod plot;
 mod rng;
 pub mod shape;
 mod storage;
 mod tensor;
 pub mod train;
-mod words;
+pub mod words;
 
 pub use device::Device;
 pub use dtype::DType;

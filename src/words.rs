@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 /// What a message quotes of a value, a name or a path.
-pub(crate) const QUOTED: usize = 400;
+pub const QUOTED: usize = 400;
 
 /// What a message says in words of its own, which may quote something too.
 pub(crate) const SAID: usize = 1500;
 
 /// `text` in about `most` characters: of a longer one the middle is left out. Characters that a terminal would obey are escaped.
-pub(crate) fn shorten(text: &str, most: usize) -> Cow<'_, str> {
+pub fn shorten(text: &str, most: usize) -> Cow<'_, str> {
     // Bytes are at least as many as characters, so the usual message costs one look at each byte.
     let plain = |text: &str| !text.chars().any(char::is_control);
     if text.len() <= most && plain(text) {

@@ -34,6 +34,7 @@ type Work = dyn FnMut(usize, &mut Rng) -> Result<Vec<Tensor>>;
 
 /// Work on a device, ready to be run.
 pub struct Job {
+    /// The work.
     pub run: Box<Work>,
     /// Bytes that have to be read and written at least.
     pub bytes: f64,

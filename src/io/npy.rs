@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::device::Device;
+use crate::device::cpu::memory;
 use crate::dispatch;
 use crate::error::{Error, Result};
 use crate::io::Stored;
@@ -45,6 +46,19 @@ impl Npy {
                 None => Err(other),
             },
         }
+    }
+
+    /// A tensor as it is written to a file.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] for a tensor that does not fit into memory once more; the device fails.
+    pub fn from_tensor(tensor: &Tensor) -> Result<Npy> {
+        dispatch!(tensor.dtype(), T => {
+            let elements = tensor.to_vec::<T>()?;
+            let mut bytes = memory::vector("npy", size_of_val(&elements[..]))?;
+            bytes.extend_from_slice(bytemuck::cast_slice(&elements));
+            Ok(Npy { dtype: tensor.dtype().into(), shape: tensor.shape(), bytes })
+        })
     }
 }
 
@@ -229,6 +243,9 @@ mod tests {
         let npy = decode(&bytes).unwrap();
         assert_eq!((npy.dtype, npy.shape.dims(), &npy.bytes), (Stored::F32, &[2, 3][..], &data));
         assert_eq!(encode(&npy).unwrap(), bytes);
+        // A transposed view is written in the order of its own axes.
+        let tensor = Tensor::from_vec(vec![0.0f32, 3.0, 1.0, 4.0, 2.0, 5.0], [3, 2], &Device::cpu()).unwrap().t().unwrap();
+        assert_eq!(Npy::from_tensor(&tensor).unwrap(), npy);
         // np.array(1.5), np.arange(3, dtype='u1')
         let scalar = file(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (), }", &1.5f64.to_le_bytes());
         assert_eq!(encode(&decode(&scalar).unwrap()).unwrap(), scalar);

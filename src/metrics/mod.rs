@@ -4,6 +4,7 @@
 //! Logarithms are natural, information is in nats. Computed in f64, whatever the dtype of what is judged, and the same for
 //! any number of threads.
 
+mod calibration;
 mod classifier;
 mod features;
 mod frechet;
@@ -14,6 +15,7 @@ mod neighbors;
 mod posterior;
 mod quality;
 
+pub use calibration::{CalibrationBin, calibration_bins, expected_calibration_error};
 pub use classifier::Classifier;
 pub use features::{Extractor, Features};
 pub use frechet::{FrechetDistance, Moments, frechet_distance};

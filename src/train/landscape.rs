@@ -5,8 +5,8 @@ use super::samples::Samples;
 use crate::data::PointSet;
 use crate::device::Device;
 use crate::error::Result;
-use crate::report::png::{heat, heat_map};
-use crate::report::svg::PlaneChart;
+use crate::plot::png::{heat, heat_map};
+use crate::plot::svg::PlaneChart;
 use crate::tensor::Tensor;
 
 /// Points of a side of the grid that the picture is made of, and pixels of each.

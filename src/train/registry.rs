@@ -10,7 +10,7 @@ use super::vdb::VdbSettings;
 use super::vib::VibSettings;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::report::Drawing;
+use crate::plot::Drawing;
 use crate::words::nearest;
 
 macro_rules! presets {

@@ -3,7 +3,7 @@
 use crate::data::Range;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::report::png::{Grid, image_grid, scatter};
+use crate::plot::png::{Grid, image_grid, scatter};
 use crate::tensor::Tensor;
 
 /// Images in a row of a grid.

@@ -7,8 +7,8 @@ use super::sweep::SweepRow;
 use super::trainer::{Figure, Trainer};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::report::Drawing;
-use crate::report::svg::{Axis, LineChart, Series};
+use crate::plot::Drawing;
+use crate::plot::svg::{Axis, LineChart, Series};
 use crate::words::nearest;
 
 /// The settings of a family's runs. What a text leaves out is as in [`Default`].

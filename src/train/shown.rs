@@ -1,8 +1,8 @@
 //! How families of generators show what they measure.
 
 use super::trainer::Figure;
-use crate::report::Drawing;
-use crate::report::svg::Axis;
+use crate::plot::Drawing;
+use crate::plot::svg::Axis;
 
 /// The figures of the metrics that `shown` keeps, with the titles and notes that `about` knows.
 pub(super) fn figures<T: Into<String>, N: Into<String>>(

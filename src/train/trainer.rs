@@ -5,8 +5,8 @@ use super::samples::Samples;
 use crate::capture::StepRun;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::report::Drawing;
-use crate::report::svg::Axis;
+use crate::plot::Drawing;
+use crate::plot::svg::Axis;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
@@ -207,13 +207,8 @@ pub trait Trainer: Send {
 
 /// A curve for each metric of a run.
 pub fn draw_metrics(drawing: &mut Drawing) {
-    drawing.page.heading("Training");
-    let mut names: Vec<String> = Vec::new();
-    for (name, _) in drawing.records.iter().flat_map(|r| &r.values) {
-        if !names.contains(name) {
-            names.push(name.clone());
-        }
-    }
+    drawing.heading("Training");
+    let names: Vec<String> = drawing.metrics().iter().map(|(name, _)| name.clone()).collect();
     for name in names {
         let figure = Figure::of_metric(&name, 0.0);
         drawing.curve(&format!("{name}.svg"), &figure.name, Axis::linear(figure.unit), &[("", &name)], "");

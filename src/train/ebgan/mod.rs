@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::models::Ebgan;
 use crate::nn::Mode;
 use crate::optim::grad_norm;
-use crate::report::Drawing;
+use crate::plot::Drawing;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 

@@ -3,8 +3,8 @@
 use super::EbganTrainer;
 use crate::error::Result;
 use crate::nn::Mode;
-use crate::report::Drawing;
-use crate::report::svg::Axis;
+use crate::plot::Drawing;
+use crate::plot::svg::Axis;
 use crate::tensor::Tensor;
 use crate::train::examples::name_and_note as of_samples;
 use crate::train::landscape::{cloud, landscape};
@@ -51,7 +51,7 @@ pub(super) fn headline(values: &[(String, f64)]) -> String {
 
 /// Curves of training, then what the networks do.
 pub(super) fn draw(trainer: &EbganTrainer, drawing: &mut Drawing) -> Result<()> {
-    drawing.page.heading("Training");
+    drawing.heading("Training");
     let energies = [("data", "energy_real"), ("samples", "energy_fake"), ("margin", "margin"), ("data not trained on", "test_energy")];
     let caption = "Means of batches, in the unit that the settings say; samples below the margin are pushed up.";
     drawing.curve("energies.svg", "Energy: the reconstruction error", Axis::linear("").from_zero(), &energies, caption);
@@ -63,7 +63,7 @@ pub(super) fn draw(trainer: &EbganTrainer, drawing: &mut Drawing) -> Result<()> 
     drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
     shown::curves_of_samples(drawing);
 
-    drawing.page.heading("What was learned");
+    drawing.heading("What was learned");
     let examples = &trainer.examples;
     let picture = |x: Tensor| Ok(examples.samples(x).picture()?.map(|picture| picture.png));
     let reconstruct = |x: &Tensor| trainer.model.reconstruct(x, &mut Mode::Eval);

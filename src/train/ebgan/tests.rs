@@ -56,8 +56,8 @@ fn figures_have_names_and_the_report_has_its_pictures() {
         let headline = run.trainer().headline(&values);
         let mut drawing = Drawing::default();
         run.trainer().draw(&mut drawing).unwrap();
-        let (_, files) = drawing.finish();
-        (headline, files.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        let names = drawing.files().map(|(name, _)| name).collect::<Vec<_>>();
+        (headline, names)
     };
     let (headline, names) = pictures(POINTS);
     assert!(headline.contains("energy of data") && headline.contains("modes found") && headline.contains("pulling-away"), "{headline}");

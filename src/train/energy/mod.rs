@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::models::{Chain, Correction, EnergyModel, InformationConfig, Langevin, ReplayBuffer, Step};
 use crate::nn::Mode;
 use crate::optim::grad_norm;
-use crate::report::Drawing;
+use crate::plot::Drawing;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 

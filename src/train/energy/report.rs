@@ -4,8 +4,8 @@ use super::{EnergyTrainer, Way};
 use crate::error::Result;
 use crate::metrics::is_limited;
 use crate::nn::Mode;
-use crate::report::Drawing;
-use crate::report::svg::Axis;
+use crate::plot::Drawing;
+use crate::plot::svg::Axis;
 use crate::tensor::Tensor;
 use crate::train::examples::name_and_note as of_samples;
 use crate::train::landscape::{cloud, landscape};
@@ -66,7 +66,7 @@ pub(super) fn headline(values: &[(String, f64)]) -> String {
 
 /// Curves of training, then what was learned.
 pub(super) fn draw(trainer: &EnergyTrainer, drawing: &mut Drawing) -> Result<()> {
-    drawing.page.heading("Training");
+    drawing.heading("Training");
     let energies = [("data", "energy_real"), ("samples", "energy_fake")];
     drawing.curve("energies.svg", "Energy", Axis::linear("U (nats)"), &energies, "Means of batches; U is defined up to a constant.");
     let losses = [("energy", "energy_loss"), ("generator", "generator_loss")];
@@ -79,7 +79,7 @@ pub(super) fn draw(trainer: &EnergyTrainer, drawing: &mut Drawing) -> Result<()>
     drawing.curve("gradients.svg", "Norms of gradients", Axis::log(""), &norms, "");
     shown::curves_of_samples(drawing);
 
-    drawing.page.heading("What was learned");
+    drawing.heading("What was learned");
     let examples = &trainer.examples;
     let count = if examples.points().is_some() { POINTS } else { IMAGES };
     let mut drawn = vec![("data", "data", examples.samples(examples.unseen(count, &trainer.device)?))];

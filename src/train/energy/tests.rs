@@ -96,11 +96,11 @@ fn figures_have_names_and_the_report_has_its_pictures() {
     assert!(headline.contains("modes found") && headline.contains("energy of data"), "{headline}");
     let mut drawing = Drawing::default();
     run.trainer().draw(&mut drawing).unwrap();
-    let (page, files) = drawing.finish();
-    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<String> = drawing.files().map(|(name, _)| name).collect();
     let expected = ["data", "landscape", "generated", "mala-data", "langevin-data", "mala-latent", "langevin-latent"];
     assert_eq!(names, expected.iter().flat_map(|name| [format!("{name}.svg"), format!("{name}.png")]).collect::<Vec<_>>());
-    assert!(page.render().contains("dark where it is low"));
+    let landscape = drawing.files().find(|(name, _)| name == "landscape.svg").unwrap().1;
+    assert!(str::from_utf8(landscape).unwrap().contains("dark where it is low"));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::models::infovae::{InfoVae, InfoVaeObjective, LatentCritic, PriorSample};
 use crate::ops::Noise;
 use crate::optim::{Algorithm, grad_norm};
-use crate::report::Drawing;
+use crate::plot::Drawing;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 

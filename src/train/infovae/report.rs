@@ -5,9 +5,9 @@ use super::{InfoVaeTrainer, SHOWN};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::metrics::is_limited;
-use crate::report::Drawing;
-use crate::report::png::{Grid, image_grid};
-use crate::report::svg::{Axis, Ellipse, LineChart, ScatterChart, Series};
+use crate::plot::Drawing;
+use crate::plot::png::{Grid, image_grid};
+use crate::plot::svg::{Axis, Ellipse, LineChart, ScatterChart, Series};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::Figure;
@@ -121,13 +121,13 @@ pub(super) fn headline(values: &[(String, f64)]) -> String {
 
 /// Adds the curves of training and pictures of the model.
 pub(super) fn draw(trainer: &InfoVaeTrainer, drawing: &mut Drawing) -> Result<()> {
-    drawing.page.heading("Training");
+    drawing.heading("Training");
     curves(drawing);
     if let Source::Images { data, .. } = &trainer.source
         && matches!(data.image[0], 1 | 3)
         && data.image[1..].iter().all(|side| *side <= LARGEST_IMAGE)
     {
-        drawing.page.heading("Images");
+        drawing.heading("Images");
         images(trainer, drawing, data.image)?;
     }
     match trainer.settings.latent {
@@ -200,7 +200,7 @@ fn plane(trainer: &InfoVaeTrainer, drawing: &mut Drawing) -> Result<()> {
     let ellipses = (0..count.min(PLANE_ELLIPSES)).map(ellipse).collect();
     let chart = ScatterChart::new("Latent plane", Axis::linear("z₁"), Axis::linear("z₂")).points(points).ellipses(ellipses);
     let caption = "Means of q(z|x) for test examples, coloured by class, some with ellipses at one and two standard deviations.";
-    drawing.page.heading("The latent plane");
+    drawing.heading("The latent plane");
     drawing.svg("latent.svg", &chart.render(), caption);
     Ok(())
 }
@@ -226,7 +226,7 @@ fn line(trainer: &InfoVaeTrainer, drawing: &mut Drawing) -> Result<()> {
             chart = chart.with(series(name, &|z| density(z, &own)));
         }
     }
-    drawing.page.heading("The latent line");
+    drawing.heading("The latent line");
     drawing.svg("latent.svg", &chart.render(), "Densities of the codes of test examples and of the prior.");
     Ok(())
 }

@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::error::Error;
-use crate::report::html::Report;
-use crate::report::metrics::Record;
 use crate::train::Run;
 use crate::train::stopping::{bits, stopping_changes_nothing};
 
@@ -166,8 +164,8 @@ fn samples_come_from_the_prior() {
 fn pictures_belong_to_the_data() {
     let names = |changes: &[&str]| {
         let trainer = trainer(changes);
-        let records = (1..=3).map(|step| Record::new(step, 0, 0.0).with("loss", 1.0).with("gradient_norm", 2.0)).collect();
-        let mut drawing = Drawing::new(Report::new("t"), records);
+        let constant = |name: &str, value: f64| (name.to_string(), (1..=3).map(|step| (f64::from(step), value)).collect());
+        let mut drawing = Drawing::new(vec![constant("loss", 1.0), constant("gradient_norm", 2.0)]);
         trainer.draw(&mut drawing).unwrap();
         let samples = trainer.sample(5, 1).unwrap();
         assert_eq!(samples.count(), 5);
@@ -176,7 +174,7 @@ fn pictures_belong_to_the_data() {
             trainer.sample(5, 1).unwrap().values().unwrap().to_vec::<f32>().unwrap()
         );
         assert!(samples.picture().unwrap().is_some());
-        drawing.finish().1.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        drawing.files().map(|(name, _)| name).collect::<Vec<_>>()
     };
     let curves = ["loss.svg", "gradient_norms.svg"];
     assert_eq!(names(&[]), [&curves[..], &["reconstructions.png", "prior_samples.png", "manifold.png", "latent.svg"]].concat());

@@ -16,7 +16,7 @@ use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::optim::Schedule;
 use crate::optim::grad_norm;
-use crate::report::Drawing;
+use crate::plot::Drawing;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 

@@ -7,9 +7,9 @@ use crate::grad::grad;
 use crate::models::{DiscriminatorOutput, GanLoss};
 use crate::nn::Mode;
 use crate::ops::Noise;
-use crate::report::Drawing;
-use crate::report::png::{Grid, encode_rgb, image_grid};
-use crate::report::svg::{Axis, LineChart, PlaneChart, Series};
+use crate::plot::Drawing;
+use crate::plot::png::{Grid, encode_rgb, image_grid};
+use crate::plot::svg::{Axis, LineChart, PlaneChart, Series};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
 use crate::train::examples::{component, name_and_note as of_samples, of_points, window};
@@ -150,7 +150,7 @@ pub(super) fn headline(values: &[(String, f64)]) -> String {
 
 /// Curves of training, and what a discriminator in the plane thinks of it.
 pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
-    drawing.page.heading("Training");
+    drawing.heading("Training");
     let losses = [("discriminator", "discriminator_loss"), ("generator", "generator_loss")];
     drawing.curve("losses.svg", "Losses", Axis::linear("nats"), &losses, "Of single batches, below their moving average.");
     let accuracy = "Share of a batch that the discriminator tells right, z sampled; a half is chance.";
@@ -174,7 +174,7 @@ pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {
     if let Some(set) = trainer.examples.points() {
         let side = 3 * SIDE;
         let png = encode_rgb(&colours(&probabilities(trainer, set, side)?, side), side, side)?;
-        drawing.page.heading("Decision boundary");
+        drawing.heading("Decision boundary");
         let caption =
             "Probability of being real, z at its mean: red for real, blue for generated, a black line at 1/2, gray ones at tenths.";
         let chart = PlaneChart::new("", window(set), png.clone(), side as f64).bar("D", [0.0, 1.0], colour);

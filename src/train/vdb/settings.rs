@@ -12,7 +12,7 @@ use crate::models::{
 };
 use crate::ops::Activation;
 use crate::optim::{Algorithm, Schedule};
-use crate::report::Drawing;
+use crate::plot::Drawing;
 use crate::train::settings::{self, Settings, bad};
 use crate::train::{SweepRow, Trainer};
 

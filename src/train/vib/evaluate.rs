@@ -3,10 +3,10 @@
 use crate::data::{Range, Split};
 use crate::device::Device;
 use crate::error::Result;
+use crate::metrics::{calibration_bins, expected_calibration_error};
 use crate::models::{Vib, VibObjective};
 use crate::nn::Mode;
 use crate::ops::Noise;
-use crate::report::svg::{calibration_bins, expected_calibration_error};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::models::{Beta, Vib, VibObjective};
 use crate::nn::Mode;
 use crate::ops::Noise;
-use crate::report::Drawing;
+use crate::plot::Drawing;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 

@@ -3,11 +3,11 @@
 use super::{CALIBRATION_BINS, Evaluation, VibTrainer};
 use crate::data::{Range, Split};
 use crate::error::Result;
+use crate::metrics::calibration_bins;
 use crate::nn::Mode;
-use crate::report::Drawing;
-use crate::report::html::Example;
-use crate::report::png::{Grid, image_grid};
-use crate::report::svg::{Axis, CalibrationChart, ConfusionMatrix, Ellipse, LineChart, ScatterChart, Series, calibration_bins};
+use crate::plot::png::{Grid, image_grid};
+use crate::plot::svg::{Axis, CalibrationChart, ConfusionMatrix, Ellipse, LineChart, ScatterChart, Series};
+use crate::plot::{Drawing, Example};
 use crate::tensor::Tensor;
 use crate::train::Figure;
 
@@ -75,9 +75,9 @@ pub(super) fn headline(values: &[(String, f64)]) -> String {
 /// Adds the curves of training, and pictures of what the averaged weights say of the test part.
 pub(super) fn draw(trainer: &VibTrainer, drawing: &mut Drawing) -> Result<()> {
     let evaluation = trainer.judge(&trainer.data.test)?;
-    drawing.page.heading("Training");
+    drawing.heading("Training");
     curves(drawing, evaluation.bottleneck);
-    drawing.page.heading("Predictions");
+    drawing.heading("Predictions");
     let classes = trainer.data.classes;
     let pairs = evaluation.labels.iter().copied().zip(evaluation.predictions.iter().copied());
     if classes <= CONFUSION_CLASSES {
@@ -91,11 +91,12 @@ pub(super) fn draw(trainer: &VibTrainer, drawing: &mut Drawing) -> Result<()> {
     let wrong = wrong_examples(&evaluation, &trainer.data.test, trainer.data.image)?;
     if !wrong.is_empty() {
         let caption = "Test images with the most confident wrong answers: true class, then prediction and its probability.";
-        drawing.page.heading("Wrong answers").examples(&wrong, caption);
+        drawing.heading("Wrong answers");
+        drawing.examples(wrong, caption);
     }
     if trainer.settings.latent == 2 && trainer.has_bottleneck() {
         let caption = "Means of p(z|x) for test images, coloured by class, with covariance ellipses at one and two standard deviations.";
-        drawing.page.heading("The latent plane");
+        drawing.heading("The latent plane");
         drawing.svg("latent.svg", &latent_plane(trainer)?, caption);
     }
     Ok(())

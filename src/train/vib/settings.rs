@@ -8,7 +8,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::models::{Beta, Scale, VibConfig, VibObjective};
 use crate::optim::{Algorithm, Schedule};
-use crate::report::Drawing;
+use crate::plot::Drawing;
 use crate::train::settings::{self, Settings};
 use crate::train::{SweepRow, Trainer};
 

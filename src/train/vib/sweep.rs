@@ -1,7 +1,7 @@
 //! What a sweep of VIB runs shows: figure 1 of the paper.
 
-use crate::report::Drawing;
-use crate::report::svg::{Axis, LineChart, Series, SweepPoint, information_plane, sweep_chart};
+use crate::plot::Drawing;
+use crate::plot::svg::{Axis, LineChart, Series, SweepPoint, information_plane, sweep_chart};
 use crate::train::SweepRow;
 
 pub(super) fn draw(key: &str, rows: &[SweepRow], drawing: &mut Drawing) {

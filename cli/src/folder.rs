@@ -1,0 +1,231 @@
+//! The files of a run's folder.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strait::io::atomic::{remove_leftovers, write_atomic_bytes};
+use strait::io::open;
+use strait::train::{Plan, Run, family_of};
+use strait::{Device, Error, Result};
+
+use crate::claim::claim;
+use crate::console::EVERY;
+use crate::lock::Lock;
+use crate::report::metrics::read_metrics;
+use crate::report::record::Record;
+use crate::terminal::say;
+use crate::train::located;
+
+/// Writes a file into a folder that is made if there is none.
+pub fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    make(folder)?;
+    write_atomic_bytes(&folder.join(name), bytes)
+}
+
+/// Makes a folder if there is none.
+pub fn make(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), action: "create the folder", source })
+}
+
+/// A run's folder.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    path: PathBuf,
+    /// Held by whoever trains in it, for as long.
+    _lock: Option<Arc<Lock>>,
+}
+
+impl RunFolder {
+    /// Makes a folder for a new run; without a name given, `runs/name`, then `runs/name-2`, ...
+    pub fn create(out: Option<&Path>, name: &str) -> Result<RunFolder> {
+        let (path, lock) = claim(out, name, |_| Ok(false))?;
+        Ok(RunFolder { path, _lock: Some(Arc::new(lock)) })
+    }
+
+    /// The folder of a run that exists.
+    pub fn open(folder: &Path) -> Result<RunFolder> {
+        let run = RunFolder { path: folder.to_path_buf(), _lock: None };
+        if !open::exists(&run.config())? {
+            let found = match folder.is_dir() {
+                true if folder.join(crate::seeds::FILE).exists() => "a folder of runs of several seeds",
+                true if folder.join(crate::sweep::FILE).exists() => "the folder of a sweep",
+                true => "a folder without config.toml",
+                false => "no such folder",
+            };
+            return Err(Error::BadFile {
+                path: folder.into(),
+                found: found.into(),
+                expected: "the folder of a run, as strait train makes it".into(),
+            });
+        }
+        Ok(run)
+    }
+
+    /// The same, for this process alone.
+    pub fn open_to_train(folder: &Path) -> Result<RunFolder> {
+        let run = RunFolder::open(folder)?;
+        Ok(RunFolder { _lock: Some(Arc::new(Lock::take(folder)?)), ..run })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path.join("checkpoint.safetensors")
+    }
+
+    pub fn metrics(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
+    pub fn html(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
+    /// Writes one picture of the report.
+    pub fn write_picture(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        write_in(&self.path.join("pictures"), name, bytes)
+    }
+
+    /// Deletes what a killed process was writing.
+    pub fn clean(&self) -> Result<()> {
+        [self.path.clone(), self.path.join("pictures"), self.samples()].iter().try_for_each(|folder| remove_leftovers(folder).map(drop))
+    }
+
+    /// Where samples are written.
+    pub fn samples(&self) -> PathBuf {
+        self.path.join("samples")
+    }
+
+    /// Writes the picture of samples after `step` steps.
+    pub fn write_samples(&self, step: u64, png: &[u8]) -> Result<()> {
+        write_in(&self.samples(), &format!("step-{step:06}.png"), png)
+    }
+
+    /// The pictures of samples over time, up to `step`, in order.
+    pub fn pictures_of_samples(&self, step: u64) -> Vec<(u64, PathBuf)> {
+        let files = std::fs::read_dir(self.samples()).into_iter().flatten().flatten();
+        let mut pictures: Vec<(u64, PathBuf)> = files
+            .filter_map(|file| {
+                let name = file.file_name();
+                let number = name.to_str()?.strip_prefix("step-")?.strip_suffix(".png")?.parse().ok()?;
+                (number <= step).then(|| (number, file.path()))
+            })
+            .collect();
+        pictures.sort();
+        pictures
+    }
+
+    pub fn write_config(&self, settings: &str) -> Result<()> {
+        write_atomic_bytes(&self.config(), settings.as_bytes())
+    }
+
+    /// The resolved settings, with changes on top.
+    pub fn settings(&self, changes: &[String]) -> Result<String> {
+        let path = self.config();
+        let text = open::settings(&path, "the settings of a run")?;
+        let origin = path.display().to_string();
+        let family = family_of(&origin, &text)?;
+        let settings = family.resolve(&origin, &text, changes)?;
+        match located(&settings, None)? {
+            Some(data) => family.resolve(&origin, &settings, &[data]),
+            None => Ok(settings),
+        }
+    }
+
+    /// The run with the state of its checkpoint; at its beginning, and `false`, if there is none.
+    pub fn load(&self, device: &Device, changes: &[String]) -> Result<(Run, bool)> {
+        let mut run = Run::of_settings("settings", &self.settings(changes)?, device)?;
+        let Some(checkpoint) = run.resume(&self.checkpoint())? else { return Ok((run, false)) };
+        if let Some(saved) = run.other_data(&checkpoint) {
+            say!("note: these are not the data that the run was trained on, which were {saved}");
+        }
+        Ok((run, true))
+    }
+
+    /// The run with the state of its checkpoint, for commands that show what was trained.
+    pub fn load_trained(&self, device: &Device, changes: &[String]) -> Result<Run> {
+        let (run, has_checkpoint) = self.load(device, changes)?;
+        self.tell_of_others(&run);
+        if has_checkpoint {
+            return Ok(run);
+        }
+        Err(Error::BadFile {
+            path: self.checkpoint(),
+            found: "no checkpoint, so nothing that was trained".into(),
+            expected: format!("one, which the run writes as it goes; go on with 'strait resume {}'", self.path.display()),
+        })
+    }
+
+    /// Says so if another process is training the run meanwhile.
+    pub fn tell_of_others(&self, run: &Run) {
+        if let Some(process) = Lock::holder(&self.path) {
+            say!("{}: process {process} is at work there: this is its checkpoint at step {}", self.path.display(), run.done());
+        }
+    }
+
+    /// The run as it was left, to be trained further. One that had a checkpoint needs it, unless it is to begin again; metrics that the
+    /// checkpoint does not know of are never dropped.
+    pub fn load_to_train(&self, device: &Device, changes: &[String], restart: bool) -> Result<Run> {
+        let (run, has_checkpoint) = self.load(device, changes)?;
+        if has_checkpoint {
+            if restart {
+                return Err(Error::BadFile {
+                    path: self.checkpoint(),
+                    found: format!("a checkpoint at step {}", run.done()),
+                    expected: "none for --restart: leave out that option to go on from it, or delete it".into(),
+                });
+            }
+            return Ok(run);
+        }
+        let records = if open::exists(&self.metrics())? { read_metrics(self.metrics())? } else { Vec::new() };
+        let Some(step) = records.last().map(|record| record.step) else { return Ok(run) };
+        if !restart && self.had_checkpoint(&run.plan(), &records) {
+            return Err(Error::BadFile {
+                path: self.checkpoint(),
+                found: format!("no checkpoint, though the run had one and reached step {step}"),
+                expected: format!("the run's checkpoint; 'strait resume --restart {}' begins at step 0 again", self.path.display()),
+            });
+        }
+        let aside = self.set_metrics_aside()?;
+        let (place, aside) = (self.path.display(), aside.display());
+        say!("{place}: begins at step 0 again, as there is no checkpoint; the metrics up to step {step} are now in {aside}");
+        Ok(run)
+    }
+
+    /// Notes that a checkpoint was written, for the case that it is missing later.
+    pub fn note_checkpoint(&self) -> Result<()> {
+        let path = self.path.join(NOTE);
+        std::fs::write(&path, b"").map_err(|source| Error::Io { path, action: "write", source })
+    }
+
+    /// Whether a run with these metrics must have written a checkpoint: it says so, or it was evaluated, or went on after that.
+    fn had_checkpoint(&self, plan: &Plan, records: &[Record]) -> bool {
+        let due = [plan.evaluate_every, plan.checkpoint_every, plan.steps];
+        let first = due.into_iter().filter(|steps| *steps > 0).min().unwrap_or(0);
+        let of_the_step = usize::from(first.is_multiple_of(EVERY));
+        let evaluated = records.iter().filter(|record| record.step == first).count() > of_the_step;
+        self.path.join(NOTE).exists() || evaluated || records.iter().any(|record| record.step > first)
+    }
+
+    /// Gives the metrics another name, and returns that.
+    fn set_metrics_aside(&self) -> Result<PathBuf> {
+        let path = self.metrics();
+        let free = |number: &u64| !self.path.join(format!("metrics-{number}.jsonl")).exists();
+        let aside = self.path.join(format!("metrics-{}.jsonl", (1..).find(free).expect("numbers do not end")));
+        std::fs::rename(&path, &aside).map_err(|source| Error::Io { path, action: "rename", source })?;
+        match std::fs::remove_file(self.path.join(NOTE)) {
+            Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::Io { path: self.path.join(NOTE), action: "delete", source }),
+            _ => Ok(aside),
+        }
+    }
+}
+
+/// An empty file that is there once a checkpoint was.
+const NOTE: &str = ".checkpointed";

@@ -1,0 +1,245 @@
+//! `strait train --seeds N`: the same run with one seed after the other, and what they come to together.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use strait::io::atomic::write_atomic_bytes;
+use strait::io::open;
+use strait::plot::svg::{Axis, LineChart, Series};
+use strait::train::{Figure, Run, Values, family_of};
+use strait::{Device, Error, Result};
+
+use crate::args::{Existing, Settings};
+use crate::claim::{claim_for, read_toml};
+use crate::folder::RunFolder;
+use crate::lock::Lock;
+use crate::many::complete;
+use crate::report::html::Report;
+use crate::report::metrics::read_metrics;
+use crate::report::progress::Working;
+use crate::report::record::{Number, Record};
+use crate::terminal::{out, print_table};
+use crate::train::{go_on, located, resolve};
+
+/// The file that makes a folder one of several seeds.
+pub const FILE: &str = "seeds.toml";
+
+/// What is to be done in a folder.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Seeds {
+    /// The first seed.
+    first: u64,
+    /// How many there are.
+    count: u64,
+    /// The settings of the first run.
+    settings: toml::Table,
+}
+
+/// So many runs are the most that one command makes.
+pub const MOST: u64 = 10_000;
+
+/// One finished run.
+struct Row {
+    seed: u64,
+    values: Values,
+    figures: Vec<Figure>,
+    records: Vec<Record>,
+}
+
+/// Whether a folder holds runs of several seeds.
+pub fn is_root(folder: &Path) -> bool {
+    folder.join(FILE).exists()
+}
+
+/// `strait train --seeds`.
+pub fn train(settings: &Settings, count: u64) -> anyhow::Result<()> {
+    let device: Device = settings.device.parse()?;
+    let (text, name) = resolve(settings)?;
+    let table: toml::Table = text.parse()?;
+    let first = table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default() as u64;
+    let seeds = Seeds { first, count, settings: table };
+    let runs = seeds.runs()?;
+    let same = |old: &Seeds| (old.first, &old.settings) == (first, &seeds.settings);
+    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-seeds"), FILE, &seeds, same)?;
+    seeds.run(runs, &root, &device)
+}
+
+/// `strait resume` of several seeds.
+pub fn resume(existing: &Existing) -> anyhow::Result<()> {
+    let root = &existing.folder;
+    anyhow::ensure!(
+        existing.set.is_empty(),
+        "--set: the settings of several seeds stay as they are; resume one of the folders inside {}",
+        root.display()
+    );
+    let device: Device = existing.device.parse()?;
+    let _lock = Lock::take(root)?;
+    let seeds = Seeds::read(root)?;
+    seeds.run(seeds.runs()?, root, &device)
+}
+
+/// `strait report` of several seeds: the runs that are finished.
+pub fn report(existing: &Existing) -> anyhow::Result<()> {
+    let (root, device) = (&existing.folder, existing.device.parse()?);
+    let seeds = Seeds::read(root)?;
+    let mut rows = Vec::new();
+    let mut last = None;
+    for seed in seeds.all() {
+        let folder = seeds.folder(root, seed);
+        if !open::exists(&folder.join("config.toml"))? {
+            continue;
+        }
+        let (mut run, _) = RunFolder::open(&folder)?.load(&device, &existing.set)?;
+        if run.is_finished() {
+            let _working = Working::new(&format!("evaluating {}", folder.display()));
+            rows.push(Row::of(seed, &folder, &mut run)?);
+            last = Some(run);
+        }
+    }
+    let Some(run) = last else { anyhow::bail!("{}: no run is finished yet: go on with: strait resume {}", root.display(), root.display()) };
+    summarise(root, &run, &rows)?;
+    out!("{}", root.join("report.html").display())
+}
+
+impl Seeds {
+    fn read(root: &Path) -> Result<Seeds> {
+        let path = root.join(FILE);
+        let seeds: Seeds = read_toml(&path, "the settings of several seeds")?;
+        if (1..=MOST).contains(&seeds.count) {
+            return Ok(seeds);
+        }
+        let (found, expected) = (format!("count = {}", seeds.count), format!("a number of runs from 1 to {MOST}"));
+        Err(Error::BadFile { path, found, expected })
+    }
+
+    fn all(&self) -> impl Iterator<Item = u64> + use<> {
+        self.first..self.first.saturating_add(self.count)
+    }
+
+    fn folder(&self, root: &Path, seed: u64) -> PathBuf {
+        root.join(format!("seed-{seed}"))
+    }
+
+    /// Every seed with its settings, all checked.
+    fn runs(&self) -> anyhow::Result<Vec<(u64, String)>> {
+        let text = toml::to_string(&self.settings)?;
+        let family = family_of(FILE, &text)?;
+        let data = located(&text, None)?;
+        let changes = |seed: u64| data.iter().cloned().chain([format!("seed={seed}")]).collect::<Vec<_>>();
+        let runs = self.all().map(|seed| Ok((seed, family.resolve(FILE, &text, &changes(seed))?)));
+        Ok(runs.collect::<Result<Vec<_>>>()?)
+    }
+
+    /// Makes every run that is not finished, in order, and reports all.
+    fn run(&self, runs: Vec<(u64, String)>, root: &Path, device: &Device) -> anyhow::Result<()> {
+        let mut rows = Vec::new();
+        for (seed, settings) in runs {
+            let folder = self.folder(root, seed);
+            let (mut run, _) = go_on(complete(&folder, &settings, device), &format!("strait resume {}", root.display()))?;
+            rows.push(Row::of(seed, &folder, &mut run)?);
+            summarise(root, &run, &rows)?;
+            if rows.len() as u64 == self.count {
+                let (headers, cells) = table(&run, &rows);
+                // The seeds are in the report; here they would make long lines.
+                print_table(&headers[..4], &cells)?;
+            }
+        }
+        out!("report: {}", root.join("report.html").display())
+    }
+}
+
+impl Row {
+    fn of(seed: u64, folder: &Path, run: &mut Run) -> Result<Row> {
+        let records = read_metrics(folder.join("metrics.jsonl"))?;
+        let mut values = run.evaluate()?;
+        values.push(("training_time_s".into(), records.last().map_or(f64::NAN, |r| r.time_s)));
+        let figures = run.trainer().figures(&values);
+        Ok(Row { seed, values, figures, records })
+    }
+}
+
+/// Mean and standard deviation (of a sample: n - 1) of numbers; one number alone has no deviation.
+fn mean_and_deviation(numbers: &[f64]) -> (f64, f64) {
+    let n = numbers.len() as f64;
+    let mean = numbers.iter().sum::<f64>() / n;
+    let squares = numbers.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+    (mean, (squares / (n - 1.0)).sqrt())
+}
+
+/// One figure of all runs.
+struct Statistic {
+    name: String,
+    mean: f64,
+    deviation: f64,
+    values: Vec<f64>,
+}
+
+fn statistics(rows: &[Row]) -> Vec<Statistic> {
+    let of = |(index, (name, _)): (usize, &(String, f64))| {
+        let values: Vec<f64> = rows.iter().map(|row| row.values[index].1).collect();
+        let (mean, deviation) = mean_and_deviation(&values);
+        Statistic { name: name.clone(), mean, deviation, values }
+    };
+    rows[0].values.iter().enumerate().map(of).collect()
+}
+
+/// Headers and cells: a row for each figure, with mean and standard deviation as a person reads them, then each seed.
+fn table(run: &Run, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
+    let statistics = statistics(rows);
+    let figures =
+        |value: fn(&Statistic) -> f64| run.trainer().figures(&statistics.iter().map(|s| (s.name.clone(), value(s))).collect::<Values>());
+    let (means, deviations) = (figures(|s| s.mean), figures(|s| s.deviation));
+    let headers = ["", "mean", "±", "unit"].map(String::from).into_iter().chain(rows.iter().map(|r| format!("seed {}", r.seed))).collect();
+    let cells = means.into_iter().zip(deviations).enumerate().map(|(i, (mean, deviation))| {
+        let deviation = if rows.len() > 1 { deviation.value } else { "–".into() };
+        [mean.name, mean.value, deviation, mean.unit].into_iter().chain(rows.iter().map(|r| r.figures[i].value.clone())).collect()
+    });
+    (headers, cells.collect())
+}
+
+/// Writes report.html and summary.json about the finished runs, of which `run` is one.
+fn summarise(root: &Path, run: &Run, rows: &[Row]) -> Result<()> {
+    let mut page = Report::new(run.family().title);
+    page.subtitle(format!("{} · {} seeds", run.trainer().describe(), rows.len()));
+    let (headers, cells) = table(run, rows);
+    let caption = "Results of the last step: mean and standard deviation over the seeds, then each seed.";
+    page.table(&headers.iter().map(String::as_str).collect::<Vec<_>>(), &cells, caption);
+    page.heading("Over the steps").paragraph("Means over the seeds; the bands reach from the lowest to the highest.");
+    for (name, _) in &rows[0].values {
+        let (mut mean, mut band) = (Vec::new(), Vec::new());
+        for record in rows[0].records.iter().filter(|r| r.get(name).is_some()) {
+            let same = |r: &&Record| r.step == record.step && r.get(name).is_some();
+            let values: Vec<f64> = rows.iter().filter_map(|row| row.records.iter().find(same)?.get(name)).collect();
+            let (lowest, highest) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+            mean.push((record.step as f64, mean_and_deviation(&values).0));
+            band.push((record.step as f64, lowest, highest));
+        }
+        if !mean.is_empty() {
+            let figure = Figure::of_metric(name, 0.0);
+            let chart = LineChart::new(figure.name, Axis::linear("step"), Axis::linear(figure.unit));
+            page.svg(&chart.with(Series::new("", mean).band(band)).render(), "");
+        }
+    }
+    page.config(run.settings());
+    page.write(root.join("report.html"))?;
+    let entry = |s: Statistic| {
+        let values: Vec<Number> = s.values.into_iter().map(Number).collect();
+        (s.name, serde_json::json!({"mean": Number(s.mean), "standard_deviation": Number(s.deviation), "values": values}))
+    };
+    let figures: serde_json::Map<String, serde_json::Value> = statistics(rows).into_iter().map(entry).collect();
+    let seeds: Vec<u64> = rows.iter().map(|r| r.seed).collect();
+    let summary = serde_json::json!({"model": run.family().name, "seeds": seeds, "figures": figures});
+    write_atomic_bytes(&root.join("summary.json"), format!("{summary:#}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deviations_are_those_of_a_sample() {
+        let (mean, deviation) = mean_and_deviation(&[1.0, 2.0, 4.0, 5.0]);
+        assert!((mean - 3.0).abs() < 1e-15 && (deviation - (10.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert!(mean_and_deviation(&[2.0]).1.is_nan());
+    }
+}

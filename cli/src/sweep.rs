@@ -1,0 +1,93 @@
+//! `strait sweep`: one run per value of a setting, and a picture of what changes.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use strait::plot::Drawing;
+use strait::train::{Family, Figure, SweepRow, family};
+use strait::words::{QUOTED, shorten};
+use strait::{Device, Result};
+
+use crate::args::Settings;
+use crate::claim::claim_for;
+use crate::folder::write_in;
+use crate::many::complete;
+use crate::report::html::Report;
+use crate::report::progress::Working;
+use crate::terminal::{out, print_table};
+use crate::train::{go_on, resolve};
+
+/// The file that makes a folder one of a sweep.
+pub const FILE: &str = "sweep.toml";
+
+/// What tells a sweep from others in the same place. Its values do not: more of them may follow.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Sweep {
+    /// The setting that is changed.
+    over: String,
+    /// All settings of the runs, but for that.
+    settings: toml::Table,
+}
+
+/// A run of a sweep: its place, what came out, and how a person reads that.
+struct Row {
+    text: String,
+    row: SweepRow,
+    figures: Vec<Figure>,
+}
+
+/// `strait sweep`. Runs that are complete are not trained again, so an interrupted sweep goes on where it was.
+pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
+    let family = family(&settings.model)?;
+    let over = over.unwrap_or(family.sweep);
+    let (key, values) = over.split_once('=').ok_or_else(|| anyhow::anyhow!("--over {}: write KEY=V1,V2,...", shorten(over, QUOTED)))?;
+    let number = |v: &str| {
+        v.parse::<f64>().map_err(|_| anyhow::anyhow!("--over {}: '{}' is not a number", shorten(over, QUOTED), shorten(v, QUOTED)))
+    };
+    let values: Vec<(&str, f64)> = values.split(',').map(|v| Ok((v.trim(), number(v.trim())?))).collect::<anyhow::Result<_>>()?;
+    let device: Device = settings.device.parse()?;
+    let (text, name) = resolve(settings)?;
+    let resolved = |text: &str| {
+        let mut changed = settings.clone();
+        changed.set.push(format!("{key}={text}"));
+        resolve(&changed).map(|(settings, _)| settings)
+    };
+    // Every value is checked before the first run begins.
+    let runs = values.iter().map(|&(text, value)| Ok((text, value, resolved(text)?))).collect::<Result<Vec<_>>>()?;
+    let sweep = Sweep { over: key.trim().into(), settings: text.parse()? };
+    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-sweep"), FILE, &sweep, |old| *old == sweep)?;
+    let mut rows = Vec::new();
+    for (text, value, settings) in runs {
+        let done = complete(&root.join(format!("{key}={text}")), &settings, &device);
+        let (mut run, figures) = go_on(done, "the same command")?;
+        let working = Working::new(&format!("evaluating {key}={text}"));
+        let mut values = run.evaluate()?;
+        values.extend(run.trainer().evaluate_more()?);
+        rows.push(Row { text: text.into(), row: SweepRow { value, values }, figures });
+        draw(&root, family, key, &rows)?;
+        drop(working);
+    }
+    let (headers, cells) = table(key, &rows);
+    print_table(&headers, &cells)?;
+    out!("report: {}", root.join("report.html").display())
+}
+
+/// Headers and cells: a row for each run, a column for each figure.
+fn table(key: &str, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
+    let with_unit = |f: &Figure| if f.unit.is_empty() { f.name.clone() } else { format!("{} ({})", f.name, f.unit) };
+    let headers = std::iter::once(key.to_string()).chain(rows[0].figures.iter().map(with_unit)).collect();
+    let cells = |row: &Row| std::iter::once(row.text.clone()).chain(row.figures.iter().map(|f| f.value.clone())).collect();
+    (headers, rows.iter().map(cells).collect())
+}
+
+fn draw(root: &Path, family: &Family, key: &str, rows: &[Row]) -> Result<()> {
+    let points: Vec<SweepRow> = rows.iter().map(|r| r.row.clone()).collect();
+    let mut drawing = Drawing::default();
+    family.draw_sweep(key, &points, &mut drawing)?;
+    let mut page = Report::new(format!("Sweep over {key}"));
+    page.subtitle(family.title).drawing(&drawing);
+    let (headers, cells) = table(key, rows);
+    page.table(&headers.iter().map(String::as_str).collect::<Vec<_>>(), &cells, "One row per run.");
+    drawing.files().try_for_each(|(name, bytes)| write_in(root, &name, bytes))?;
+    page.write(root.join("report.html"))
+}

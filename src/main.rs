@@ -1,7 +1,0 @@
-//! The `strait` program.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    strait::cli::run()
-}

@@ -1,0 +1,154 @@
+//! Pictures of the plane with axes around them, and what their colours mean beside them: landscapes, boundaries, clouds of points.
+
+use super::axis::{self, BORDER, Frame, LABEL, TICK};
+use super::canvas::{Anchor, Svg, Text, fit, num, text_width};
+use super::scale::{Axis, Scale};
+use crate::plot::markup::base64;
+
+/// Between two panels, and between them and the bar.
+const GAP: f64 = 14.0;
+/// Width of the bar, and the pieces that it is made of.
+const BAR: f64 = 16.0;
+const PIECES: usize = 64;
+
+/// What the colours of a picture mean.
+#[derive(Debug, Clone)]
+pub struct ColorBar {
+    /// What is shown, with its unit.
+    pub label: String,
+    /// The values at its lower and its upper end.
+    pub range: [f64; 2],
+    /// The colours from 0 at the lower end to 1 at the upper one.
+    pub color: fn(f64) -> [u8; 3],
+}
+
+/// Pictures of one square of the plane beside each other.
+#[derive(Debug, Clone, Default)]
+pub struct PlaneChart {
+    /// Above the chart.
+    pub title: String,
+    /// Left, right, bottom, top.
+    pub window: [f64; 4],
+    /// Each as its label and the bytes of a PNG file.
+    pub panels: Vec<(String, Vec<u8>)>,
+    /// Panels in a row.
+    pub columns: usize,
+    /// Pixels of a side of a panel.
+    pub side: f64,
+    /// What the colours mean, if that needs to be said.
+    pub bar: Option<ColorBar>,
+}
+
+impl PlaneChart {
+    /// A chart of one picture.
+    pub fn new(title: impl Into<String>, window: [f64; 4], png: Vec<u8>, side: f64) -> PlaneChart {
+        PlaneChart { title: title.into(), window, panels: vec![(String::new(), png)], columns: 1, side, bar: None }
+    }
+
+    /// This chart with the meaning of its colours.
+    pub fn bar(mut self, label: impl Into<String>, range: [f64; 2], color: fn(f64) -> [u8; 3]) -> PlaneChart {
+        self.bar = Some(ColorBar { label: label.into(), range, color });
+        self
+    }
+
+    /// The chart as a complete `<svg>`.
+    pub fn render(&self) -> String {
+        let [left, right, bottom, top] = self.window;
+        let (side, columns) = (self.side, self.columns.clamp(1, self.panels.len().max(1)));
+        let (x, y) = (Axis::linear("x₁").range(left, right), Axis::linear("x₂").range(bottom, top));
+        let across = |from: f64| Scale::new(&x, None, 0.0, (from, from + side));
+        let down = |from: f64| Scale::new(&y, None, 0.0, (from + side, from));
+        let margin = axis::left_margin(&down(0.0).ticks(axis::rows(side)), &y.label);
+        let bar = self.bar.as_ref().map(|bar| (bar, Axis::linear("").range(bar.range[0], bar.range[1])));
+        let bar_room = bar.as_ref().map_or(0.0, |(_, axis)| {
+            let widest = Scale::new(axis, None, 0.0, (side, 0.0)).ticks(axis::rows(side)).into_iter().map(|t| text_width(&t.text, TICK));
+            GAP + BAR + 9.0 + widest.fold(0.0, f64::max) + LABEL + 18.0
+        });
+        let width = columns as f64 * (margin + side) + bar_room + BORDER;
+        let mut svg = Svg::new(width, &self.title);
+        let mut y_at = axis::title(&mut svg, &self.title, width);
+        let first = y_at;
+        for row in self.panels.chunks(columns) {
+            let labelled = row.iter().any(|(label, _)| !label.is_empty());
+            let top = y_at + if labelled { LABEL + 10.0 } else { 0.0 };
+            let mut below = 0.0f64;
+            for (column, (label, png)) in row.iter().enumerate() {
+                let left = column as f64 * (margin + side) + margin;
+                let frame = Frame { left, top, right: left + side, bottom: top + side, x: across(left), y: down(top) };
+                let label = fit(label, LABEL, side);
+                svg.text(Text::new(left + side / 2.0, top - 9.0, LABEL, &label).anchor(Anchor::Middle).bold());
+                svg.raw(&format!(
+                    "<image x=\"{}\" y=\"{}\" width=\"{side}\" height=\"{side}\" preserveAspectRatio=\"none\" \
+                     style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{}\"/>",
+                    num(left),
+                    num(top),
+                    base64(png)
+                ));
+                svg.rule((frame.left, frame.top), (frame.right, frame.top), true);
+                svg.rule((frame.right, frame.top), (frame.right, frame.bottom), true);
+                below = below.max(frame.axes(&mut svg, &x.label, "", true));
+                let name = left - margin + BORDER + LABEL * 0.8;
+                svg.text(Text::new(name, top + side / 2.0, LABEL, &y.label).anchor(Anchor::Middle).turned());
+            }
+            y_at = top + side + below + GAP;
+        }
+        if let Some((bar, axis)) = bar {
+            let top = first + if self.panels.iter().take(columns).any(|(label, _)| !label.is_empty()) { LABEL + 10.0 } else { 0.0 };
+            draw_bar(&mut svg, bar, &axis, columns as f64 * (margin + side) + GAP, top, side);
+        }
+        svg.finish(y_at)
+    }
+}
+
+fn draw_bar(svg: &mut Svg, bar: &ColorBar, axis: &Axis, left: f64, top: f64, height: f64) {
+    let piece = height / PIECES as f64;
+    for i in 0..PIECES {
+        let [r, g, b] = (bar.color)((i as f64 + 0.5) / PIECES as f64);
+        // A little higher than its share, so that no gap shows between two.
+        let at = top + height - (i + 1) as f64 * piece;
+        svg.rect(left, at, BAR, piece + if i > 0 { 0.5 } else { 0.0 }, &format!("fill=\"rgb({r},{g},{b})\""));
+    }
+    let scale = Scale::new(axis, None, 0.0, (top + height, top));
+    let right = left + BAR;
+    let mut widest = 0.0f64;
+    for tick in scale.ticks(axis::rows(height)) {
+        let y = scale.at(tick.value);
+        svg.rule((right, y), (right + 5.0, y), true);
+        svg.text(Text::new(right + 9.0, y + TICK * 0.36, TICK, &tick.text).soft().exponent(tick.exponent));
+        widest = widest.max(text_width(&tick.text, TICK));
+    }
+    let label = fit(&bar.label, LABEL, height + 40.0);
+    svg.text(Text::new(right + 13.0 + widest + LABEL, top + height / 2.0, LABEL, &label).anchor(Anchor::Middle).turned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plot::check::markup;
+
+    fn gray(share: f64) -> [u8; 3] {
+        [(share * 255.0) as u8; 3]
+    }
+
+    #[test]
+    fn each_panel_has_its_label_and_axes() {
+        let mut chart = PlaneChart::new("Boundaries", [-2.0, 2.0, -1.0, 1.0], vec![1, 2, 3], 160.0).bar("D", [0.0, 1.0], gray);
+        chart.panels = vec![("a < 1".into(), vec![1]), ("b".into(), vec![2]), ("c".into(), vec![3])];
+        chart.columns = 2;
+        let svg = chart.render();
+        markup(&svg);
+        assert_eq!((svg.matches("<image").count(), svg.matches(">x₁<").count(), svg.matches(">x₂<").count()), (3, 3, 3));
+        assert!(
+            svg.contains("a &lt; 1") && svg.contains(">D<") && svg.contains("data:image/png;base64,AQ==") && svg.contains(">\u{2212}1")
+        );
+        assert_eq!(svg.matches("fill=\"rgb(").count(), PIECES);
+    }
+
+    #[test]
+    fn odd_windows_give_a_sound_picture() {
+        for window in [[0.0; 4], [f64::NAN; 4], [f64::INFINITY, 0.0, 1.0, -1.0]] {
+            markup(&PlaneChart::new("", window, Vec::new(), 100.0).bar("", [f64::NAN, 1.0], gray).render());
+        }
+        markup(&PlaneChart::default().render());
+    }
+}
