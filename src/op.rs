@@ -55,6 +55,7 @@ impl Output {
     }
 
     /// The address of the first element on a GPU.
+    #[doc(hidden)]
     pub fn ptr(&self) -> crate::device::cuda::Ptr {
         self.storage.cuda().ptr()
     }

@@ -285,6 +285,7 @@ impl Tensor {
     ///
     /// # Panics
     /// The tensor is not on one.
+    #[doc(hidden)]
     pub fn ptr(&self) -> crate::device::cuda::Ptr {
         self.0.storage.cuda().ptr().offset(self.0.layout.offset * self.dtype().size())
     }
@@ -293,6 +294,7 @@ impl Tensor {
     ///
     /// # Panics
     /// The tensor is not on one.
+    #[doc(hidden)]
     pub fn gpu(&self) -> crate::device::cuda::CudaDevice {
         self.0.storage.cuda().device()
     }

@@ -1,7 +1,7 @@
 //! Devices: where tensors live and ops run. A device is a value; there is no default and no global.
 
 pub mod capture;
-pub mod cpu;
+pub(crate) mod cpu;
 pub mod cuda;
 mod precision;
 

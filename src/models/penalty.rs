@@ -148,11 +148,6 @@ impl Penalty {
         Penalty::new(PenaltyKind::WganGp, lambda, Convention::Full)
     }
 
-    /// `lambda E |grad D|^2` between real and generated examples.
-    pub fn zero_centred(lambda: f64) -> Penalty {
-        Penalty::new(PenaltyKind::ZeroCentred, lambda, Convention::Full)
-    }
-
     /// `lambda E (|grad D| - 1)^2` around real examples.
     pub fn dragan(lambda: f64) -> Penalty {
         Penalty::new(PenaltyKind::Dragan, lambda, Convention::Full)

@@ -15,6 +15,7 @@ use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::cuda::threads_for;
 use crate::ops::infer::same;
 use crate::ops::wide::in_f32;
+use crate::shape::Layout;
 use crate::tensor::Tensor;
 
 /// An elementwise function after a layer.
@@ -136,6 +137,42 @@ impl Fused {
         }
     }
 
+    /// On the CPU, from elements of a cotangent and of y.
+    pub(crate) fn pull_into<T: Real>(self, g: (&[T], &Layout), y: (&[T], &Layout), out: &mut [T]) {
+        match self {
+            Fused::Identity => elementwise::unary(
+                g,
+                out,
+                #[inline(always)]
+                |g| g,
+            ),
+            Fused::Relu => elementwise::binary(
+                g,
+                y,
+                out,
+                #[inline(always)]
+                |g: T, y: T| if y > T::ZERO { g } else { T::ZERO },
+            ),
+            Fused::LeakyRelu(slope) => {
+                let slope = T::from_f64(slope);
+                elementwise::binary(
+                    g,
+                    y,
+                    out,
+                    #[inline(always)]
+                    move |g: T, y: T| if y > T::ZERO { g } else { g * slope },
+                )
+            }
+            Fused::Softplus => elementwise::binary(
+                g,
+                y,
+                out,
+                #[inline(always)]
+                |g: T, y: T| g * -Real::exp_m1(-y),
+            ),
+        }
+    }
+
     /// In one pass, without history.
     pub(crate) fn pull(self, cotangent: &Tensor, y: &Tensor) -> Result<Tensor> {
         if self == Fused::Identity {
@@ -160,17 +197,7 @@ impl Kernel for ActivationGrad {
     }
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         dispatch_float!(inputs[0].dtype(), T => {
-            let (g, y) = (inputs[0].view::<T>(), inputs[1].view::<T>());
-            let out = outputs[0].slice::<T>();
-            match self.0 {
-                Fused::Identity => elementwise::unary(g, out, #[inline(always)] |g| g),
-                Fused::Relu => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| if y > 0.0 { g } else { 0.0 }),
-                Fused::LeakyRelu(slope) => {
-                    let slope = slope as T;
-                    elementwise::binary(g, y, out, #[inline(always)] move |g: T, y: T| if y > 0.0 { g } else { g * slope })
-                }
-                Fused::Softplus => elementwise::binary(g, y, out, #[inline(always)] |g: T, y: T| g * -Real::exp_m1(-y)),
-            }
+            self.0.pull_into(inputs[0].view::<T>(), inputs[1].view::<T>(), outputs[0].slice::<T>());
         });
         Ok(())
     }

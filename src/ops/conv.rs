@@ -316,6 +316,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As for [`Tensor::conv2d`]; more windows than such an image has.
+    #[doc(hidden)]
     pub fn conv2d_input_grad(&self, weight: &Tensor, image: [usize; 2], options: ConvOptions) -> Result<Tensor> {
         apply(ConvInput { options, size: Size::Exactly(image) }, &[self, weight])
     }
@@ -325,6 +326,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As for [`Tensor::conv2d`]; different numbers of images; more windows than the images have.
+    #[doc(hidden)]
     pub fn conv2d_weight_grad(&self, cotangent: &Tensor, kernel: [usize; 2], options: ConvOptions) -> Result<Tensor> {
         apply(ConvWeight { options, kernel }, &[self, cotangent])
     }

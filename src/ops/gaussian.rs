@@ -200,6 +200,7 @@ impl Tensor {
     }
 
     /// [`Tensor::gaussian_kl`] from ordinary ops, which it is tested against.
+    #[doc(hidden)]
     pub fn gaussian_kl_composed(&self, sigma: &Tensor) -> Result<Tensor> {
         in_f32([self, sigma], |[mu, sigma]| mu.gaussian_kl_of_log(&sigma.log()?)).map_err(|e| e.named("gaussian_kl"))
     }
@@ -211,6 +212,7 @@ impl Tensor {
     }
 
     /// [`Tensor::gaussian_kl_full`] from ordinary ops, which it is tested against.
+    #[doc(hidden)]
     pub fn gaussian_kl_full_composed(&self, tril: &Tensor) -> Result<Tensor> {
         GaussianKlFull.infer(&[self, tril].map(|t| Meta::new(t.shape(), t.dtype())))?;
         let (rows, k) = (self.dims()[0], self.dims()[1]);

@@ -1,8 +1,10 @@
 //! Affine layers: a matrix product, a bias and an activation in one op.
 
+use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::math::Real;
 use crate::device::cpu::matmul::{MatRef, matmul};
 use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
+use crate::device::cpu::reduce::sum_middle;
 use crate::device::cuda::Ptr;
 use crate::device::cuda::matmul::{Matrix, Product};
 use crate::dispatch_float;
@@ -106,10 +108,17 @@ impl Kernel for LinearGrad {
         let (x, weight) = (inputs[2], inputs[3]);
         let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
         let rows: usize = x.dims()[..x.rank() - 1].iter().product();
-        let g = self.activation.pull(inputs[0], inputs[1])?.reshape([rows, out_features])?;
         let [dx, dw, db] = self.spread(outputs);
         dispatch_float!(x.dtype(), T => {
-            let cotangent = MatRef::new(g.slice::<T>(), rows, out_features);
+            let mut pulled = None;
+            let g: &[T] = if self.activation == Fused::Identity {
+                inputs[0].slice()
+            } else {
+                let room: &mut [T] = pulled.insert(Buffer::new(rows * out_features * size_of::<T>())?).as_mut_slice();
+                self.activation.pull_into(inputs[0].view(), inputs[1].view(), room);
+                room
+            };
+            let cotangent = MatRef::new(g, rows, out_features);
             if let Some(dx) = dx {
                 matmul(dx.slice::<T>(), cotangent, MatRef::new(weight.slice::<T>(), out_features, in_features), false);
             }
@@ -117,7 +126,7 @@ impl Kernel for LinearGrad {
                 matmul(dw.slice::<T>(), cotangent.t(), MatRef::new(x.slice::<T>(), rows, in_features), false);
             }
             if let Some(db) = db {
-                db.slice::<T>().copy_from_slice(g.sum(&[0], false)?.slice::<T>());
+                sum_middle(g, db.slice::<T>(), 1, rows, out_features);
             }
         });
         Ok(())

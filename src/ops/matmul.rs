@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use crate::device::cpu::matmul::{MatRef, matmul};
+use crate::device::cpu::matmul::{MatRef, matmul_each};
 use crate::device::cuda::Strided;
 use crate::device::cuda::matmul::{Matrix, Product};
 use crate::dispatch_float;
@@ -10,6 +10,58 @@ use crate::ops::spec::{Domain, Spec};
 use crate::shape::Layout;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+
+/// How the matrices of a call lie, on every device.
+struct Products {
+    rows: usize,
+    cols: usize,
+    depth: usize,
+    /// Elements from row to row and from column to column of the left and the right operand.
+    strides: [[usize; 2]; 2],
+    /// Where the operands of each product lie, from the first on, by leading axes. Without it there is one product: that of a matrix, or
+    /// a tall one whose right operand is the same for all and whose left one has the rows of all, evenly spaced.
+    batch: Option<[Layout; 2]>,
+}
+
+impl Products {
+    fn of(inputs: &[&Tensor], shape: Shape) -> Products {
+        let lead = shape.rank() - 2;
+        let (rows, cols, depth) = (shape[lead], shape[lead + 1], inputs[0].dims()[inputs[0].rank() - 1]);
+        let [a, b] =
+            [inputs[0].layout().broadcast_to(shape.with(lead + 1, depth)), inputs[1].layout().broadcast_to(shape.with(lead, depth))];
+        let strides = [&a, &b].map(|layout| [layout.strides[lead], layout.strides[lead + 1]]);
+        let count: usize = shape[..lead].iter().product();
+        let longer = |axis: &usize| shape[*axis] > 1;
+        let mut next = a.strides[lead] * rows;
+        let evenly_spaced = (0..lead).rev().filter(longer).all(|axis| {
+            let fits = a.strides[axis] == next;
+            next *= shape[axis];
+            fits
+        });
+        if count == 0 || evenly_spaced && (0..lead).filter(longer).all(|axis| b.strides[axis] == 0) {
+            return Products { rows: count * rows, cols, depth, strides, batch: None };
+        }
+        let lead = Shape::new(&shape[..lead]).expect("fewer axes than the result");
+        Products { rows, cols, depth, strides, batch: Some([a, b].map(|layout| Layout { shape: lead, offset: 0, ..layout })) }
+    }
+
+    /// Where the operands of each product lie, in elements from those of the first.
+    fn offsets(&self) -> Vec<[usize; 2]> {
+        let Some(layouts) = &self.batch else { return vec![[0, 0]] };
+        let shape = layouts[0].shape;
+        let offset = |layout: &Layout, mut number: usize| {
+            let along = |axis: usize| {
+                let i = number % shape[axis];
+                number /= shape[axis];
+                i * layout.strides[axis]
+            };
+            (0..shape.rank()).rev().map(along).sum()
+        };
+        // Without columns, rows or depth there is nothing to look at.
+        let empty = self.rows * self.cols == 0 || self.depth == 0;
+        (0..shape.len()).map(|i| if empty { [0, 0] } else { [offset(&layouts[0], i), offset(&layouts[1], i)] }).collect()
+    }
+}
 
 /// Products of matrices, batched over leading axes, which broadcast.
 #[derive(Debug)]
@@ -45,58 +97,24 @@ impl Kernel for MatMul {
         true
     }
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let shape = outputs[0].meta.shape;
-        let lead = shape.rank() - 2;
-        let (m, n) = (shape[lead], shape[lead + 1]);
-        let k = inputs[0].dims()[inputs[0].rank() - 1];
-        let layouts = [inputs[0].layout().broadcast_to(shape.with(lead + 1, k)), inputs[1].layout().broadcast_to(shape.with(lead, k))];
+        let p = Products::of(inputs, outputs[0].meta.shape);
         dispatch_float!(inputs[0].dtype(), T => {
-            let data = [inputs[0].view::<T>().0, inputs[1].view::<T>().0];
-            for (batch, out) in outputs[0].slice::<T>().chunks_mut((m * n).max(1)).enumerate() {
-                let mut at = [layouts[0].offset, layouts[1].offset];
-                let mut rest = batch;
-                for axis in (0..lead).rev() {
-                    let i = rest % shape[axis];
-                    rest /= shape[axis];
-                    at[0] += i * layouts[0].strides[axis];
-                    at[1] += i * layouts[1].strides[axis];
-                }
-                let operand = |i: usize, rows: usize, cols: usize| {
-                    let data: &[T] = if rows * cols == 0 { &[] } else { &data[i][at[i]..] };
-                    MatRef::strided(data, rows, cols, layouts[i].strides[lead], layouts[i].strides[lead + 1])
-                };
-                matmul(out, operand(0, m, k), operand(1, k, n), false);
-            }
+            let operand = |i: usize, rows: usize, cols: usize| {
+                let data: &[T] = if rows * cols == 0 { &[] } else { &inputs[i].view::<T>().0[inputs[i].layout().offset..] };
+                MatRef::strided(data, rows, cols, p.strides[i][0], p.strides[i][1])
+            };
+            matmul_each(outputs[0].slice::<T>(), operand(0, p.rows, p.depth), operand(1, p.depth, p.cols), &p.offsets());
         });
         Ok(())
     }
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let shape = outputs[0].meta.shape;
-        let lead = shape.rank() - 2;
-        let (m, n) = (shape[lead], shape[lead + 1]);
-        let k = inputs[0].dims()[inputs[0].rank() - 1];
-        let layouts = [inputs[0].layout().broadcast_to(shape.with(lead + 1, k)), inputs[1].layout().broadcast_to(shape.with(lead, k))];
-        let (a, b) = (&layouts[0], &layouts[1]);
-        let matrix = |i: usize| {
-            let [row_stride, col_stride] = [layouts[i].strides[lead], layouts[i].strides[lead + 1]];
-            Matrix { ptr: inputs[i].ptr(), row_stride, col_stride }
-        };
-        let product = |rows| Product::new(inputs[0].gpu(), outputs[0].meta.dtype, [rows, n, k], matrix(0), matrix(1), outputs[0].ptr());
-        let count: usize = shape[..lead].iter().product();
-        let batches = |axis: &usize| shape[*axis] > 1;
-        let mut next = a.strides[lead] * m;
-        let evenly_spaced = (0..lead).rev().filter(batches).all(|axis| {
-            let fits = a.strides[axis] == next;
-            next *= shape[axis];
-            fits
-        });
-        if evenly_spaced && (0..lead).filter(batches).all(|axis| b.strides[axis] == 0) {
-            // One tall product: the right operand is the same for all, and all rows of the left are evenly spaced.
-            return product(count * m).run();
+        let (p, out) = (Products::of(inputs, outputs[0].meta.shape), &outputs[0]);
+        let matrix = |i: usize| Matrix { ptr: inputs[i].ptr(), row_stride: p.strides[i][0], col_stride: p.strides[i][1] };
+        let product = Product::new(inputs[0].gpu(), out.meta.dtype, [p.rows, p.cols, p.depth], matrix(0), matrix(1), out.ptr());
+        match &p.batch {
+            None => product.run(),
+            Some([a, b]) => product.batch(a.shape.len(), Strided::new([a, b])).run(),
         }
-        let lead = Shape::new(&shape[..lead])?;
-        let at = Strided::new([&Layout { shape: lead, ..*a }, &Layout { shape: lead, ..*b }]);
-        product(m).batch(count, at).run()
     }
     fn cuda_takes_half(&self) -> bool {
         true
@@ -124,6 +142,7 @@ impl Tensor {
 
 pub(crate) const SPECS: &[Spec] = &[
     Spec::new("matmul", &[Domain::any(&[3, 5]), Domain::any(&[5, 2])], |x| x[0].matmul(&x[1])).empty(&[&[3, 0], &[0, 2]]),
+    Spec::new("matmul (tall)", &[Domain::any(&[2, 3, 4]), Domain::any(&[4, 2])], |x| x[0].matmul(&x[1])).empty(&[&[2, 0, 4], &[4, 2]]),
     Spec::new("matmul (batched)", &[Domain::any(&[2, 1, 3, 4]), Domain::any(&[3, 4, 2])], |x| x[0].matmul(&x[1]))
         .empty(&[&[2, 1, 0, 4], &[3, 4, 2]]),
 ];

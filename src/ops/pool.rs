@@ -266,6 +266,7 @@ impl Tensor {
     ///
     /// # Errors
     /// As for [`Tensor::avg_pool2d`]; not one entry per window.
+    #[doc(hidden)]
     pub fn avg_pool2d_grad(&self, image: [usize; 2], options: PoolOptions) -> Result<Tensor> {
         apply(AvgPoolGrad { options, image }, &[self])
     }
@@ -293,6 +294,7 @@ impl Tensor {
     ///
     /// # Errors
     /// Not four axes; a scale of 0; height or width is no multiple of the scale.
+    #[doc(hidden)]
     pub fn upsample_nearest2d_grad(&self, scale: [usize; 2]) -> Result<Tensor> {
         apply(UpsampleGrad { scale }, &[self])
     }

@@ -46,7 +46,7 @@ impl Network {
     /// The gradients of a loss with respect to the trained parameters.
     ///
     /// # Errors
-    /// [`Error::NonFinite`], naming the op that made the first NaN or infinity; a parameter does not enter the loss.
+    /// [`crate::Error::NonFinite`], naming the op that made the first NaN or infinity; a parameter does not enter the loss.
     pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
         let tensors = self.trained.tensors();
         finite_gradients(loss, &tensors.iter().collect::<Vec<_>>())

@@ -7,7 +7,7 @@ use super::trainer::Values;
 pub struct SweepRow {
     /// The value of the setting that is swept over.
     pub value: f64,
-    /// What [`Trainer::evaluate`] gave at the end, and after it [`Trainer::evaluate_more`].
+    /// What [`evaluate`](crate::train::Trainer::evaluate) gave at the end, and after it [`evaluate_more`](crate::train::Trainer::evaluate_more).
     pub values: Values,
 }
 

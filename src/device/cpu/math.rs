@@ -41,8 +41,6 @@ pub trait Real:
     const INFINITY: Self;
     /// Negative infinity.
     const NEG_INFINITY: Self;
-    /// The distance from 1 to the next larger number.
-    const EPSILON: Self;
 
     /// `self * b + c`, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
@@ -50,10 +48,6 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// Absolute value.
     fn abs(self) -> Self;
-    /// `1 / self`, correctly rounded.
-    fn recip(self) -> Self;
-    /// Whether this is neither infinite nor NaN.
-    fn is_finite(self) -> bool;
     /// `e^self`; below 1.1 ulp, subnormal results included.
     fn exp(self) -> Self;
     /// `e^self - 1` without cancellation near 0; below 1.6 ulp.
@@ -73,10 +67,6 @@ pub trait Real:
     fn softplus(self) -> Self;
     /// `ln(softplus(self))`, which tends to `self` far below 0 where softplus itself underflows; never `ln(0)`.
     fn log_softplus(self) -> Self;
-    /// Sine; below 1.6 ulp. In f32 beyond |x| = 10^5 it goes through f64 (see [`Real::sin_slice`]).
-    fn sin(self) -> Self;
-    /// Cosine; below 1.6 ulp. In f32 beyond |x| = 10^5 it goes through f64 (see [`Real::sin_slice`]).
-    fn cos(self) -> Self;
     /// `self^exponent`, of the standard library.
     fn powf(self, exponent: Self) -> Self;
     /// Error function `2/sqrt(pi) * integral of e^(-t^2) from 0 to self`; below 1.1 ulp.
@@ -84,13 +74,12 @@ pub trait Real:
     /// Distribution function of the standard normal; below 4 ulp in f32, subnormal results excluded. In f64 the left tail has a relative
     /// error of about x^2 ulp, that of rounding x.
     fn normal_cdf(self) -> Self;
-    /// `out[i] = x[i].sin()`, the same bits, but fast for f32: a loop over [`Real::sin`] is not vectorised because of its
-    /// branch for huge arguments.
+    /// Sines; below 1.6 ulp. In f32 beyond |x| = 10^5 they go through f64, in a second look at what a loop of vector code leaves.
     ///
     /// # Panics
     /// The lengths differ.
     fn sin_slice(x: &[Self], out: &mut [Self]);
-    /// `out[i] = x[i].cos()`; see [`Real::sin_slice`].
+    /// Cosines; see [`Real::sin_slice`].
     ///
     /// # Panics
     /// The lengths differ.
@@ -101,13 +90,6 @@ pub trait Real:
     #[allow(clippy::eq_op)]
     fn max_(self, other: Self) -> Self {
         if self > other || self != self { self } else { other }
-    }
-
-    /// The smaller of two numbers; NaN if either is.
-    #[inline(always)]
-    #[allow(clippy::eq_op)]
-    fn min_(self, other: Self) -> Self {
-        if self < other || self != self { self } else { other }
     }
 
     /// `ln(sigmoid(self))`, stable for every argument.
@@ -203,7 +185,6 @@ impl Real for f32 {
     const ONE: Self = 1.0;
     const INFINITY: Self = f32::INFINITY;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
-    const EPSILON: Self = f32::EPSILON;
 
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
@@ -216,14 +197,6 @@ impl Real for f32 {
     #[inline(always)]
     fn abs(self) -> Self {
         self.abs()
-    }
-    #[inline(always)]
-    fn recip(self) -> Self {
-        1.0 / self
-    }
-    #[inline(always)]
-    fn is_finite(self) -> bool {
-        self.is_finite()
     }
     #[inline(always)]
     fn exp(self) -> Self {
@@ -262,14 +235,6 @@ impl Real for f32 {
         single::log_softplus(self)
     }
     #[inline(always)]
-    fn sin(self) -> Self {
-        single::sin(self)
-    }
-    #[inline(always)]
-    fn cos(self) -> Self {
-        single::cos(self)
-    }
-    #[inline(always)]
     fn powf(self, exponent: Self) -> Self {
         self.powf(exponent)
     }
@@ -294,7 +259,6 @@ impl Real for f64 {
     const ONE: Self = 1.0;
     const INFINITY: Self = f64::INFINITY;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
-    const EPSILON: Self = f64::EPSILON;
 
     #[inline(always)]
     fn mul_add(self, b: Self, c: Self) -> Self {
@@ -307,14 +271,6 @@ impl Real for f64 {
     #[inline(always)]
     fn abs(self) -> Self {
         self.abs()
-    }
-    #[inline(always)]
-    fn recip(self) -> Self {
-        1.0 / self
-    }
-    #[inline(always)]
-    fn is_finite(self) -> bool {
-        self.is_finite()
     }
     #[inline(always)]
     fn exp(self) -> Self {
@@ -354,14 +310,6 @@ impl Real for f64 {
     fn log_softplus(self) -> Self {
         // ln(e - e^2/2 + e^3/3 ...) with e = exp(x) is x - e/2 + O(e^2).
         if self < -30.0 { self - 0.5 * self.exp() } else { self.softplus().ln() }
-    }
-    #[inline(always)]
-    fn sin(self) -> Self {
-        self.sin()
-    }
-    #[inline(always)]
-    fn cos(self) -> Self {
-        self.cos()
     }
     #[inline(always)]
     fn powf(self, exponent: Self) -> Self {

@@ -18,15 +18,15 @@ pub use super::matrix::MatRef;
 use super::scratch;
 use super::transpose::transpose;
 
-/// `out = a b`, or `out += a b` when `accumulate`; `out` is row-major, `a.rows() x b.cols()`. With no columns in `a` the product is
-/// zeros.
+/// `out = a b`, or `out += a b` when `accumulate`; `out` is row-major, with the rows of `a` and the columns of `b`. With no columns in
+/// `a` the product is zeros.
 ///
 /// # Panics
 /// The sizes do not fit together.
 pub fn matmul<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, accumulate: bool) {
     assert_eq!(out.len(), a.rows * b.cols, "matmul: elements of the output");
     let cols = b.cols;
-    grid(out, cols, Batch { count: 1, out: 0, a: 0, b: 0 }, a, b, accumulate, Grid::of(a.rows, cols, a.cols, 1));
+    grid(out, cols, &[[0, 0]], a, b, accumulate, Grid::of(a.rows, cols, a.cols, 1));
 }
 
 /// `out = a b` (or `out += a b` when `accumulate`) into a matrix with rows `out_stride` elements apart, on the calling thread
@@ -35,49 +35,18 @@ pub fn matmul<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, accumulate: bo
 /// # Panics
 /// The sizes do not fit together.
 pub fn matmul_serial<T: Real>(out: &mut [T], out_stride: usize, a: MatRef<T>, b: MatRef<T>, accumulate: bool) {
-    grid(
-        out,
-        out_stride,
-        Batch { count: 1, out: 0, a: 0, b: 0 },
-        a,
-        b,
-        accumulate,
-        Grid { row_block: a.rows.max(1), col_block: b.cols.max(1) },
-    );
+    grid(out, out_stride, &[[0, 0]], a, b, accumulate, Grid { row_block: a.rows.max(1), col_block: b.cols.max(1) });
 }
 
-/// `count` products: `out[i] = a[i] b[i]`, or `+=` when `accumulate`. `a` and `b` show the first matrices, the others follow at
-/// their batch strides; a stride of 0 uses the same matrix each time. `out` holds `count` row-major matrices.
+/// Several products: `out[i] = a[i] b[i]`, with the operands of each at `offsets[i]`, in elements, from where `a` and `b` show the first
+/// ones. `out` holds as many row-major matrices.
 ///
 /// # Panics
-/// The sizes do not fit together, or a batch reaches outside of its data.
-pub fn matmul_batched<T: Real>(
-    out: &mut [T],
-    count: usize,
-    a: MatRef<T>,
-    a_batch_stride: usize,
-    b: MatRef<T>,
-    b_batch_stride: usize,
-    accumulate: bool,
-) {
+/// The sizes do not fit together, or an operand reaches outside of its data.
+pub fn matmul_each<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, offsets: &[[usize; 2]]) {
     let (rows, cols) = (a.rows, b.cols);
-    assert_eq!(out.len(), count * rows * cols, "matmul_batched: elements of the output");
-    if b_batch_stride == 0 && a_batch_stride == rows * a.row_stride && count > 1 {
-        // One tall product: the rows of all matrices are evenly spaced.
-        let tall = MatRef::strided(a.data, count * rows, a.cols, a.row_stride, a.col_stride);
-        return matmul(out, tall, b, accumulate);
-    }
-    let batch = Batch { count, out: rows * cols, a: a_batch_stride, b: b_batch_stride };
-    grid(out, cols, batch, a, b, accumulate, Grid::of(rows, cols, a.cols, count));
-}
-
-/// Distances between the matrices of a batch, in elements.
-#[derive(Clone, Copy)]
-struct Batch {
-    count: usize,
-    out: usize,
-    a: usize,
-    b: usize,
+    assert_eq!(out.len(), offsets.len() * rows * cols, "matmul_each: elements of the output");
+    grid(out, cols, offsets, a, b, false, Grid::of(rows, cols, a.cols, offsets.len()));
 }
 
 /// Sizes of a cell.
@@ -111,21 +80,20 @@ impl Grid {
     }
 }
 
-/// Computes all cells of a batch of products; in parallel when there are several.
-fn grid<T: Real>(out: &mut [T], out_stride: usize, batch: Batch, a: MatRef<T>, b: MatRef<T>, accumulate: bool, grid: Grid) {
+/// Computes all cells of products whose operands lie at `offsets`; in parallel when there are several. Matrices of the output follow each
+/// other.
+fn grid<T: Real>(out: &mut [T], out_stride: usize, offsets: &[[usize; 2]], a: MatRef<T>, b: MatRef<T>, accumulate: bool, grid: Grid) {
     let (rows, cols, depth) = (a.rows, b.cols, a.cols);
     assert_eq!(depth, b.rows, "matmul: columns of the left must equal rows of the right");
-    if batch.count == 0 || rows == 0 || cols == 0 {
+    if offsets.is_empty() || rows == 0 || cols == 0 {
         return;
     }
     // The cells are disjoint: columns do not reach into the next row, nor rows into the next matrix.
     let within = (rows - 1).checked_mul(out_stride).and_then(|v| v.checked_add(cols)).expect("matmul: a size that fits");
     assert!(rows == 1 || out_stride >= cols, "matmul: rows of the output overlap");
-    assert!(batch.count == 1 || batch.out >= within, "matmul: matrices of the output overlap");
-    let reach = |stride: usize, span: Option<usize>| (batch.count - 1).checked_mul(stride).zip(span).and_then(|(s, l)| s.checked_add(l));
-    assert!(reach(batch.out, Some(within)).is_some_and(|v| v <= out.len()), "matmul: the output is too short");
-    assert!(reach(batch.a, a.span()).is_some_and(|v| v <= a.data.len()), "matmul: the left operand is too short");
-    assert!(reach(batch.b, b.span()).is_some_and(|v| v <= b.data.len()), "matmul: the right operand is too short");
+    let matrix_stride = rows * out_stride;
+    let needed = (offsets.len() - 1).checked_mul(matrix_stride).and_then(|v| v.checked_add(within));
+    assert!(needed.is_some_and(|v| v <= out.len()), "matmul: the output is too short");
 
     let (row_cells, col_cells) = (rows.div_ceil(grid.row_block), cols.div_ceil(grid.col_block));
     let start = AtomicPtr::new(out.as_mut_ptr());
@@ -133,9 +101,10 @@ fn grid<T: Real>(out: &mut [T], out_stride: usize, batch: Batch, a: MatRef<T>, b
         let (matrix, index) = (index / (row_cells * col_cells), index % (row_cells * col_cells));
         let (row, col) = (index / col_cells * grid.row_block, index % col_cells * grid.col_block);
         let (m, n) = (grid.row_block.min(rows - row), grid.col_block.min(cols - col));
-        let a = a.shifted(matrix * batch.a).cut(row..row + m, 0..depth);
-        let b = b.shifted(matrix * batch.b).cut(0..depth, col..col + n);
-        let offset = matrix * batch.out + row * out_stride + col;
+        let [a_offset, b_offset] = offsets[matrix];
+        let a = a.shifted(a_offset).cut(row..row + m, 0..depth);
+        let b = b.shifted(b_offset).cut(0..depth, col..col + n);
+        let offset = matrix * matrix_stride + row * out_stride + col;
         if !accumulate && worth_turning(a, b) {
             return turned(a, b, |row, line| {
                 assert!(row < m && line.len() == n, "matmul: a line lies inside its cell");
@@ -177,7 +146,7 @@ fn grid<T: Real>(out: &mut [T], out_stride: usize, batch: Batch, a: MatRef<T>, b
             }
         });
     };
-    let cells = batch.count * row_cells * col_cells;
+    let cells = offsets.len() * row_cells * col_cells;
     // Small products of a batch share a task.
     let work = (grid.row_block.min(rows) * grid.col_block.min(cols)).saturating_mul(depth);
     let per_task = (CELL_WORK / 4).div_ceil(work.max(1));
@@ -345,15 +314,12 @@ mod tests {
         for (count, m, k, n) in [(3, 4, 5, 6), (40, 33, 40, 20), (2, 200, 300, 256), (0, 2, 2, 2), (5, 3, 0, 2)] {
             let (a, b) = (values::<f32>(count * m * k, 1), values::<f32>(count * k * n, 2));
             for (a_stride, b_stride) in [(m * k, k * n), (0, k * n), (m * k, 0), (0, 0)] {
-                if count == 0 {
-                    matmul_batched(&mut [], 0, MatRef::strided(&a, 0, k, k, 1), 0, MatRef::strided(&b, k, 0, n, 1), 0, false);
-                    continue;
-                }
                 let mut out = vec![1.0f32; count * m * n];
-                matmul_batched(&mut out, count, MatRef::new(&a, m, k), a_stride, MatRef::new(&b, k, n), b_stride, true);
-                for (i, out) in out.chunks(m * n).enumerate() {
-                    let (a, b) = (MatRef::new(&a[i * a_stride..], m, k), MatRef::new(&b[i * b_stride..], k, n));
-                    check(out, Some(&vec![1.0; m * n]), a, b, 4e-6);
+                let offsets: Vec<[usize; 2]> = (0..count).map(|i| [i * a_stride, (count - 1 - i) * b_stride]).collect();
+                let (rows, depth, cols) = if count == 0 { (0, k, 0) } else { (m, k, n) };
+                matmul_each(&mut out, MatRef::new(&a, rows, depth), MatRef::strided(&b, depth, cols, n, 1), &offsets);
+                for (out, [a_at, b_at]) in out.chunks(m * n).zip(offsets) {
+                    check(out, None, MatRef::new(&a[a_at..], m, k), MatRef::new(&b[b_at..], k, n), 4e-6);
                 }
             }
         }

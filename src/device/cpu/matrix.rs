@@ -37,16 +37,6 @@ impl<'a, T> MatRef<'a, T> {
         MatRef { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 
-    /// Rows.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Columns.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
     /// The view of some rows and columns.
     ///
     /// # Panics
@@ -87,8 +77,8 @@ mod tests {
     fn a_cut_of_a_transposed_view_shows_the_right_elements() {
         let data: Vec<f64> = (0..12).map(f64::from).collect();
         let view = MatRef::new(&data, 3, 4).t().cut(1..3, 2..3);
-        assert_eq!((view.rows(), view.cols()), (2, 1));
+        assert_eq!((view.rows, view.cols), (2, 1));
         assert_eq!([view.data[0], view.data[view.row_stride]], [9.0, 10.0]);
-        assert_eq!(MatRef::new(&data, 3, 4).cut(3..3, 0..4).rows(), 0);
+        assert_eq!(MatRef::new(&data, 3, 4).cut(3..3, 0..4).rows, 0);
     }
 }

@@ -74,18 +74,6 @@ fn fine_uniform_from(high: u32, low: u32) -> f64 {
     ((u64::from(high) << 20 | u64::from(low >> 12)) as f64 + 0.5) * f64::EPSILON
 }
 
-/// Uniform `i` of a draw, in (0, 1).
-pub fn uniform(key: u64, draw: u64, i: u64) -> f32 {
-    uniform_from(word(key, draw, i))
-}
-
-/// Normal `i` of a draw.
-pub fn normal(key: u64, draw: u64, i: u64) -> f32 {
-    let [a, b, c, d] = block(key, draw, i / 4);
-    let (first, second) = if i % 4 < 2 { box_muller::pair(a, b) } else { box_muller::pair(c, d) };
-    if i.is_multiple_of(2) { first } else { second }
-}
-
 /// Fills `out` with raw words `first ..` of a draw.
 pub fn fill_words(out: &mut [u32], key: u64, draw: u64, first: u64) {
     fill(

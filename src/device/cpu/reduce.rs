@@ -4,7 +4,7 @@
 //! are the blocks. For f32 the error therefore stays that of 256 additions, whatever the length.
 
 use super::math::Real;
-use super::parallel::{map, simd};
+use super::parallel::{CHUNK, chunks_mut, map, simd};
 
 /// Accumulators of a block: two vectors of f32 in AVX2, one in AVX-512.
 const LANES: usize = 16;
@@ -33,6 +33,64 @@ pub fn sum_f64<T: Real>(x: &[T]) -> f64 {
             },
         )
     })
+}
+
+/// Sums the middle of `[outer, middle, inner]`; the order of additions depends on the sizes alone.
+pub fn sum_middle<T: Real>(x: &[T], out: &mut [T], outer: usize, middle: usize, inner: usize) {
+    if middle == 0 || out.is_empty() {
+        return out.fill(T::ZERO);
+    }
+    if inner == 1 {
+        let rows = (CHUNK / middle).max(1);
+        return chunks_mut(out, rows, |chunk, out| {
+            for (i, o) in out.iter_mut().enumerate() {
+                *o = sum(&x[(chunk * rows + i) * middle..][..middle]);
+            }
+        });
+    }
+    // Columns: long sums are made of blocks of rows, whose partial sums are then added in order.
+    const BLOCK: usize = 256;
+    let blocks = middle.div_ceil(BLOCK);
+    if blocks > 1 {
+        let mut partial = vec![T::ZERO; outer * blocks * inner];
+        chunks_mut(&mut partial, inner, |i, out| {
+            let (o, b) = (i / blocks, i % blocks);
+            let rows = BLOCK.min(middle - b * BLOCK);
+            add_rows(&x[(o * middle + b * BLOCK) * inner..][..rows * inner], out);
+        });
+        return sum_middle(&partial, out, outer, blocks, inner);
+    }
+    // Split over columns too when there is a single long row of them.
+    let width = (CHUNK / middle).clamp(16, inner.max(16)).min(inner);
+    if outer == 1 && inner > width {
+        return chunks_mut(out, width, |chunk, out| {
+            out.fill(T::ZERO);
+            for row in x.chunks(inner) {
+                add_row(&row[chunk * width..][..out.len()], out);
+            }
+        });
+    }
+    let groups = (CHUNK / (middle * inner)).max(1);
+    chunks_mut(out, groups * inner, |chunk, out| {
+        for (i, out) in out.chunks_mut(inner).enumerate() {
+            add_rows(&x[(chunk * groups + i) * middle * inner..][..middle * inner], out);
+        }
+    });
+}
+
+fn add_rows<T: Real>(rows: &[T], out: &mut [T]) {
+    out.fill(T::ZERO);
+    for row in rows.chunks(out.len()) {
+        add_row(row, out);
+    }
+}
+
+#[inline(always)]
+fn add_row<T: Real>(row: &[T], out: &mut [T]) {
+    simd(
+        #[inline(always)]
+        || out.iter_mut().zip(row).for_each(|(o, &v)| *o += v),
+    );
 }
 
 /// Sum of the products `x[i] * y[i]`, each fused with its addition; 0 of none.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::kernel;
 use crate::shape::Shape;
 
-/// x [N, Ci, H, W] and weight [Co, Ci, kh, kw] to [N, Co, Ho, Wo], with a bias [Co] unless that is null.
+/// x [N, Ci, H, W] and weight [Co, Ci, kh, kw] to [N, Co, Ho, Wo], with a bias `[Co]` unless that is null.
 ///
 /// # Errors
 /// Out of memory; what the driver reports; a plane, or all taps of all channels, of 2^30 elements or more.
@@ -21,7 +21,7 @@ pub fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bia
     convolve(device, dtype, dims, [x, weight, bias], out, false)
 }
 
-/// g [N, Co, Ho, Wo] and weight [Co, Ci, kh, kw] to [N, Ci, H, W], with a bias [Ci] unless that is null.
+/// g [N, Co, Ho, Wo] and weight [Co, Ci, kh, kw] to [N, Ci, H, W], with a bias `[Ci]` unless that is null.
 ///
 /// # Errors
 /// As for [`conv2d`].

@@ -8,7 +8,7 @@
 mod driver;
 
 mod args;
-pub mod conv;
+pub(crate) mod conv;
 mod convert;
 mod cut;
 #[cfg(feature = "cuda")]
@@ -17,10 +17,11 @@ mod driver;
 pub mod emulator;
 mod info;
 mod launch;
-pub mod matmul;
+pub(crate) mod matmul;
 pub mod ptx;
 
-pub use args::{Arg, Args, Groups, Pairs, Ptr, Radial, Strided, Tensors};
+pub use args::{Arg, Args, Ptr};
+pub(crate) use args::{Groups, Pairs, Radial, Strided, Tensors};
 pub(crate) use convert::convert;
 pub(crate) use driver::{Capture, Graph};
 pub use driver::{CudaBuffer, CudaDevice, devices};

@@ -1,16 +1,27 @@
 use super::*;
 
+fn sin<T: Real>(x: T) -> T {
+    let mut out = [x];
+    T::sin_slice(&[x], &mut out);
+    out[0]
+}
+
+fn cos<T: Real>(x: T) -> T {
+    let mut out = [x];
+    T::cos_slice(&[x], &mut out);
+    out[0]
+}
+
 fn extremes<T: Real>() {
     let n = T::from_f64;
     let nan = n(f64::NAN);
-    for f in [T::exp, T::exp_m1, T::ln, T::ln_1p, T::tanh, T::sigmoid, T::softplus, T::log_softplus, T::log_sigmoid, T::sin, T::cos, T::erf]
-    {
+    for f in [T::exp, T::exp_m1, T::ln, T::ln_1p, T::tanh, T::sigmoid, T::softplus, T::log_softplus, T::log_sigmoid, sin, cos, T::erf] {
         assert!(f(nan).to_f64().is_nan());
     }
     for (a, b) in [(nan, T::ONE), (T::ONE, nan), (nan, nan)] {
-        assert!(a.max_(b).to_f64().is_nan() && a.min_(b).to_f64().is_nan());
+        assert!(a.max_(b).to_f64().is_nan());
     }
-    assert!(n(2.0).max_(n(-3.0)) == n(2.0) && n(2.0).min_(n(-3.0)) == n(-3.0));
+    assert!(n(2.0).max_(n(-3.0)) == n(2.0));
     for x in [1e4, 1e30, f64::INFINITY] {
         let x = n(x);
         assert!(x.exp() == T::INFINITY && (-x).exp() == T::ZERO);
@@ -26,10 +37,10 @@ fn extremes<T: Real>() {
     assert!(T::ZERO.ln() == T::NEG_INFINITY && (-T::ZERO).ln() == T::NEG_INFINITY && (-T::ONE).ln_1p() == T::NEG_INFINITY);
     assert!((-T::ONE).ln().to_f64().is_nan() && n(-1.5).ln_1p().to_f64().is_nan());
     assert!(T::NEG_INFINITY.ln().to_f64().is_nan() && T::NEG_INFINITY.ln_1p().to_f64().is_nan());
-    assert!(T::INFINITY.sin().to_f64().is_nan() && T::INFINITY.cos().to_f64().is_nan());
-    assert!(T::ZERO.exp() == T::ONE && T::ONE.ln() == T::ZERO && T::ZERO.sigmoid() == n(0.5) && T::ZERO.cos() == T::ONE);
-    for f in [T::exp_m1, T::ln_1p, T::tanh, T::sin, T::erf] {
-        assert!(f(T::ZERO) == T::ZERO && f(-T::ZERO).recip() == T::NEG_INFINITY);
+    assert!(sin(T::INFINITY).to_f64().is_nan() && cos(T::INFINITY).to_f64().is_nan());
+    assert!(T::ZERO.exp() == T::ONE && T::ONE.ln() == T::ZERO && T::ZERO.sigmoid() == n(0.5) && cos(T::ZERO) == T::ONE);
+    for f in [T::exp_m1, T::ln_1p, T::tanh, sin, T::erf] {
+        assert!(f(T::ZERO) == T::ZERO && T::ONE / f(-T::ZERO) == T::NEG_INFINITY);
     }
 }
 
@@ -47,8 +58,8 @@ fn extremes_f64() {
 #[test]
 fn remainders_near_zero_are_never_negative_and_exact_to_a_few_ulp() {
     fn check<T: Real>() {
-        let ulps =
-            |found: T, expected: f64| (found.to_f64() - expected).abs() / (expected.abs() * T::EPSILON.to_f64()).max(f64::MIN_POSITIVE);
+        let epsilon = if size_of::<T>() == 8 { f64::EPSILON } else { f32::EPSILON.into() };
+        let ulps = |found: T, expected: f64| (found.to_f64() - expected).abs() / (expected.abs() * epsilon).max(f64::MIN_POSITIVE);
         for exponent in 0..24 {
             for sign in [-1.0, 1.0] {
                 let x = T::from_f64(sign * 0.98 * 2f64.powi(-exponent));

@@ -3,6 +3,18 @@ use crate::device::cpu::parallel;
 
 const KEY: u64 = 0x1234_5678_9abc_def0;
 
+/// Uniform `i` of a draw, in (0, 1).
+fn uniform(key: u64, draw: u64, i: u64) -> f32 {
+    uniform_from(word(key, draw, i))
+}
+
+/// Normal `i` of a draw.
+fn normal(key: u64, draw: u64, i: u64) -> f32 {
+    let [a, b, c, d] = block(key, draw, i / 4);
+    let (first, second) = if i % 4 < 2 { box_muller::pair(a, b) } else { box_muller::pair(c, d) };
+    if i.is_multiple_of(2) { first } else { second }
+}
+
 #[test]
 fn known_answers() {
     // Random123, kat_vectors.
