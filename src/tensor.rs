@@ -82,6 +82,18 @@ impl Tensor {
         Ok(Tensor::from_storage(storage, shape, T::DTYPE))
     }
 
+    /// A tensor of elements that lie in these bytes, in row-major order.
+    ///
+    /// # Errors
+    /// The number of bytes is not that of the shape; the device is out of memory.
+    pub(crate) fn from_bytes(bytes: &[u8], shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
+        if bytes.len() != shape.len() * dtype.size() {
+            return Err(Error::WrongLength { op: "from_bytes", found: bytes.len() / dtype.size(), shape });
+        }
+        let storage = Storage::of(*device, bytes).map_err(|error| error.in_op("from_bytes", &[shape]))?;
+        Ok(Tensor::from_storage(storage, shape, dtype))
+    }
+
     /// A tensor of these elements, in row-major order.
     ///
     /// # Errors

@@ -153,13 +153,13 @@ fn npy_files() -> Vec<Vec<u8>> {
     ]
 }
 
-fn tensors() -> Vec<safetensors::NamedTensor> {
+fn tensors() -> Vec<safetensors::NamedTensor<'static>> {
     Stored::ALL
         .into_iter()
         .enumerate()
         .map(|(i, dtype)| {
             let shape = Shape::from([i, 3]);
-            safetensors::NamedTensor { name: format!("t{i}"), dtype, shape, bytes: vec![1; shape.len() * dtype.size()] }
+            safetensors::NamedTensor { name: format!("t{i}"), dtype, shape, bytes: vec![1; shape.len() * dtype.size()].into() }
         })
         .collect()
 }

@@ -44,7 +44,7 @@ pub(super) fn load_safetensors(path: &Path, layout: Option<Layout>) -> Result<Da
     let classes = labels.iter().chain(&test_labels).flatten().max().map_or(0, |&most| (most.max(0) as usize).saturating_add(1));
     let part = |tensor: safetensors::NamedTensor, labels: Option<Vec<i64>>| -> Result<(Split, [usize; 3])> {
         let safetensors::NamedTensor { name, dtype, shape, bytes } = tensor;
-        let (images, image) = read_images(path, &format!("'{name}'"), shape, dtype, bytes, layout)?;
+        let (images, image) = read_images(path, &format!("'{name}'"), shape, dtype, bytes.into_owned(), layout)?;
         let (found, expected) = (shape[0], labels.as_ref().map_or(shape[0], Vec::len));
         if found != expected {
             return Err(bad(format!("{expected} labels for {found} '{name}'"), "a label for each image"));
@@ -212,7 +212,7 @@ mod tests {
         let path = folder.path().join("own.safetensors");
         let tensor = |name: &str, dtype: Stored, bytes: Vec<u8>| {
             let shape = Shape::from([bytes.len() / dtype.size()]);
-            NamedTensor { name: name.into(), dtype, shape, bytes }
+            NamedTensor { name: name.into(), dtype, shape, bytes: bytes.into() }
         };
         let images = NamedTensor::from_slice("images", Shape::from([2, 1]), &[0.0f32, 1.0]).unwrap();
         for dtype in Stored::ALL.into_iter().filter(|d| d.integers(&[]).unwrap().is_some()) {

@@ -143,7 +143,7 @@ mod tests {
         let tensor = |name: &str| NamedTensor::from_slice(name, Shape::from([1]), &[1.5f32]).unwrap();
         let mut metadata = BTreeMap::new();
         seal(&[tensor("a"), tensor("b")], &mut metadata);
-        let check = |tensors: &[NamedTensor], metadata: &BTreeMap<String, String>| {
+        let check = |tensors: &[NamedTensor<'static>], metadata: &BTreeMap<String, String>| {
             let file = TensorFile { tensors: tensors.to_vec(), metadata: metadata.clone(), ..Default::default() };
             verify(Path::new("f"), &file).map_err(|e| e.to_string())
         };

@@ -3,6 +3,7 @@
 //! The `safetensors` crate says what a header entry is and checks that the entries fit each other. The header as a whole is
 //! taken apart and written here: the crate's table of strings is a hash map, whose order changes from run to run. Format: <https://github.com/huggingface/safetensors#format>.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
@@ -35,7 +36,7 @@ const METADATA: &str = "__metadata__";
 
 /// A tensor in a file: name, dtype, shape and little-endian, row-major elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedTensor {
+pub struct NamedTensor<'a> {
     /// What the file calls it.
     pub name: String,
     /// The type of the elements.
@@ -43,27 +44,32 @@ pub struct NamedTensor {
     /// The lengths of the axes.
     pub shape: Shape,
     /// The elements, as they lie in memory.
-    pub bytes: Vec<u8>,
+    pub bytes: Cow<'a, [u8]>,
 }
 
-impl NamedTensor {
+impl<'a> NamedTensor<'a> {
     /// A tensor from elements.
     ///
     /// # Errors
     /// The number of elements does not fit the shape.
-    pub fn from_slice<T: Element>(name: impl Into<String>, shape: Shape, values: &[T]) -> Result<NamedTensor> {
+    pub fn from_slice<T: Element>(name: impl Into<String>, shape: Shape, values: &[T]) -> Result<NamedTensor<'static>> {
         if values.len() != shape.len() {
             return Err(Error::WrongLength { op: "safetensors", found: values.len(), shape });
         }
-        Ok(NamedTensor { name: name.into(), dtype: T::DTYPE.into(), shape, bytes: bytemuck::cast_slice(values).to_vec() })
+        Ok(NamedTensor { name: name.into(), dtype: T::DTYPE.into(), shape, bytes: bytemuck::cast_slice(values).to_vec().into() })
     }
 
     /// A tensor as it is written to a file.
     ///
     /// # Errors
     /// The device fails.
-    pub fn from_tensor(name: &str, tensor: &Tensor) -> Result<NamedTensor> {
-        dispatch!(tensor.dtype(), T => NamedTensor::from_slice::<T>(name, tensor.shape(), &tensor.to_vec::<T>()?))
+    pub fn from_tensor(name: &str, tensor: &'a Tensor) -> Result<NamedTensor<'a>> {
+        let lies_here = tensor.device() == Device::Cpu && tensor.layout().is_contiguous();
+        let bytes = dispatch!(tensor.dtype(), T => match lies_here {
+            true => Cow::Borrowed(bytemuck::cast_slice(tensor.slice::<T>())),
+            false => Cow::Owned(bytemuck::cast_slice(&tensor.to_vec::<T>()?).to_vec()),
+        });
+        Ok(NamedTensor { name: name.into(), dtype: tensor.dtype().into(), shape: tensor.shape(), bytes })
     }
 
     /// The tensor on a device.
@@ -71,7 +77,7 @@ impl NamedTensor {
     /// # Errors
     /// Elements of a type that tensors do not have; the device fails.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
-        dispatch!(self.dtype.dtype(&self.name)?, T => Tensor::from_vec(self.to_vec::<T>()?, self.shape, device))
+        Tensor::from_bytes(&self.bytes, self.shape, self.dtype.dtype(&self.name)?, device)
     }
 
     /// The elements.
@@ -91,7 +97,7 @@ impl NamedTensor {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TensorFile {
     /// The tensors in the order of the file: by falling size and type of their elements, then by name, if [`write()`] wrote it.
-    pub tensors: Vec<NamedTensor>,
+    pub tensors: Vec<NamedTensor<'static>>,
     /// The names of tensors that were passed over, and why: elements that are not in [`Stored`], or more axes than [`MAX_RANK`].
     pub others: BTreeMap<String, String>,
     /// The table of strings.
@@ -100,7 +106,7 @@ pub struct TensorFile {
 
 impl TensorFile {
     /// The tensor of this name, if there is one.
-    pub fn get(&self, name: &str) -> Option<&NamedTensor> {
+    pub fn get(&self, name: &str) -> Option<&NamedTensor<'static>> {
         self.tensors.iter().find(|t| t.name == name)
     }
 }
@@ -144,7 +150,7 @@ fn parse(mut input: Input<'_>) -> Result<TensorFile> {
         let other = match (from_file(info.dtype), Shape::new(&info.shape)) {
             (Some(dtype), Ok(shape)) => {
                 let bytes = input.bytes(byte_length(&shape, dtype.size()), &what)?;
-                tensors.push(NamedTensor { name, dtype, shape, bytes });
+                tensors.push(NamedTensor { name, dtype, shape, bytes: bytes.into() });
                 continue;
             }
             (None, _) => format!("elements of type {}", info.dtype),
@@ -220,7 +226,7 @@ pub fn write(path: &Path, tensors: &[NamedTensor], metadata: &BTreeMap<String, S
 
 /// The header with its length in front, and the tensors in the order in which they follow it: falling alignment first, as the
 /// crate sorts them, so that readers which map the file find every element aligned.
-fn header<'a>(tensors: &'a [NamedTensor], metadata: &BTreeMap<String, String>) -> Result<(Vec<u8>, Vec<&'a NamedTensor>)> {
+fn header<'a>(tensors: &'a [NamedTensor<'a>], metadata: &BTreeMap<String, String>) -> Result<(Vec<u8>, Vec<&'a NamedTensor<'a>>)> {
     let mut names = BTreeSet::from([METADATA]);
     for tensor in tensors {
         let bad = |found: String, expected: String| Error::BadTensor { name: tensor.name.clone(), found, expected };
@@ -300,7 +306,7 @@ mod tests {
         [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
     }
 
-    fn tensors() -> Vec<NamedTensor> {
+    fn tensors() -> Vec<NamedTensor<'static>> {
         let mut tensors: Vec<_> = Stored::ALL
             .into_iter()
             .map(|dtype| NamedTensor {

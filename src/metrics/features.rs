@@ -69,7 +69,7 @@ impl Features {
             let at = file.tensors.iter().position(|t| t.name == "features");
             let at = at.ok_or_else(|| bad(format!("{} tensors of other names", file.tensors.len()), "a tensor 'features'"))?;
             let tensor = file.tensors.swap_remove(at);
-            (tensor.dtype.dtype(&tensor.name)?, tensor.shape, tensor.bytes)
+            (tensor.dtype.dtype(&tensor.name)?, tensor.shape, tensor.bytes.into_owned())
         };
         let features = dispatch!(dtype, T => tensor::<T>(&bytes, shape)).and_then(|values| Features::new(extractor, values));
         features.map_err(|e| bad(e.to_string(), "float features [images, width]"))

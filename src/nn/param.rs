@@ -171,7 +171,8 @@ impl Params {
     /// # Errors
     /// The file system refuses; two parameters have one name. A file that was there stays as it is.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let tensors = self.state().iter().map(|(name, tensor)| NamedTensor::from_tensor(name, tensor)).collect::<Result<Vec<_>>>()?;
+        let state = self.state();
+        let tensors = state.iter().map(|(name, tensor)| NamedTensor::from_tensor(name, tensor)).collect::<Result<Vec<_>>>()?;
         safetensors::write(path.as_ref(), &tensors, &BTreeMap::new())
     }
 

@@ -2,6 +2,8 @@
 
 use crate::device::cpu::pool as cpu;
 use crate::device::cpu::pool::PoolDims;
+use crate::device::cuda::Arg;
+use crate::device::cuda::ptx::Param;
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -11,6 +13,10 @@ use crate::ops::cuda;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::window::{at_least_one, four, images, windows};
 use crate::tensor::Tensor;
+
+impl Arg for PoolDims {
+    const PARAM: Param = Param::Bytes(size_of::<PoolDims>());
+}
 
 /// The windows of a pooling; pairs are height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

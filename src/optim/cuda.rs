@@ -2,7 +2,8 @@
 
 use super::algorithm::Algorithm;
 use crate::device::capture;
-use crate::device::cuda::{CudaDevice, Grid, Tensors, launch};
+use crate::device::cuda::ptx::Param;
+use crate::device::cuda::{Arg, CudaDevice, Grid, Ptr, launch};
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -12,6 +13,39 @@ use crate::tensor::Tensor;
 /// Elements of a block: `ELEMENTS` of `kernels/optim.cu`.
 const ELEMENTS: usize = 4096;
 const THREADS: u32 = 256;
+
+/// Tensors that a kernel works on together. Twin of `Tensors` in `kernels/optim.cu`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Tensors {
+    count: u32,
+    first: [u32; Tensors::MOST],
+    length: [u64; Tensors::MOST],
+    pointer: [[u64; Tensors::MOST]; 4],
+}
+
+impl Default for Tensors {
+    fn default() -> Tensors {
+        Tensors { count: 0, first: [0; Tensors::MOST], length: [0; Tensors::MOST], pointer: [[0; Tensors::MOST]; 4] }
+    }
+}
+
+impl Tensors {
+    /// The most that fit into the arguments of a launch.
+    const MOST: usize = 64;
+
+    /// Adds a tensor: the first block that works on it, its length, and the addresses of up to four tensors of that length.
+    fn push(&mut self, first: u32, length: usize, pointers: impl Iterator<Item = Ptr>) {
+        let at = self.count as usize;
+        (self.first[at], self.length[at]) = (first, length as u64);
+        self.pointer.iter_mut().zip(pointers).for_each(|(role, pointer)| role[at] = pointer.0);
+        self.count += 1;
+    }
+}
+
+impl Arg for Tensors {
+    const PARAM: Param = Param::Bytes(size_of::<Tensors>());
+}
 
 /// Numbers that a step needs, in the device's memory: the steps made, the learning rate, and what a step computes from them.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 use std::ffi::c_void;
 
 use super::ptx::Param;
-use crate::device::cpu::pool::PoolDims;
 use crate::shape::{Layout, MAX_RANK, Shape};
 
 /// An address in a device's memory. Kernels see a pointer.
@@ -66,98 +65,6 @@ fn dims(shape: &Shape) -> [u64; MAX_RANK] {
     out
 }
 
-/// Tensors that a kernel works on together. Twin of `Tensors` in `kernels/optim.cu`.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub struct Tensors {
-    count: u32,
-    first: [u32; Tensors::MOST],
-    length: [u64; Tensors::MOST],
-    pointer: [[u64; Tensors::MOST]; 4],
-}
-
-impl Default for Tensors {
-    fn default() -> Tensors {
-        Tensors { count: 0, first: [0; Tensors::MOST], length: [0; Tensors::MOST], pointer: [[0; Tensors::MOST]; 4] }
-    }
-}
-
-impl Tensors {
-    /// The most that fit into the arguments of a launch.
-    pub const MOST: usize = 64;
-
-    /// Adds a tensor: the first block that works on it, its length, and the addresses of up to four tensors of that length.
-    pub fn push(&mut self, first: u32, length: usize, pointers: impl Iterator<Item = Ptr>) {
-        let at = self.count as usize;
-        (self.first[at], self.length[at]) = (first, length as u64);
-        self.pointer.iter_mut().zip(pointers).for_each(|(role, pointer)| role[at] = pointer.0);
-        self.count += 1;
-    }
-}
-
-/// Groups of elements in a tensor `[outer, groups, inner]`, and how blocks share them. Twin of `Groups` in `kernels/normalize.cu`.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub struct Groups {
-    /// Runs of each group.
-    pub outer: u64,
-    /// Number of groups.
-    pub groups: u64,
-    /// Elements of a run.
-    pub inner: u64,
-    /// Trips of a block through its threads' elements.
-    pub slab: u64,
-    /// Groups of a block.
-    pub width: u32,
-    /// Threads along a run.
-    pub across: u32,
-}
-
-/// Samples `[n, d]` and `[m, d]` whose pairs of rows are summed. Twin of `Pairs` in `kernels/pairwise.cu`.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub struct Pairs {
-    /// Rows of the first sample.
-    pub n: u64,
-    /// Rows of the second sample.
-    pub m: u64,
-    /// Length of a row.
-    pub d: u64,
-    /// Blocks of rows of the first sample.
-    pub first: u32,
-    /// Blocks of rows of both.
-    pub blocks: u32,
-    /// Tiles of a slab.
-    pub slab: u32,
-    /// Bits 0 and 1: whether the gradient of the first and the second sample is wanted.
-    pub wanted: u32,
-    /// Whether pairs of a row with itself count.
-    pub own: u32,
-    /// Whether to add to what is there.
-    pub more: u32,
-    /// Of the sums over unordered pairs within the first sample, between the two, within the second.
-    pub weights: [f64; 3],
-}
-
-/// A sum of radial kernels. Twin of `Radial` in `kernels/pairwise.cu`.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
-pub struct Radial {
-    /// Whether they are Gaussian, else inverse multiquadrics.
-    pub gaussian: u32,
-    /// How many there are.
-    pub count: u32,
-    /// -1 / (2 s^2) of a Gaussian, C of an inverse multiquadric.
-    pub factor: [f64; Radial::MOST],
-    /// Factors of their derivatives.
-    pub slope: [f64; Radial::MOST],
-}
-
-impl Radial {
-    /// The most that one launch takes.
-    pub const MOST: usize = 16;
-}
-
 /// A value that kernels can be given.
 pub trait Arg: Copy {
     /// How PTX declares a parameter that takes it.
@@ -173,26 +80,6 @@ macro_rules! arg {
 }
 
 arg!(Ptr = Param::U64, u64 = Param::U64, i64 = Param::U64, u32 = Param::U32, i32 = Param::U32, f32 = Param::F32, f64 = Param::F64);
-
-impl Arg for Tensors {
-    const PARAM: Param = Param::Bytes(size_of::<Tensors>());
-}
-
-impl Arg for Groups {
-    const PARAM: Param = Param::Bytes(size_of::<Groups>());
-}
-
-impl Arg for Pairs {
-    const PARAM: Param = Param::Bytes(size_of::<Pairs>());
-}
-
-impl Arg for Radial {
-    const PARAM: Param = Param::Bytes(size_of::<Radial>());
-}
-
-impl Arg for PoolDims {
-    const PARAM: Param = Param::Bytes(size_of::<PoolDims>());
-}
 
 impl<const N: usize> Arg for Strided<N> {
     const PARAM: Param = Param::Bytes(size_of::<Strided<N>>());

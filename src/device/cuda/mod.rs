@@ -20,8 +20,7 @@ mod launch;
 pub(crate) mod matmul;
 pub mod ptx;
 
-pub use args::{Arg, Args, Ptr};
-pub(crate) use args::{Groups, Pairs, Radial, Strided, Tensors};
+pub use args::{Arg, Args, Ptr, Strided};
 pub(crate) use convert::convert;
 pub(crate) use driver::{Capture, Graph};
 pub use driver::{CudaBuffer, CudaDevice, devices};

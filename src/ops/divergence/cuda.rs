@@ -1,7 +1,8 @@
 //! How GPUs sum over pairs of rows: `kernels/pairwise.cu`.
 
 use super::{Estimator, MmdKernel};
-use crate::device::cuda::{CudaBuffer, CudaDevice, Grid, Pairs, Radial, launch};
+use crate::device::cuda::ptx::Param;
+use crate::device::cuda::{Arg, CudaBuffer, CudaDevice, Grid, launch};
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -13,6 +14,59 @@ use crate::tensor::Tensor;
 
 /// Blocks that keep a GPU busy: with more there is nothing to gain from slabs.
 const BUSY: usize = 512;
+
+/// Samples `[n, d]` and `[m, d]` whose pairs of rows are summed. Twin of `Pairs` in `kernels/pairwise.cu`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Pairs {
+    /// Rows of the first sample.
+    n: u64,
+    /// Rows of the second sample.
+    m: u64,
+    /// Length of a row.
+    d: u64,
+    /// Blocks of rows of the first sample.
+    first: u32,
+    /// Blocks of rows of both.
+    blocks: u32,
+    /// Tiles of a slab.
+    slab: u32,
+    /// Bits 0 and 1: whether the gradient of the first and the second sample is wanted.
+    wanted: u32,
+    /// Whether pairs of a row with itself count.
+    own: u32,
+    /// Whether to add to what is there.
+    more: u32,
+    /// Of the sums over unordered pairs within the first sample, between the two, within the second.
+    weights: [f64; 3],
+}
+
+/// A sum of radial kernels. Twin of `Radial` in `kernels/pairwise.cu`.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+struct Radial {
+    /// Whether they are Gaussian, else inverse multiquadrics.
+    gaussian: u32,
+    /// How many there are.
+    count: u32,
+    /// -1 / (2 s^2) of a Gaussian, C of an inverse multiquadric.
+    factor: [f64; Radial::MOST],
+    /// Factors of their derivatives.
+    slope: [f64; Radial::MOST],
+}
+
+impl Radial {
+    /// The most that one launch takes.
+    const MOST: usize = 16;
+}
+
+impl Arg for Pairs {
+    const PARAM: Param = Param::Bytes(size_of::<Pairs>());
+}
+
+impl Arg for Radial {
+    const PARAM: Param = Param::Bytes(size_of::<Radial>());
+}
 
 /// Sums over the pairs of one or two samples: their parts, which blocks leave in the device's memory.
 struct Sums {

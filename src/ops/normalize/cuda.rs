@@ -1,7 +1,8 @@
 //! How GPUs standardise: rows by a team of threads each, channels by slabs and then element by element.
 
 use super::Groups;
-use crate::device::cuda::{CudaBuffer, Grid, Groups as Layout, Ptr, launch};
+use crate::device::cuda::ptx::Param;
+use crate::device::cuda::{Arg, CudaBuffer, Grid, Ptr, launch};
 use crate::dispatch_float;
 use crate::error::Result;
 use crate::kernel;
@@ -13,8 +14,30 @@ use crate::tensor::Tensor;
 /// Elements of a thread below which a group is not cut into slabs.
 const LEAST: usize = 32;
 
+/// Groups of elements in a tensor `[outer, groups, inner]`, and how blocks share them. Twin of `Groups` in `kernels/normalize.cu`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Slabs {
+    /// Runs of each group.
+    outer: u64,
+    /// Number of groups.
+    groups: u64,
+    /// Elements of a run.
+    inner: u64,
+    /// Trips of a block through its threads' elements.
+    slab: u64,
+    /// Groups of a block.
+    width: u32,
+    /// Threads along a run.
+    across: u32,
+}
+
+impl Arg for Slabs {
+    const PARAM: Param = Param::Bytes(size_of::<Slabs>());
+}
+
 /// How the kernels that sum channels see a tensor, their grid, and the number of slabs.
-fn plan(groups: Groups) -> (Layout, Grid, usize) {
+fn plan(groups: Groups) -> (Slabs, Grid, usize) {
     let threads = THREADS as usize;
     let (width, across) = match groups.inner {
         1 => (groups.groups.next_power_of_two().min(32), 1),
@@ -24,7 +47,7 @@ fn plan(groups: Groups) -> (Layout, Grid, usize) {
     let trips = groups.outer.div_ceil(threads / width / across) * groups.inner.div_ceil(across);
     let (count, slab) = slabs(blocks, trips, LEAST);
     let [outer, number, inner, slab] = [groups.outer, groups.groups, groups.inner, slab].map(|n| n as u64);
-    let layout = Layout { outer, groups: number, inner, slab, width: width as u32, across: across as u32 };
+    let layout = Slabs { outer, groups: number, inner, slab, width: width as u32, across: across as u32 };
     (layout, Grid::blocks(blocks, THREADS).by(count, 1), count)
 }
 
