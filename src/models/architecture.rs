@@ -274,7 +274,7 @@ impl Architecture {
             Latent::Map { channels } if features.len() == 3 => {
                 conv(net, [features[0], scale.outputs(channels)], 1, ConvOptions::default(), Activation::Identity, build)
             }
-            Latent::Map { .. } => Err(bad_shape(&features, "a network whose features are a map, or a latent vector")),
+            Latent::Map { .. } => Err(bad_shape(&features, "a convolutional network, whose features are a map, or a latent vector")),
         }
     }
 

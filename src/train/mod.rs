@@ -8,16 +8,15 @@
 //!    It has a field `seed: u64`, and `data: String` if it trains on a data set of [`crate::data::DataSpec`]; the commands set these by
 //!    name. Implement [`Settings`]: the family's name, what a sweep changes, [`Settings::check`] with the helpers of [`settings`],
 //!    [`Settings::FREE`] for what may change when a run goes on, and [`Settings::start`]. TOML, `--set key=value`, and refusing unknown keys come with it.
-//! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`] and
-//!    [`Trainer::record`], [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps and passes their number in.
-//!    - A step never reads a value back to the host: [`Trainer::step`] returns its [`figures`], and [`Trainer::record`] is what the host
-//!      makes of these. With [`Trainer::prepare`], the host's part before steps, a GPU then repeats whole steps by itself, many with one
-//!      launch.
+//! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`],
+//!    [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps, passes their number in, and takes the means.
+//!    - A step never reads a value back to the host: [`Trainer::step`] returns named [`Scalars`]. With [`Trainer::prepare`], the host's
+//!      part before steps, a GPU then repeats whole steps by itself, many with one launch.
 //!    - Each network that is trained on its own is a [`Network`]: parameters, optimiser and averaged weights. One step of it is
 //!      `let gradients = network.gradients(&loss)?; drop(loss); network.apply(&gradients, learning_rate)?`, which names the op that made
 //!      the first NaN.
 //!    - All that changes from step to step is listed in [`Trainer::state`], once, for writing and for reading: networks, generators of
-//!      random numbers, beta, sums for the next report. The order of the data is a function of the number of the batch ([`crate::data::Batches`]) and
+//!      random numbers, beta. The order of the data is a function of the number of the batch ([`crate::data::Batches`]) and
 //!      needs no state. What can be made again from settings and the number of steps is not state.
 //!    - [`Trainer::fingerprint`] tells the data from others; a run does not go on with other data under the same name.
 //!    - [`Trainer::evaluate`] must not change the state, and takes its random numbers from a seed of its own.
@@ -50,14 +49,13 @@ pub use checkpoint::Checkpoint;
 pub use ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings, EbganTrainer};
 pub use energy::{EnergySettings, EnergyTrainer, Negatives, SamplerSettings, Start, Way};
 pub use infovae::{Binarization, InfoVaeSettings, InfoVaeTrainer};
-pub use means::Means;
 pub use network::Network;
 pub use registry::{FAMILIES, Family, family, family_of, preset};
 pub use run::{Observer, Run};
 pub use samples::{Picture, Samples};
 pub use settings::Settings;
 pub use sweep::SweepRow;
-pub use trainer::{Figure, Plan, State, StepStats, Trainer, Values, draw_metrics, figures};
+pub use trainer::{Figure, Plan, Scalars, State, StepStats, Trainer, Values, draw_metrics};
 pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
 pub use vib::{CALIBRATION_BINS, Covariance, Evaluation, Evaluator, VibSettings, VibTrainer};
 

@@ -2,15 +2,17 @@
 
 mod keep;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use keep::unevaluated;
 
+use super::means::Means;
 use super::registry::{Family, family, family_of};
 use super::samples::Samples;
-use super::trainer::{Plan, State, StepStats, Trainer, Values};
+use super::trainer::{Plan, ScalarNames, State, StepStats, Trainer, Values};
 use crate::capture::{Replay, Steps};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -82,6 +84,10 @@ pub struct Run {
     fingerprint: Option<String>,
     done: u64,
     replay: Replay,
+    /// The scalars of captured steps, by the key of their graph.
+    names: BTreeMap<u64, ScalarNames>,
+    /// Of the scalars since an evaluation was due.
+    means: Means,
     /// The last evaluation, and after how many steps it was.
     evaluation: Option<(u64, Values)>,
     /// Whether the state is that of a checkpoint whose evaluation did not come to its end.
@@ -132,6 +138,8 @@ impl Run {
             trainer,
             done: 0,
             replay: Replay::default(),
+            names: BTreeMap::new(),
+            means: Means::default(),
             evaluation: None,
             unevaluated: false,
             checkpoint_interval: CHECKPOINT_INTERVAL,
@@ -206,15 +214,22 @@ impl Run {
 
     /// Takes the step that the trainer has prepared for.
     fn take_step(&mut self) -> Result<StepStats> {
-        let figures = self.trainer.step(self.done).and_then(|figures| figures.to_vec::<f64>());
-        let figures = figures.map_err(|error| diverged(self.done + 1, error))?;
-        Ok(self.record(&figures))
+        let step = self.trainer.step(self.done).and_then(|scalars| Ok((scalars.names(), scalars.stack()?.to_vec::<f64>()?)));
+        let (names, values) = step.map_err(|error| diverged(self.done + 1, error))?;
+        Ok(self.record(&names, &values))
     }
 
-    fn record(&mut self, figures: &[f64]) -> StepStats {
-        let stats = self.trainer.record(self.done, figures);
+    /// Counts a step, and takes its scalars into the means.
+    fn record(&mut self, names: &ScalarNames, values: &[f64]) -> StepStats {
+        if self.done.is_multiple_of(self.plan.average_every) {
+            self.means.clear();
+        }
+        let weight = self.trainer.weight(self.done);
+        for (&(name, _), &value) in names.iter().zip(values).filter(|((_, averaged), _)| *averaged) {
+            self.means.add(name, value, weight);
+        }
         self.done += 1;
-        stats
+        StepStats(names.iter().zip(values).map(|(&(name, _), &value)| (name, value)).collect())
     }
 
     /// Takes up to `most` steps: one, or as many as the device replays at a time.
@@ -223,12 +238,14 @@ impl Run {
             return Ok(vec![self.step()?]);
         }
         let Some(run) = self.trainer.prepare(self.done, most)? else { return Ok(vec![self.take_step()?]) };
-        let figures = self.replay.run(&self.device, run, &mut Work { trainer: &mut *self.trainer, done: self.done });
-        let figures = figures.map_err(|error| diverged(self.done + 1, error))?;
-        if figures.iter().flatten().any(|value| !value.is_finite()) {
-            return Err(self.find_divergence(path, figures.len() as u64));
+        let mut work = Work { trainer: &mut *self.trainer, done: self.done, names: None };
+        let values = self.replay.run(&self.device, run, &mut work).map_err(|error| diverged(self.done + 1, error))?;
+        self.names.extend(work.names.map(|names| (run.graph_key, names)));
+        if values.iter().flatten().any(|value| !value.is_finite()) {
+            return Err(self.find_divergence(path, values.len() as u64));
         }
-        Ok(figures.iter().map(|figures| self.record(figures)).collect())
+        let names = self.names.get(&run.graph_key).cloned().expect("a step ran before it was captured");
+        Ok(values.iter().map(|values| self.record(&names, values)).collect())
     }
 
     /// The figures after the steps so far.
@@ -239,7 +256,11 @@ impl Run {
         match &self.evaluation {
             Some((done, values)) if *done == self.done => Ok(values.clone()),
             _ => {
-                let values = self.trainer.evaluate(self.done).and_then(finite).map_err(|error| diverged(self.done, error))?;
+                let evaluated = self.trainer.evaluate(self.done).and_then(|values| {
+                    let all = self.means.values().into_iter().chain(values).collect();
+                    finite(all)
+                });
+                let values = evaluated.map_err(|error| diverged(self.done, error))?;
                 self.evaluation = Some((self.done, values.clone()));
                 Ok(values)
             }
@@ -335,11 +356,15 @@ impl Run {
 struct Work<'a> {
     trainer: &'a mut dyn Trainer,
     done: u64,
+    /// The scalars of the last step that ran here.
+    names: Option<ScalarNames>,
 }
 
 impl Steps for Work<'_> {
     fn step(&mut self) -> Result<Tensor> {
-        self.trainer.step(self.done)
+        let scalars = self.trainer.step(self.done)?;
+        self.names = Some(scalars.names());
+        scalars.stack()
     }
 
     fn rng(&mut self) -> &mut Rng {

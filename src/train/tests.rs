@@ -66,14 +66,14 @@ struct Toy {
 impl Trainer for Toy {
     fn plan(&self) -> Plan {
         let ToySettings { steps, evaluate_every, .. } = self.settings;
-        Plan { steps, steps_per_epoch: 0, examples_per_step: 0, evaluate_every, checkpoint_every: 2, shown: 5 }
+        Plan { steps, steps_per_epoch: 0, examples_per_step: 0, evaluate_every, checkpoint_every: 2, average_every: 3, shown: 5 }
     }
 
     fn describe(&self) -> String {
         "noise".into()
     }
 
-    fn step(&mut self, done: u64) -> Result<Tensor> {
+    fn step(&mut self, done: u64) -> Result<Scalars> {
         let noise = self.rng.normal([4], DType::F32, &Device::cpu())?;
         let mut losses = Vec::new();
         for network in [&mut self.critic, &mut self.generator] {
@@ -88,11 +88,7 @@ impl Trainer for Toy {
         }
         self.buffer = Tensor::concat(&[&self.buffer, &noise.narrow(0, 0, 1)?], 0)?;
         self.beta *= 1.1;
-        figures(&[&losses[0], &losses[1]])
-    }
-
-    fn record(&mut self, _: u64, figures: &[f64]) -> StepStats {
-        StepStats(vec![("critic_loss", figures[0]), ("generator_loss", figures[1])])
+        Ok(Scalars::new().with_present("critic_loss", &losses[0]).with_present("generator_loss", &losses[1]))
     }
 
     fn evaluate(&self, done: u64) -> Result<Values> {

@@ -25,6 +25,64 @@ impl StepStats {
     }
 }
 
+/// Named scalars of a step, where the model is, in the order in which they are logged. [`StepStats`] has their values.
+#[derive(Debug, Default)]
+pub struct Scalars(Vec<Scalar>);
+
+/// One of [`Scalars`].
+#[derive(Debug)]
+struct Scalar {
+    name: &'static str,
+    value: Tensor,
+    averaged: bool,
+}
+
+/// What the scalars of a step are, without their values: steps that a GPU repeats have those of the step that was captured.
+pub(super) type ScalarNames = Vec<(&'static str, bool)>;
+
+impl Scalars {
+    /// None yet.
+    pub fn new() -> Scalars {
+        Scalars::default()
+    }
+
+    /// These and one more: a scalar of any dtype and place in a graph. An evaluation reports its mean since the last one as `train_NAME`.
+    pub fn with(mut self, name: &'static str, value: &Tensor) -> Scalars {
+        self.0.push(Scalar { name, value: value.detach(), averaged: true });
+        self
+    }
+
+    /// These and the present value of something that lasts from step to step, such as beta: it has no mean.
+    pub fn with_present(mut self, name: &'static str, value: &Tensor) -> Scalars {
+        self.0.push(Scalar { name, value: value.detach(), averaged: false });
+        self
+    }
+
+    /// These and others.
+    pub fn and(mut self, others: Scalars) -> Scalars {
+        self.0.extend(others.0);
+        self
+    }
+
+    /// The scalar of this name.
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.0.iter().find(|scalar| scalar.name == name).map(|scalar| &scalar.value)
+    }
+
+    pub(super) fn names(&self) -> ScalarNames {
+        self.0.iter().map(|scalar| (scalar.name, scalar.averaged)).collect()
+    }
+
+    /// The values, f64 `[scalars]`.
+    ///
+    /// # Errors
+    /// One is not a scalar; there are none; the device fails.
+    pub(super) fn stack(&self) -> Result<Tensor> {
+        let values = self.0.iter().map(|scalar| scalar.value.to_dtype(DType::F64)?.reshape([1])).collect::<Result<Vec<_>>>()?;
+        Tensor::concat(&values.iter().collect::<Vec<_>>(), 0)
+    }
+}
+
 /// How long a run is, and what happens when. All numbers are of steps of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
@@ -38,6 +96,8 @@ pub struct Plan {
     pub evaluate_every: u64,
     /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
+    /// Steps over which the `train_` means are taken, which then begin anew: those of an epoch, or those between evaluations.
+    pub average_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.
     pub shown: usize,
 }
@@ -107,15 +167,6 @@ fn short(value: f64) -> String {
     }
 }
 
-/// The figures of a step, scalars of any dtype and place in a graph, as [`Trainer::step`] returns them.
-///
-/// # Errors
-/// One is not a scalar; the device fails.
-pub fn figures(values: &[&Tensor]) -> Result<Tensor> {
-    let values = values.iter().map(|value| value.detach().to_dtype(DType::F64)?.reshape([1])).collect::<Result<Vec<_>>>()?;
-    Tensor::concat(&values.iter().collect::<Vec<_>>(), 0)
-}
-
 /// The training of one model: all state of a run but the number of steps, which the frame counts and passes in.
 pub trait Trainer: Send {
     /// How long the run is, and what happens when.
@@ -129,15 +180,18 @@ pub trait Trainer: Send {
         None
     }
 
-    /// Takes a step after `done` others, for which [`Trainer::prepare`] was called, and returns its figures, f64 `[figures]`, where the
-    /// model is: a step that never reads a value back to the host can be repeated by a GPU.
+    /// Takes a step after `done` others, for which [`Trainer::prepare`] was called, and returns its scalars: a step that never reads a
+    /// value back to the host can be repeated by a GPU.
     ///
     /// # Errors
     /// [`Error::NonFinite`] if a loss or a gradient is not finite, naming the op that made it first.
-    fn step(&mut self, done: u64) -> Result<Tensor>;
+    fn step(&mut self, done: u64) -> Result<Scalars>;
 
-    /// Takes in the figures of the step after `done` others, and names them.
-    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats;
+    /// How much the step after `done` others counts in means: by default as much as any other.
+    fn weight(&self, done: u64) -> f64 {
+        let _ = done;
+        1.0
+    }
 
     /// Does the host's part of the steps after `done` others, at most `most`: puts their examples, learning rates and whatever else the
     /// host decides where [`Trainer::step`] looks for them. Returns how many of them do the same work, so that a device may replay them;
@@ -150,7 +204,7 @@ pub trait Trainer: Send {
         Ok(None)
     }
 
-    /// What is reported after `done` steps; evaluations choose nothing and change nothing.
+    /// What is reported after `done` steps, besides the means of the steps' scalars; evaluations choose nothing and change nothing.
     ///
     /// # Errors
     /// The device fails.

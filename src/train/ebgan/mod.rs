@@ -7,7 +7,7 @@ pub use settings::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSett
 
 use super::examples::{Examples, averaged, in_pieces};
 use super::settings::bad;
-use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
+use super::{Figure, Network, Plan, Samples, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -29,21 +29,7 @@ pub struct EbganTrainer {
     discriminator: Network,
     generator: Network,
     rng: Rng,
-    /// Over the steps since an evaluation was due.
-    means: Means<8>,
 }
-
-/// What is averaged between evaluations.
-const FIGURES: [&str; 8] = [
-    "train_discriminator_loss",
-    "train_generator_loss",
-    "train_energy_real",
-    "train_energy_fake",
-    "train_pushed_up",
-    "train_pulling_away",
-    "train_discriminator_gradient_norm",
-    "train_generator_gradient_norm",
-];
 
 impl EbganTrainer {
     /// A run at its beginning. Loads the data.
@@ -65,7 +51,7 @@ impl EbganTrainer {
         let model = Ebgan::new(&settings.networks(&shape, examples.output()), &mut weights, DType::F32, device)?;
         let discriminator = Network::new(model.discriminator_params(), settings.optimizer, 0.0)?;
         let generator = Network::new(model.generator_params(), settings.optimizer, settings.generator.ema_decay)?;
-        Ok(EbganTrainer { settings, device: *device, examples, model, discriminator, generator, rng, means: Means::new(FIGURES) })
+        Ok(EbganTrainer { settings, device: *device, examples, model, discriminator, generator, rng })
     }
 
     /// The networks with their current weights.
@@ -129,6 +115,7 @@ impl Trainer for EbganTrainer {
             examples_per_step: s.batch as u64,
             evaluate_every: s.evaluate_every,
             checkpoint_every: s.checkpoint_every,
+            average_every: s.evaluate_every,
             shown: s.shown,
         }
     }
@@ -141,14 +128,18 @@ impl Trainer for EbganTrainer {
         self.examples.fingerprint()
     }
 
-    fn step(&mut self, done: u64) -> Result<Tensor> {
+    fn step(&mut self, done: u64) -> Result<Scalars> {
         let [discriminator_loss, real, fake, pushed, discriminator_norm] = self.update(done)?;
         let [generator_loss, term, generator_norm] = self.play(done)?;
-        figures(&[&discriminator_loss, &generator_loss, &real, &fake, &pushed, &term, &discriminator_norm, &generator_norm])
-    }
-
-    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
-        self.means.record(done, self.settings.evaluate_every, figures)
+        Ok(Scalars::new()
+            .with("discriminator_loss", &discriminator_loss)
+            .with("generator_loss", &generator_loss)
+            .with("energy_real", &real)
+            .with("energy_fake", &fake)
+            .with("pushed_up", &pushed)
+            .with("pulling_away", &term)
+            .with("discriminator_gradient_norm", &discriminator_norm)
+            .with("generator_gradient_norm", &generator_norm))
     }
 
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
@@ -165,10 +156,9 @@ impl Trainer for EbganTrainer {
         Ok((len > 0).then_some(StepRun { len, graph_key: margin(done).to_bits() }))
     }
 
-    /// Means over the steps since the last evaluation, then figures of new examples and of samples.
+    /// Figures of new examples and of samples.
     fn evaluate(&self, done: u64) -> Result<Values> {
-        let mut values: Values = self.means.values().collect();
-        values.push(("margin".into(), self.settings.margin.at(done)));
+        let mut values = vec![("margin".into(), self.settings.margin.at(done))];
         let judged = self.settings.judged;
         if judged > 0 {
             let generated = self.generate(judged, report::SEED)?;
@@ -184,7 +174,6 @@ impl Trainer for EbganTrainer {
             ("discriminator", State::Network(&mut self.discriminator)),
             ("generator", State::Network(&mut self.generator)),
             ("rng", State::Rng(&mut self.rng)),
-            ("means", State::Numbers(self.means.state())),
         ]
     }
 

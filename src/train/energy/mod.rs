@@ -8,7 +8,7 @@ pub use chains::Way;
 pub use settings::{EnergySettings, Negatives, SamplerSettings, Start};
 
 use super::examples::{Examples, averaged, in_pieces};
-use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
+use super::{Figure, Network, Plan, Samples, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -32,21 +32,7 @@ pub struct EnergyTrainer {
     generator: Network,
     replay: Option<ReplayBuffer>,
     rng: Rng,
-    /// Over the steps since an evaluation was due.
-    means: Means<8>,
 }
-
-/// What is averaged between evaluations.
-const FIGURES: [&str; 8] = [
-    "train_energy_loss",
-    "train_generator_loss",
-    "train_energy_real",
-    "train_energy_fake",
-    "train_penalty",
-    "train_information_nats",
-    "train_energy_gradient_norm",
-    "train_generator_gradient_norm",
-];
 
 impl EnergyTrainer {
     /// A run at its beginning. Loads the data.
@@ -70,8 +56,7 @@ impl EnergyTrainer {
                 Some(ReplayBuffer::new(&start, restart)?)
             }
         };
-        let means = Means::new(FIGURES);
-        Ok(EnergyTrainer { settings, device: *device, examples, model, energy, generator, replay, rng, means })
+        Ok(EnergyTrainer { settings, device: *device, examples, model, energy, generator, replay, rng })
     }
 
     /// The networks with their current weights.
@@ -153,6 +138,7 @@ impl Trainer for EnergyTrainer {
             examples_per_step: 0,
             evaluate_every: s.evaluate_every,
             checkpoint_every: s.checkpoint_every,
+            average_every: s.evaluate_every,
             shown: s.shown,
         }
     }
@@ -165,7 +151,7 @@ impl Trainer for EnergyTrainer {
         self.examples.fingerprint()
     }
 
-    fn step(&mut self, done: u64) -> Result<Tensor> {
+    fn step(&mut self, done: u64) -> Result<Scalars> {
         let first = done * self.settings.energy_steps;
         let mut update = self.update(first, done)?;
         for number in first + 1..first + self.settings.energy_steps {
@@ -173,11 +159,15 @@ impl Trainer for EnergyTrainer {
         }
         let [energy_loss, real, fake, penalty, energy_norm] = update;
         let [generator_loss, nats, generator_norm] = self.play(done)?;
-        figures(&[&energy_loss, &generator_loss, &real, &fake, &penalty, &nats, &energy_norm, &generator_norm])
-    }
-
-    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
-        self.means.record(done, self.settings.evaluate_every, figures)
+        Ok(Scalars::new()
+            .with("energy_loss", &energy_loss)
+            .with("generator_loss", &generator_loss)
+            .with("energy_real", &real)
+            .with("energy_fake", &fake)
+            .with("penalty", &penalty)
+            .with("information_nats", &nats)
+            .with("energy_gradient_norm", &energy_norm)
+            .with("generator_gradient_norm", &generator_norm))
     }
 
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
@@ -193,9 +183,9 @@ impl Trainer for EnergyTrainer {
         Ok((len > 0).then_some(StepRun { len, graph_key: 0 }))
     }
 
-    /// Means over the steps since the last evaluation, then figures of samples; at the end of the run also of chains.
+    /// Figures of samples; at the end of the run also of chains.
     fn evaluate(&self, done: u64) -> Result<Values> {
-        let mut values: Values = self.means.values().collect();
+        let mut values = Values::new();
         let judged = self.settings.judged;
         if judged > 0 {
             values.extend(self.examples.judge(&self.generate(judged, report::SEED)?, &self.device)?);
@@ -214,7 +204,6 @@ impl Trainer for EnergyTrainer {
             ("energy", State::Network(&mut self.energy)),
             ("generator", State::Network(&mut self.generator)),
             ("rng", State::Rng(&mut self.rng)),
-            ("means", State::Numbers(self.means.state())),
         ];
         state.extend(self.replay.as_mut().map(|replay| ("replay", State::Tensor(&mut replay.positions))));
         state

@@ -12,7 +12,7 @@ pub use settings::{Binarization, InfoVaeSettings};
 use self::source::{Part, Source};
 use super::examples::enough_to_judge;
 use super::settings::bad;
-use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
+use super::{Figure, Network, Plan, Samples, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::data::{Dataset, Range};
 use crate::device::Device;
@@ -39,8 +39,6 @@ pub struct InfoVaeTrainer {
     network: Network,
     critic: Option<(LatentCritic, Network)>,
     rng: Rng,
-    /// Over the steps since the last evaluation began.
-    means: Means<4>,
 }
 
 /// Checks what the first evaluation would find out, and the last: that there are images enough for their figures.
@@ -80,8 +78,7 @@ impl InfoVaeTrainer {
         } else {
             None
         };
-        let means = Means::new(["train_loss", "train_reconstruction_nats", "train_rate_nats", "train_divergence"]);
-        Ok(InfoVaeTrainer { settings, objective, device: *device, source, model, network, critic, rng, means })
+        Ok(InfoVaeTrainer { settings, objective, device: *device, source, model, network, critic, rng })
     }
 
     fn prior(&mut self, rows: usize) -> Result<PriorSample> {
@@ -120,6 +117,7 @@ impl Trainer for InfoVaeTrainer {
             examples_per_step: s.batch as u64,
             evaluate_every: s.evaluate_every,
             checkpoint_every: s.checkpoint_every,
+            average_every: s.evaluate_every,
             shown: SHOWN,
         }
     }
@@ -132,34 +130,30 @@ impl Trainer for InfoVaeTrainer {
         self.source.fingerprint()
     }
 
-    fn step(&mut self, done: u64) -> Result<Tensor> {
+    fn step(&mut self, done: u64) -> Result<Scalars> {
         let x = self.source.batch(done, &mut self.rng, &self.device)?;
         let (rows, noise) = (x.dims()[0], Noise::Draw(self.rng.draw()));
         let prior = self.prior(rows)?;
         let critic = self.critic.as_ref().map(|(critic, _)| critic);
         let loss = self.model.loss(&x, &self.objective, noise, &prior, critic)?;
         let gradients = self.network.gradients(&loss.loss)?;
-        let mut all = [&loss.loss, &loss.reconstruction, &loss.kl].map(Tensor::detach).to_vec();
-        all.extend(loss.divergence.as_ref().map(|d| d.estimate.detach()));
+        let mut scalars =
+            Scalars::new().with("loss", &loss.loss).with("reconstruction_nats", &loss.reconstruction).with("rate_nats", &loss.kl);
+        if let Some(divergence) = &loss.divergence {
+            scalars = scalars.with("divergence", &divergence.estimate);
+        }
         let z = loss.z.detach();
         drop(loss);
-        all.push(grad_norm(&gradients)?);
+        scalars = scalars.with_present("gradient_norm", &grad_norm(&gradients)?);
         self.network.apply(&gradients, self.learning_rate(done))?;
-        all.extend(self.critic_step(&z, rows)?.into_iter().flatten());
-        figures(&all.iter().collect::<Vec<_>>())
+        if let Some([loss, norm]) = self.critic_step(&z, rows)? {
+            scalars = scalars.with_present("critic_loss_nats", &loss).with_present("critic_gradient_norm", &norm);
+        }
+        Ok(scalars)
     }
 
-    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
-        if done.is_multiple_of(self.settings.evaluate_every) {
-            self.means.clear();
-        }
-        let mut names = vec!["loss", "reconstruction_nats", "rate_nats"];
-        names.extend((self.objective.divergence_weight() > 0.0).then_some("divergence"));
-        names.extend(["gradient_norm", "critic_loss_nats", "critic_gradient_norm"]);
-        let stats = StepStats(names.into_iter().zip(figures.iter().copied()).collect());
-        let means = ["loss", "reconstruction_nats", "rate_nats", "divergence"].map(|name| stats.get(name).unwrap_or(0.0));
-        self.means.add(means, self.source.rows(done, self.settings.batch) as f64);
-        stats
+    fn weight(&self, done: u64) -> f64 {
+        self.source.rows(done, self.settings.batch) as f64
     }
 
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
@@ -171,13 +165,11 @@ impl Trainer for InfoVaeTrainer {
         Ok(Some(StepRun { len: self.source.prefetch(done, steps, &self.device)?, graph_key: 0 }))
     }
 
-    /// Means over the steps since the last evaluation, then the test part; after the last step also its log likelihood, the same of
+    /// The test part; after the last step also its log likelihood, the same of
     /// the images that were trained on, and how a classifier sees generated images.
     fn evaluate(&self, done: u64) -> Result<Values> {
         self.network.averaged(|| {
-            let weighed = self.objective.divergence_weight() > 0.0;
-            let mut values: Values = self.means.values().filter(|(name, _)| weighed || name != "train_divergence").collect();
-            values.extend(self.figures_of(Part::Test, "test_")?);
+            let mut values = self.figures_of(Part::Test, "test_")?;
             if done >= self.settings.steps {
                 values.extend(self.negative_log_likelihood(Part::Test, "test_")?);
                 if let Source::Images { .. } = self.source {
@@ -191,11 +183,7 @@ impl Trainer for InfoVaeTrainer {
     }
 
     fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
-        let mut state = vec![
-            ("model", State::Network(&mut self.network)),
-            ("rng", State::Rng(&mut self.rng)),
-            ("means", State::Numbers(self.means.state())),
-        ];
+        let mut state = vec![("model", State::Network(&mut self.network)), ("rng", State::Rng(&mut self.rng))];
         if let Some((_, network)) = &mut self.critic {
             state.push(("critic", State::Network(network)));
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::Error;
 use crate::train::Run;
+use crate::train::StepStats;
 use crate::train::stopping::{bits, stopping_changes_nothing};
 
 /// A run small enough for tests.

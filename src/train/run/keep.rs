@@ -34,6 +34,7 @@ impl Run {
                 }
             }
         }
+        checkpoint.put("run.means", self.means.state()?);
         checkpoint.check_finite().map_err(|cause| diverged(self.done, cause))?;
         // A copy: steps on a GPU change tensors in place.
         for tensor in checkpoint.tensors.values_mut() {
@@ -95,6 +96,7 @@ impl Run {
                 }
             }
         }
+        self.means.load(checkpoint.section("run.means"))?;
         self.done = checkpoint.count("run.steps")?;
         self.evaluation = None;
         self.unevaluated = false;

@@ -6,7 +6,7 @@ mod settings;
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
 use super::examples::{Examples, averaged, gather};
-use super::{Figure, Means, Network, Plan, Samples, State, StepStats, Trainer, Values, figures};
+use super::{Figure, Network, Plan, Samples, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -40,22 +40,15 @@ pub struct VdbTrainer {
     /// A scalar, in f64.
     beta: Tensor,
     rate: RateAverage,
-    /// Over the steps since an evaluation was due, and over those of them with a penalty.
-    means: Means<7>,
-    penalties: Means<2>,
 }
 
-/// What is averaged between evaluations; what a run does not have is left out.
-const FIGURES: [&str; 7] = [
-    "train_discriminator_loss",
-    "train_generator_loss",
-    "train_rate_nats",
-    "train_constrained_rate_nats",
-    "train_accuracy",
-    "train_discriminator_gradient_norm",
-    "train_generator_gradient_norm",
-];
-const PENALTIES: [&str; 2] = ["train_penalty", "train_input_gradient_norm"];
+/// The scalars of an update of the discriminator, in parts, between which those of the generator are shown.
+struct DiscriminatorScalars {
+    loss: Scalars,
+    rates: Scalars,
+    tells: Scalars,
+    penalty: Scalars,
+}
 
 impl VdbTrainer {
     /// A run at its beginning. Loads the data.
@@ -85,8 +78,6 @@ impl VdbTrainer {
         Ok(VdbTrainer {
             beta: Tensor::full(settings.beta.initial(), (), DType::F64, device)?,
             rate: RateAverage::new(settings.rate_average, device)?,
-            means: Means::new(FIGURES),
-            penalties: Means::new(PENALTIES),
             device: *device,
             examples,
             discriminator,
@@ -107,8 +98,8 @@ impl VdbTrainer {
         self.player.as_ref().map(|player| &player.generator)
     }
 
-    /// Updates the discriminator, then beta. Returns the real examples and the figures but the generator's, then those of a penalty.
-    fn update(&mut self, update: u64) -> Result<(Tensor, Vec<Tensor>)> {
+    /// Updates the discriminator, then beta. Returns the real examples and the step's scalars but the generator's.
+    fn update(&mut self, update: u64) -> Result<(Tensor, DiscriminatorScalars)> {
         let batches = if self.player.is_some() { 1 } else { 2 };
         let real = self.examples.batch(batches * update, &self.device)?;
         let fake = match &self.player {
@@ -123,56 +114,56 @@ impl VdbTrainer {
         let loss = self.discriminator.loss(&real, &fake, &objective, noise, &mut Mode::Train(&mut self.rng))?;
         drop(objective);
         let gradients = self.critic.gradients(&loss.loss)?;
-        let mut rates = vec![self.beta.zeros_like()?; 2];
-        if let Some(found) = &loss.rates {
-            rates = vec![found.real.add(&found.fake)?.affine(0.5, 0.0)?.detach(), found.constrained.detach()];
-        }
-        let accuracy = self.settings.loss.accuracy(&loss.real, &loss.fake)?;
-        let mut figures = vec![loss.loss.detach(), rates[0].clone(), rates[1].clone(), accuracy, grad_norm(&gradients)?];
-        if let Some(penalty) = &loss.penalty {
-            figures.extend([penalty.loss.detach(), penalty.mean_norm()?]);
-        }
+        let constrained = loss.rates.as_ref().map(|rates| rates.constrained.detach());
+        let rate = loss.rates.as_ref().map(|rates| rates.real.add(&rates.fake)?.affine(0.5, 0.0)).transpose()?;
+        let scalars = DiscriminatorScalars {
+            loss: Scalars::new().with("discriminator_loss", &loss.loss),
+            rates: rate
+                .iter()
+                .zip(&constrained)
+                .fold(Scalars::new(), |all, (rate, constrained)| all.with("rate_nats", rate).with("constrained_rate_nats", constrained)),
+            tells: Scalars::new()
+                .with("accuracy", &self.settings.loss.accuracy(&loss.real, &loss.fake)?)
+                .with("discriminator_gradient_norm", &grad_norm(&gradients)?),
+            penalty: match &loss.penalty {
+                Some(penalty) => Scalars::new().with("penalty", &penalty.loss).with("input_gradient_norm", &penalty.mean_norm()?),
+                None => Scalars::new(),
+            },
+        };
         drop(loss);
         let step = update / self.settings.discriminator_steps;
         self.critic.apply(&gradients, self.learning_rates(step)[0])?;
         if self.settings.clip > 0.0 {
             clip_weights(self.critic.params(), self.settings.clip)?;
         }
-        if self.discriminator.has_bottleneck() && self.settings.beta.target().is_some() {
-            let next = self.settings.beta.next(&self.beta, &self.rate.update(&rates[1])?)?;
+        if let (Some(constrained), Some(_)) = (constrained, self.settings.beta.target()) {
+            let next = self.settings.beta.next(&self.beta, &self.rate.update(&constrained)?)?;
             self.beta.assign(&next)?;
         }
-        Ok((real, figures))
+        Ok((real, scalars))
     }
 
-    /// Updates the generator, if there is one; gives its loss and the norm of its gradient.
-    fn play(&mut self, done: u64, real: &Tensor) -> Result<[Tensor; 2]> {
+    /// Updates the generator, if there is one; returns its loss and the norm of its gradient.
+    fn play(&mut self, done: u64, real: &Tensor) -> Result<[Scalars; 2]> {
         let objective = self.settings.objective((done + 1) * self.settings.discriminator_steps - 1);
         let rate = self.learning_rates(done)[1];
-        let Some(player) = &mut self.player else {
-            let nothing = self.beta.zeros_like()?;
-            return Ok([nothing.clone(), nothing]);
-        };
+        let Some(player) = &mut self.player else { return Ok([Scalars::new(), Scalars::new()]) };
         let z = self.rng.normal([self.settings.batch, player.generator.latent()], DType::F32, &self.device)?;
         let fake = player.generator.forward(&z, &mut Mode::Train(&mut self.rng))?;
         let noise = Noise::Draw(self.rng.draw());
         let loss = self.discriminator.generator_loss(&fake, Some(real), &objective, noise, &mut Mode::Train(&mut self.rng))?;
         let gradients = player.network.gradients(&loss)?;
-        let figures = [loss.detach(), grad_norm(&gradients)?];
+        let norm = Scalars::new().with("generator_gradient_norm", &grad_norm(&gradients)?);
+        let scalars = [Scalars::new().with("generator_loss", &loss), norm];
         drop((loss, fake));
         player.network.apply(&gradients, rate)?;
-        Ok(figures)
+        Ok(scalars)
     }
 
     /// Of the discriminator and of the generator.
     fn learning_rates(&self, done: u64) -> [f64; 2] {
         [self.settings.discriminator.learning_rate, self.settings.generator.learning_rate]
             .map(|rate| self.settings.schedule.value(rate, done))
-    }
-
-    /// Whether a run like this has the figure.
-    fn has(&self, name: &str) -> bool {
-        (self.player.is_some() || !name.contains("generator")) && (self.discriminator.has_bottleneck() || !name.contains("rate_nats"))
     }
 
     /// Generated examples under the averaged weights.
@@ -197,6 +188,7 @@ impl Trainer for VdbTrainer {
             examples_per_step: (s.batch as u64).saturating_mul(s.discriminator_steps),
             evaluate_every: s.evaluate_every,
             checkpoint_every: s.checkpoint_every,
+            average_every: s.evaluate_every,
             shown: if self.player.is_some() { s.shown } else { 0 },
         }
     }
@@ -209,7 +201,7 @@ impl Trainer for VdbTrainer {
         self.examples.fingerprint()
     }
 
-    fn step(&mut self, done: u64) -> Result<Tensor> {
+    fn step(&mut self, done: u64) -> Result<Scalars> {
         let beta = self.beta.copy()?;
         let updates = self.settings.discriminator_steps;
         let (mut real, mut of_update) = self.update(done * updates)?;
@@ -217,28 +209,10 @@ impl Trainer for VdbTrainer {
             (real, of_update) = self.update(update)?;
         }
         let [generator_loss, generator_norm] = self.play(done, &real)?;
-        let [loss, rate, constrained, accuracy, norm, penalty @ ..] = of_update.as_slice() else { unreachable!("five figures at least") };
-        let mut all = vec![loss, &generator_loss, rate, constrained, accuracy, norm, &generator_norm, &beta];
-        all.extend(penalty);
-        figures(&all)
-    }
-
-    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
-        if done.is_multiple_of(self.settings.evaluate_every) {
-            self.means.clear();
-            self.penalties.clear();
-        }
-        let (means, rest) = figures.split_first_chunk().expect("the figures of a step");
-        self.means.add(*means, 1.0);
-        let mut stats: Vec<(&str, f64)> = self.means.of_step().into_iter().zip(*means).filter(|(name, _)| self.has(name)).collect();
-        if self.discriminator.has_bottleneck() {
-            stats.push(("step_beta", rest[0]));
-        }
-        if let Some(penalty) = rest[1..].first_chunk() {
-            self.penalties.add(*penalty, 1.0);
-            stats.extend(self.penalties.of_step().into_iter().zip(*penalty));
-        }
-        StepStats(stats)
+        let DiscriminatorScalars { loss, rates, tells, penalty } = of_update;
+        let scalars = loss.and(generator_loss).and(rates).and(tells).and(generator_norm);
+        let scalars = if self.discriminator.has_bottleneck() { scalars.with_present("step_beta", &beta) } else { scalars };
+        Ok(scalars.and(penalty))
     }
 
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
@@ -258,12 +232,9 @@ impl Trainer for VdbTrainer {
         Ok((steps > 0).then_some(StepRun { len: steps, graph_key: due }))
     }
 
-    /// Means over the steps since the last evaluation, then what is drawn anew.
+    /// Beta, then what is measured on examples that are drawn anew.
     fn evaluate(&self, _: u64) -> Result<Values> {
-        let mut values: Values = self.means.values().filter(|(name, _)| self.has(name)).collect();
-        if self.settings.penalty().is_some() {
-            values.extend(self.penalties.values());
-        }
+        let mut values = Values::new();
         if self.discriminator.has_bottleneck() {
             values.push(("beta".into(), self.beta.item()?));
         }
@@ -281,8 +252,6 @@ impl Trainer for VdbTrainer {
             ("rng", State::Rng(&mut self.rng)),
             ("beta", State::Tensor(&mut self.beta)),
             ("rate", State::Tensor(self.rate.state())),
-            ("means", State::Numbers(self.means.state())),
-            ("penalties", State::Numbers(self.penalties.state())),
         ];
         state.extend(self.player.as_mut().map(|player| ("generator", State::Network(&mut player.network))));
         state

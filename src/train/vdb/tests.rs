@@ -2,6 +2,7 @@ use super::*;
 use crate::error::Error;
 use crate::models::VdbObjective;
 use crate::rng::Draw;
+use crate::train::StepStats;
 use crate::train::settings::Settings;
 use crate::train::stopping::stopping_changes_nothing;
 use crate::train::{FAMILIES, Run, preset};

@@ -9,7 +9,7 @@ pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
 pub use settings::{Covariance, VibSettings};
 
 use super::settings::bad;
-use super::{Figure, Means, Network, Plan, State, StepStats, Trainer, Values, figures};
+use super::{Figure, Network, Plan, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::data::{Batches, DataSpec, Dataset, Range, Split, augment};
 use crate::device::Device;
@@ -40,8 +40,6 @@ pub struct VibTrainer {
     rng: Rng,
     /// A scalar, in f64.
     beta: Tensor,
-    /// Over the examples of this epoch.
-    means: Means<3>,
 }
 
 impl VibTrainer {
@@ -65,7 +63,6 @@ impl VibTrainer {
         Ok(VibTrainer {
             batches: Batches::new(data.train.len(), settings.batch, order_key),
             beta: Tensor::full(settings.beta.initial(), (), DType::F64, device)?,
-            means: Means::new(["train_loss", "train_cross_entropy_nats", "train_rate_nats"]),
             device: *device,
             settings,
             data,
@@ -111,6 +108,7 @@ impl Trainer for VibTrainer {
             examples_per_step: s.batch as u64,
             evaluate_every: per_epoch.saturating_mul(s.evaluate_every),
             checkpoint_every: s.checkpoint_every,
+            average_every: per_epoch,
             shown: 0,
         }
     }
@@ -123,7 +121,7 @@ impl Trainer for VibTrainer {
         Some(self.fingerprint.clone())
     }
 
-    fn step(&mut self, done: u64) -> Result<Tensor> {
+    fn step(&mut self, done: u64) -> Result<Scalars> {
         let (shift, image, range) = (self.settings.augment_shift, self.data.image, Range::Symmetric);
         let (x, labels) = if shift > 0 {
             let draw = self.rng.draw();
@@ -144,16 +142,12 @@ impl Trainer for VibTrainer {
             let next = self.settings.beta.next(&self.beta, &rate)?;
             self.beta.assign(&next)?;
         }
-        figures(&[&total, &cross_entropy, &rate, &beta])
+        let scalars = Scalars::new().with("loss", &total).with("cross_entropy_nats", &cross_entropy);
+        Ok(scalars.with("rate_nats", &rate).with_present("step_beta", &beta))
     }
 
-    fn record(&mut self, done: u64, figures: &[f64]) -> StepStats {
-        if done.is_multiple_of(self.batches.per_epoch()) {
-            self.means.clear();
-        }
-        let [total, cross_entropy, rate, beta] = *figures.first_chunk().expect("the figures of a step");
-        self.means.add([total, cross_entropy, rate], self.batches.rows(done) as f64);
-        StepStats(vec![("loss", total), ("cross_entropy_nats", cross_entropy), ("rate_nats", rate), ("step_beta", beta)])
+    fn weight(&self, done: u64) -> f64 {
+        self.batches.rows(done) as f64
     }
 
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
@@ -169,9 +163,9 @@ impl Trainer for VibTrainer {
         Ok(Some(StepRun { len: steps.min(follow), graph_key: self.batches.rows(done) as u64 }))
     }
 
-    /// Means over the epoch's steps, then the test part, then validation.
+    /// The test part, then validation.
     fn evaluate(&self, done: u64) -> Result<Values> {
-        let mut values: Values = self.means.values().collect();
+        let mut values = Values::new();
         if self.has_bottleneck() {
             let scheduled = self.settings.beta.scheduled(done as f64 / self.batches.per_epoch() as f64);
             values.push(("beta".into(), scheduled.map_or_else(|| self.beta.item(), Ok)?));
@@ -189,12 +183,7 @@ impl Trainer for VibTrainer {
     }
 
     fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
-        vec![
-            ("model", State::Network(&mut self.network)),
-            ("rng", State::Rng(&mut self.rng)),
-            ("beta", State::Tensor(&mut self.beta)),
-            ("means", State::Numbers(self.means.state())),
-        ]
+        vec![("model", State::Network(&mut self.network)), ("rng", State::Rng(&mut self.rng)), ("beta", State::Tensor(&mut self.beta))]
     }
 
     fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
