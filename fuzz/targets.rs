@@ -128,8 +128,8 @@ pub fn settings(bytes: &[u8]) -> bool {
     let changes: Vec<String> = parts.map(String::from).collect();
     let mut any = false;
     for family in FAMILIES {
-        if let Some(resolved) = accepted(family.resolve(NAME, text, &changes)) {
-            assert_eq!(family.resolve(NAME, &resolved, &[]).unwrap(), resolved);
+        if let Some(resolved) = accepted(family.configure(NAME, text, &changes)) {
+            assert_eq!(family.configure(NAME, resolved.toml(), &[]).unwrap().toml(), resolved.toml());
             any = true;
         }
     }

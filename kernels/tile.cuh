@@ -129,12 +129,6 @@ struct StridedLoader {
   __device__ __forceinline__ void stash(T*) const {}
 };
 
-// `activate_grad` without softplus, whose exponential would take registers from the rest.
-template <class T>
-__device__ __forceinline__ T masked(uint32_t activation, T slope, T g, T y) {
-  return y > T(0) ? g : activation == RELU ? T(0) : g * slope;
-}
-
 // The same for a cotangent after an activation: reads it and the activation's output, and stores the cotangent before the activation.
 template <class T, int LINES, int THREADS>
 struct MaskedLoader : StridedLoader<T, LINES, THREADS> {
@@ -170,7 +164,7 @@ struct MaskedLoader : StridedLoader<T, LINES, THREADS> {
           staged[i] = *reinterpret_cast<const Pack<T>*>(g + i * this->next);
           const Pack<T> output = *reinterpret_cast<const Pack<T>*>(y + i * this->next);
 #pragma unroll
-          for (int j = 0; j < CHUNK<T>; ++j) staged[i].v[j] = masked(activation, slope, staged[i].v[j], output.v[j]);
+          for (int j = 0; j < CHUNK<T>; ++j) staged[i].v[j] = activate_grad(activation, slope, staged[i].v[j], output.v[j]);
         }
       }
     } else {
@@ -180,7 +174,7 @@ struct MaskedLoader : StridedLoader<T, LINES, THREADS> {
 #pragma unroll 1
         for (int j = 0; j < CHUNK<T>; ++j) {
           const uint64_t from = i * this->next + j * this->along();
-          place(stage, i)[j] = j < n ? masked(activation, slope, g[from], y[from]) : T(0);
+          place(stage, i)[j] = j < n ? activate_grad(activation, slope, g[from], y[from]) : T(0);
         }
       }
     }

@@ -21,7 +21,7 @@ beta = { kind = "dual", initial = 0.01, target = 5.0, step = 0.01 }
 
 fn trainer(changes: &[&str]) -> Run {
     let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
-    Run::new("vib", &family("vib").unwrap().resolve("test", RUN, &changes).unwrap(), &Device::cpu()).unwrap()
+    Run::start(family("vib").unwrap().configure("test", RUN, &changes).unwrap(), &Device::cpu()).unwrap()
 }
 
 /// Every bit of a state.

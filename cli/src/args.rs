@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use strait::data::Layout;
-use strait::train::FAMILIES;
+use strait::train::families;
 use strait::words::{QUOTED, shorten};
 
 use crate::terminal::{Closed, out};
@@ -119,7 +119,7 @@ enum DataCommand {
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// The family of models.
-    #[arg(value_parser = PossibleValuesParser::new(FAMILIES.iter().map(|f| f.name)))]
+    #[arg(value_parser = PossibleValuesParser::new(families().iter().map(|f| f.name)))]
     pub model: String,
     /// A preset or a TOML file; the first of the family's presets if left out.
     #[arg(long, value_name = "PRESET|FILE")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use strait::io::atomic::{remove_leftovers, write_atomic_bytes};
 use strait::io::open;
-use strait::train::{Plan, Run, family_of};
+use strait::train::{Configuration, Plan, Run, family_of};
 use strait::{Device, Error, Result};
 
 use crate::claim::claim;
@@ -122,26 +122,25 @@ impl RunFolder {
         pictures
     }
 
-    pub fn write_config(&self, settings: &str) -> Result<()> {
-        write_atomic_bytes(&self.config(), settings.as_bytes())
+    pub fn write_config(&self, configuration: &Configuration) -> Result<()> {
+        write_atomic_bytes(&self.config(), configuration.toml().as_bytes())
     }
 
-    /// The resolved settings, with changes on top.
-    pub fn settings(&self, changes: &[String]) -> Result<String> {
+    /// The settings of the run, with changes on top.
+    pub fn configuration(&self, changes: &[String]) -> Result<Configuration> {
         let path = self.config();
         let text = open::settings(&path, "the settings of a run")?;
         let origin = path.display().to_string();
-        let family = family_of(&origin, &text)?;
-        let settings = family.resolve(&origin, &text, changes)?;
-        match located(&settings, None)? {
-            Some(data) => family.resolve(&origin, &settings, &[data]),
-            None => Ok(settings),
+        let configuration = family_of(&origin, &text)?.configure(&origin, &text, changes)?;
+        match located(&configuration, None)? {
+            Some(data) => configuration.with(&origin, &[data]),
+            None => Ok(configuration),
         }
     }
 
     /// The run with the state of its checkpoint; at its beginning, and `false`, if there is none.
     pub fn load(&self, device: &Device, changes: &[String]) -> Result<(Run, bool)> {
-        let mut run = Run::of_settings("settings", &self.settings(changes)?, device)?;
+        let mut run = Run::start(self.configuration(changes)?, device)?;
         let Some(checkpoint) = run.resume(&self.checkpoint())? else { return Ok((run, false)) };
         if let Some(saved) = run.other_data(&checkpoint) {
             say!("note: these are not the data that the run was trained on, which were {saved}");

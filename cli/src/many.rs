@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use strait::io::open;
-use strait::train::{Figure, Run};
+use strait::train::{Configuration, Figure, Run};
 use strait::{Device, Error};
 
 use crate::folder::RunFolder;
@@ -11,17 +11,17 @@ use crate::terminal::say;
 use crate::train::train_in;
 
 /// The finished run with these settings in a folder: trained from its beginning, from where it was, or not at all.
-pub fn complete(path: &Path, settings: &str, device: &Device) -> anyhow::Result<(Run, Vec<Figure>)> {
+pub fn complete(path: &Path, configuration: &Configuration, device: &Device) -> anyhow::Result<(Run, Vec<Figure>)> {
     let folder = if open::exists(&path.join("config.toml"))? {
         let folder = RunFolder::open_to_train(path)?;
-        if folder.settings(&[])? != settings {
+        if folder.configuration(&[])?.toml() != configuration.toml() {
             let (found, expected) = ("a run with other settings".into(), "the settings of this command; choose another --out".into());
             return Err(Error::BadFile { path: path.into(), found, expected }.into());
         }
         folder
     } else {
         let folder = RunFolder::create(Some(path), "")?;
-        folder.write_config(settings)?;
+        folder.write_config(configuration)?;
         folder
     };
     let mut run = folder.load_to_train(device, &[], false)?;

@@ -125,7 +125,7 @@ fn start(folder: &RunFolder, run: &Run) -> Result<(Report, Vec<Record>)> {
         say!("{}: has no metrics, so the report has no curves", folder.metrics().display());
     }
     let mut page = Report::new(run.family().title);
-    page.subtitle(format!("{} · {} steps · seed {}", run.trainer().describe(), run.done(), run.seed()));
+    page.subtitle(format!("{} · {} steps · seed {}", run.trainer().describe(), run.done(), run.configuration().seed()));
     Ok((page, records))
 }
 
@@ -134,7 +134,7 @@ fn finish(folder: &RunFolder, run: &Run, mut page: Report, drawing: &Drawing) ->
     for (name, bytes) in drawing.files() {
         folder.write_picture(&name, bytes)?;
     }
-    page.drawing(drawing).config(run.settings());
+    page.drawing(drawing).config(run.configuration().toml());
     page.write(folder.html())
 }
 

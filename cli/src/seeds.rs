@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use strait::io::atomic::write_atomic_bytes;
 use strait::io::open;
 use strait::plot::svg::{Axis, LineChart, Series};
-use strait::train::{Figure, Run, Values, family_of};
+use strait::train::{Configuration, Figure, Run, Values, family_of};
 use strait::{Device, Error, Result};
 
 use crate::args::{Existing, Settings};
@@ -19,7 +19,7 @@ use crate::report::metrics::read_metrics;
 use crate::report::progress::Working;
 use crate::report::record::{Number, Record};
 use crate::terminal::{out, print_table};
-use crate::train::{go_on, located, resolve};
+use crate::train::{configure, go_on, located};
 
 /// The file that makes a folder one of several seeds.
 pub const FILE: &str = "seeds.toml";
@@ -54,9 +54,8 @@ pub fn is_root(folder: &Path) -> bool {
 /// `strait train --seeds`.
 pub fn train(settings: &Settings, count: u64) -> anyhow::Result<()> {
     let device: Device = settings.device.parse()?;
-    let (text, name) = resolve(settings)?;
-    let table: toml::Table = text.parse()?;
-    let first = table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default() as u64;
+    let (configuration, name) = configure(settings)?;
+    let (first, table) = (configuration.seed(), configuration.toml().parse::<toml::Table>()?);
     let seeds = Seeds { first, count, settings: table };
     let runs = seeds.runs()?;
     let same = |old: &Seeds| (old.first, &old.settings) == (first, &seeds.settings);
@@ -121,21 +120,21 @@ impl Seeds {
     }
 
     /// Every seed with its settings, all checked.
-    fn runs(&self) -> anyhow::Result<Vec<(u64, String)>> {
+    fn runs(&self) -> anyhow::Result<Vec<(u64, Configuration)>> {
         let text = toml::to_string(&self.settings)?;
-        let family = family_of(FILE, &text)?;
-        let data = located(&text, None)?;
+        let configuration = family_of(FILE, &text)?.configure(FILE, &text, &[])?;
+        let data = located(&configuration, None)?;
         let changes = |seed: u64| data.iter().cloned().chain([format!("seed={seed}")]).collect::<Vec<_>>();
-        let runs = self.all().map(|seed| Ok((seed, family.resolve(FILE, &text, &changes(seed))?)));
+        let runs = self.all().map(|seed| Ok((seed, configuration.with(FILE, &changes(seed))?)));
         Ok(runs.collect::<Result<Vec<_>>>()?)
     }
 
     /// Makes every run that is not finished, in order, and reports all.
-    fn run(&self, runs: Vec<(u64, String)>, root: &Path, device: &Device) -> anyhow::Result<()> {
+    fn run(&self, runs: Vec<(u64, Configuration)>, root: &Path, device: &Device) -> anyhow::Result<()> {
         let mut rows = Vec::new();
-        for (seed, settings) in runs {
+        for (seed, configuration) in runs {
             let folder = self.folder(root, seed);
-            let (mut run, _) = go_on(complete(&folder, &settings, device), &format!("strait resume {}", root.display()))?;
+            let (mut run, _) = go_on(complete(&folder, &configuration, device), &format!("strait resume {}", root.display()))?;
             rows.push(Row::of(seed, &folder, &mut run)?);
             summarise(root, &run, &rows)?;
             if rows.len() as u64 == self.count {
@@ -220,7 +219,7 @@ fn summarise(root: &Path, run: &Run, rows: &[Row]) -> Result<()> {
             page.svg(&chart.with(Series::new("", mean).band(band)).render(), "");
         }
     }
-    page.config(run.settings());
+    page.config(run.configuration().toml());
     page.write(root.join("report.html"))?;
     let entry = |s: Statistic| {
         let values: Vec<Number> = s.values.into_iter().map(Number).collect();

@@ -15,7 +15,7 @@ use crate::many::complete;
 use crate::report::html::Report;
 use crate::report::progress::Working;
 use crate::terminal::{out, print_table};
-use crate::train::{go_on, resolve};
+use crate::train::{configure, go_on};
 
 /// The file that makes a folder one of a sweep.
 pub const FILE: &str = "sweep.toml";
@@ -46,19 +46,19 @@ pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
     };
     let values: Vec<(&str, f64)> = values.split(',').map(|v| Ok((v.trim(), number(v.trim())?))).collect::<anyhow::Result<_>>()?;
     let device: Device = settings.device.parse()?;
-    let (text, name) = resolve(settings)?;
-    let resolved = |text: &str| {
+    let (configuration, name) = configure(settings)?;
+    let changed = |text: &str| {
         let mut changed = settings.clone();
         changed.set.push(format!("{key}={text}"));
-        resolve(&changed).map(|(settings, _)| settings)
+        configure(&changed).map(|(configuration, _)| configuration)
     };
     // Every value is checked before the first run begins.
-    let runs = values.iter().map(|&(text, value)| Ok((text, value, resolved(text)?))).collect::<Result<Vec<_>>>()?;
-    let sweep = Sweep { over: key.trim().into(), settings: text.parse()? };
+    let runs = values.iter().map(|&(text, value)| Ok((text, value, changed(text)?))).collect::<Result<Vec<_>>>()?;
+    let sweep = Sweep { over: key.trim().into(), settings: configuration.toml().parse()? };
     let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-sweep"), FILE, &sweep, |old| *old == sweep)?;
     let mut rows = Vec::new();
-    for (text, value, settings) in runs {
-        let done = complete(&root.join(format!("{key}={text}")), &settings, &device);
+    for (text, value, configuration) in runs {
+        let done = complete(&root.join(format!("{key}={text}")), &configuration, &device);
         let (mut run, figures) = go_on(done, "the same command")?;
         let working = Working::new(&format!("evaluating {key}={text}"));
         let mut values = run.evaluate()?;

@@ -1,6 +1,6 @@
 //! Commands that look at the build rather than at a run.
 
-use strait::train::{FAMILIES, preset};
+use strait::train::{families, preset};
 use strait::{DType, Device, Rng, Tensor, check, ops};
 
 use crate::terminal::out;
@@ -46,7 +46,7 @@ pub fn presets(name: Option<&str>) -> anyhow::Result<()> {
     if let Some(name) = name {
         return out!("{}", preset(name)?.trim_end());
     }
-    for family in FAMILIES {
+    for family in families() {
         out!("{}: {}", family.name, family.title)?;
         for (name, text) in family.presets {
             let about: Vec<&str> = text.lines().map_while(|l| l.strip_prefix("# ")).collect();

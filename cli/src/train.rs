@@ -5,7 +5,7 @@ use std::path::Path;
 
 use strait::data::{DataSpec, Layout};
 use strait::io::open;
-use strait::train::{Figure, Run, family, preset};
+use strait::train::{Configuration, Figure, Run, family, preset};
 use strait::{Device, Error, Result};
 
 use crate::args::{Existing, Settings};
@@ -16,8 +16,8 @@ use crate::seeds;
 use crate::signals::Training;
 use crate::terminal::{out, say};
 
-/// The resolved settings that the arguments ask for, and a name for the run.
-pub fn resolve(settings: &Settings) -> Result<(String, String)> {
+/// The settings that the arguments ask for, and a name for the run.
+pub fn configure(settings: &Settings) -> Result<(Configuration, String)> {
     let family = family(&settings.model)?;
     let config = settings.config.as_deref().unwrap_or(family.presets[0].0);
     let path = Path::new(config);
@@ -31,17 +31,21 @@ pub fn resolve(settings: &Settings) -> Result<(String, String)> {
     let mut changes = settings.set.clone();
     changes.extend(settings.data.as_ref().map(|d| format!("data={}", toml::Value::String(d.clone()))));
     changes.extend(settings.seed.map(|s| format!("seed={s}")));
-    let resolved = family.resolve(config, &text, &changes)?;
+    let configuration = family.configure(config, &text, &changes)?;
     let layout = settings.layout.as_deref().and_then(|name| Layout::ALL.into_iter().find(|layout| layout.name() == name));
-    changes.extend(located(&resolved, layout)?);
-    Ok((family.resolve(config, &text, &changes)?, name))
+    match located(&configuration, layout)? {
+        Some(data) => {
+            changes.push(data);
+            Ok((family.configure(config, &text, &changes)?, name))
+        }
+        None => Ok((configuration, name)),
+    }
 }
 
 /// The change of settings that names their data by an absolute path, so that the run finds them from any working directory, and with
 /// the place of the channels, if that is given.
-pub fn located(settings: &str, layout: Option<Layout>) -> Result<Option<String>> {
-    let table: toml::Table = settings.parse().unwrap_or_default();
-    let Some(data) = table.get("data").and_then(toml::Value::as_str) else { return Ok(None) };
+pub fn located(configuration: &Configuration, layout: Option<Layout>) -> Result<Option<String>> {
+    let Some(data) = configuration.data() else { return Ok(None) };
     let data: DataSpec = data.parse()?;
     let data = layout.map_or(Ok(data.clone()), |layout| data.with_layout(layout))?.absolute()?;
     Ok(Some(format!("data={}", toml::Value::String(data.to_string()))))
@@ -91,10 +95,10 @@ pub fn train(settings: &Settings, count: Option<u64>) -> anyhow::Result<()> {
         return seeds::train(settings, count);
     }
     let device: Device = settings.device.parse()?;
-    let (text, name) = resolve(settings)?;
-    let mut run = Run::new(&settings.model, &text, &device)?;
+    let (configuration, name) = configure(settings)?;
+    let mut run = Run::start(configuration, &device)?;
     let folder = RunFolder::create(settings.out.as_deref(), &name)?;
-    folder.write_config(run.settings())?;
+    folder.write_config(run.configuration())?;
     let (weights, steps) = (run.weights(), run.plan().steps);
     say!("{}: {weights} weights, {steps} steps, in {}", run.trainer().describe(), folder.path().display());
     finish(&folder, &mut run)
@@ -109,7 +113,7 @@ pub fn resume(existing: &Existing, restart: bool) -> anyhow::Result<()> {
     let device: Device = existing.device.parse()?;
     let folder = RunFolder::open_to_train(&existing.folder)?;
     let mut run = folder.load_to_train(&device, &existing.set, restart)?;
-    folder.write_config(run.settings())?;
+    folder.write_config(run.configuration())?;
     let (done, steps) = (run.done(), run.plan().steps);
     say!("{}: at step {done} of {steps}, in {}", run.trainer().describe(), folder.path().display());
     finish(&folder, &mut run)

@@ -153,9 +153,8 @@ impl Kernel for LinearGrad {
             [dx, dw]
         };
         let wanted = products(inputs[0]);
-        let (identity, softplus) = (self.activation == Fused::Identity, self.activation == Fused::Softplus);
         // Small products apply the activation's derivative while they read the cotangent, others find it done.
-        if !identity && !softplus && wanted.iter().flatten().all(Product::takes_mask) {
+        if self.activation != Fused::Identity && wanted.iter().flatten().all(Product::takes_mask) {
             let code = self.activation.code();
             return wanted.into_iter().flatten().try_for_each(|product| product.mask(y.ptr(), code).run());
         }

@@ -1,16 +1,15 @@
 //! The families of models, each with its presets: the one place that knows them all.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::ebgan::EbganSettings;
 use super::energy::EnergySettings;
+use super::family::Family;
 use super::infovae::InfoVaeSettings;
-use super::settings::{Settings, bad};
-use super::sweep::SweepRow;
-use super::trainer::Trainer;
+use super::settings::bad;
 use super::vdb::VdbSettings;
 use super::vib::VibSettings;
-use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::plot::Drawing;
 use crate::words::nearest;
 
 macro_rules! presets {
@@ -65,69 +64,32 @@ pub const FAMILIES: &[Family] = &[
     ]),
 ];
 
-/// A family of models.
-#[derive(Debug)]
-pub struct Family {
-    /// As after `strait train`.
-    pub name: &'static str,
-    /// What it is.
-    pub title: &'static str,
-    /// Presets by name, as TOML. The first is the default.
-    pub presets: &'static [(&'static str, &'static str)],
-    /// What `strait sweep` changes unless told otherwise.
-    pub sweep: &'static str,
-    /// Keys that may change when a run goes on.
-    pub(super) free: &'static [&'static str],
-    resolve: fn(&str, &str, &[String]) -> Result<String>,
-    start: fn(&str, &Device) -> Result<Box<dyn Trainer>>,
-    draw_sweep: fn(&str, &[SweepRow], &mut Drawing) -> Result<()>,
-}
+/// Families that were added to those of this crate.
+static MORE: Mutex<Vec<&'static Family>> = Mutex::new(Vec::new());
 
-impl Family {
-    pub(super) const fn of<S: Settings>(presets: &'static [(&'static str, &'static str)]) -> Family {
-        Family {
-            name: S::FAMILY,
-            title: S::TITLE,
-            presets,
-            sweep: S::SWEEP,
-            free: S::FREE,
-            resolve: resolve::<S>,
-            start: start::<S>,
-            draw_sweep: S::draw_sweep,
+/// Adds a family of your own, so that it is found by its name, and its presets by theirs. To add one a second time changes nothing.
+///
+/// # Errors
+/// Another family has the name, or one of the presets.
+pub fn register(new: &'static Family) -> Result<()> {
+    let mut more = MORE.lock().unwrap_or_else(PoisonError::into_inner);
+    for known in FAMILIES.iter().chain(more.iter().copied()) {
+        if std::ptr::eq(known, new) {
+            return Ok(());
+        }
+        let taken = |(name, _): &&(&str, &str)| known.presets.iter().any(|(other, _)| other == name);
+        let preset = new.presets.iter().find(taken).map(|(name, _)| *name);
+        if let Some(name) = (known.name == new.name).then_some(new.name).or(preset) {
+            return bad("model", format!("'{name}'"), format!("another name: the family {} has it", known.name));
         }
     }
-
-    /// All settings as TOML, from a text and `key=value` changes; see [`Settings::parse`].
-    ///
-    /// # Errors
-    /// Not TOML, an unknown key, a wrong type, or a value out of range.
-    pub fn resolve(&self, origin: &str, text: &str, changes: &[String]) -> Result<String> {
-        (self.resolve)(origin, text, changes)
-    }
-
-    /// A run at its beginning.
-    ///
-    /// # Errors
-    /// The settings are wrong; the data cannot be loaded.
-    pub fn start(&self, settings: &str, device: &Device) -> Result<Box<dyn Trainer>> {
-        (self.start)(settings, device)
-    }
-
-    /// Draws what a sweep over the setting `key` found.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn draw_sweep(&self, key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
-        (self.draw_sweep)(key, rows, drawing)
-    }
+    more.push(new);
+    Ok(())
 }
 
-fn resolve<S: Settings>(origin: &str, text: &str, changes: &[String]) -> Result<String> {
-    Ok(S::parse(origin, text, changes)?.to_toml())
-}
-
-fn start<S: Settings>(settings: &str, device: &Device) -> Result<Box<dyn Trainer>> {
-    S::parse("settings", settings, &[])?.start(device)
+/// All families: those of this crate, then those that were added.
+pub fn families() -> Vec<&'static Family> {
+    FAMILIES.iter().chain(MORE.lock().unwrap_or_else(PoisonError::into_inner).iter().copied()).collect()
 }
 
 /// The family of this name.
@@ -135,8 +97,9 @@ fn start<S: Settings>(settings: &str, device: &Device) -> Result<Box<dyn Trainer
 /// # Errors
 /// There is none.
 pub fn family(name: &str) -> Result<&'static Family> {
-    let names = || FAMILIES.iter().map(|f| f.name).collect::<Vec<_>>().join(", ");
-    FAMILIES.iter().find(|f| f.name == name).map_or_else(|| bad("model", format!("'{name}'"), format!("one of {}", names())), Ok)
+    let all = families();
+    let names = || all.iter().map(|f| f.name).collect::<Vec<_>>().join(", ");
+    all.iter().copied().find(|f| f.name == name).map_or_else(|| bad("model", format!("'{name}'"), format!("one of {}", names())), Ok)
 }
 
 /// The family that a text of settings names with its key `model`.
@@ -154,7 +117,8 @@ pub fn family_of(origin: &str, text: &str) -> Result<&'static Family> {
 /// # Errors
 /// There is no preset of this name.
 pub fn preset(name: &str) -> Result<&'static str> {
-    let all = || FAMILIES.iter().flat_map(|f| f.presets);
+    let families = families();
+    let all = || families.iter().flat_map(|f| f.presets);
     let unknown = || {
         let nearest = nearest(name, all().map(|(name, _)| *name));
         format!("a preset, such as {}, or a file; nearest are {nearest}; 'strait presets' lists all", FAMILIES[0].presets[0].0)
@@ -171,11 +135,11 @@ mod tests {
         for family in FAMILIES {
             for (name, text) in family.presets {
                 let (key, length) = if family.name == "vib" { ("epochs", 3) } else { ("steps", 17) };
-                let settings: toml::Table = family.resolve(name, text, &[format!("{key}={length}")]).unwrap().parse().unwrap();
+                let settings = family.configure(name, text, &[format!("{key}={length}")]).unwrap().table().clone();
                 let over = settings["schedule"].get("over").map(|over| over.as_integer().unwrap());
                 assert!(over.is_none_or(|over| over == length), "{name}: {over:?}");
                 // What is written down stays when a run is made longer.
-                let longer: toml::Table = family.resolve(name, &settings.to_string(), &[format!("{key}=99")]).unwrap().parse().unwrap();
+                let longer = family.configure(name, &settings.to_string(), &[format!("{key}=99")]).unwrap().table().clone();
                 assert_eq!(longer["schedule"], settings["schedule"], "{name}");
             }
         }
@@ -186,12 +150,12 @@ mod tests {
         for family in FAMILIES {
             assert!(!family.presets.is_empty(), "{}", family.name);
             for (name, text) in family.presets {
-                let settings = family.resolve(name, text, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
-                assert_eq!(family.resolve("again", &settings, &[]).unwrap(), settings, "{name}");
+                let settings = family.configure(name, text, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!(family.configure("again", settings.toml(), &[]).unwrap().toml(), settings.toml(), "{name}");
                 assert_eq!(family_of(name, text).unwrap().name, family.name, "{name}");
                 assert!(name.starts_with(family.name) || (family.name, &name[..4]) == ("vdb", "vgan"), "{name}");
                 assert!(text.starts_with("# "), "{name}");
-                let table: toml::Table = settings.parse().unwrap();
+                let table = settings.table();
                 assert!(table["seed"].is_integer(), "{name} has no seed");
                 assert!(family.free.iter().all(|key| table.contains_key(*key)), "{name}: an unknown key is free");
             }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use keep::unevaluated;
 
+use super::family::{Configuration, Family};
 use super::means::Means;
-use super::registry::{Family, family, family_of};
+use super::registry::{family, family_of};
 use super::samples::Samples;
 use super::trainer::{Plan, ScalarNames, State, StepStats, Trainer, Values};
 use crate::capture::{Replay, Steps};
@@ -75,8 +76,7 @@ pub trait Observer {
 
 /// A run of any family in memory.
 pub struct Run {
-    family: &'static Family,
-    settings: String,
+    configuration: Configuration,
     device: Device,
     pub(super) trainer: Box<dyn Trainer>,
     plan: Plan,
@@ -97,7 +97,7 @@ pub struct Run {
 
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Run").field("family", &self.family.name).field("done", &self.done).finish_non_exhaustive()
+        f.debug_struct("Run").field("family", &self.family().name).field("done", &self.done).finish_non_exhaustive()
     }
 }
 
@@ -115,7 +115,7 @@ impl Run {
     /// # Errors
     /// There is no such family; a setting is wrong; the data cannot be loaded.
     pub fn new(model: &str, settings: &str, device: &Device) -> Result<Run> {
-        Run::start(family(model)?, settings, device)
+        Run::start(family(model)?.configure("settings", settings, &[])?, device)
     }
 
     /// A run of the family that the settings name with their key `model`.
@@ -123,15 +123,17 @@ impl Run {
     /// # Errors
     /// As [`Run::new`].
     pub fn of_settings(origin: &str, settings: &str, device: &Device) -> Result<Run> {
-        Run::start(family_of(origin, settings)?, settings, device)
+        Run::start(family_of(origin, settings)?.configure(origin, settings, &[])?, device)
     }
 
-    pub(super) fn start(family: &'static Family, settings: &str, device: &Device) -> Result<Run> {
-        let settings = family.resolve("settings", settings, &[])?;
-        let trainer = family.start(&settings, device)?;
+    /// A run with these settings at its beginning. Loads the data.
+    ///
+    /// # Errors
+    /// The data cannot be loaded, or do not fit.
+    pub fn start(configuration: Configuration, device: &Device) -> Result<Run> {
+        let trainer = configuration.start(device)?;
         Ok(Run {
-            family,
-            settings,
+            configuration,
             device: *device,
             plan: trainer.plan(),
             fingerprint: trainer.fingerprint(),
@@ -153,7 +155,7 @@ impl Run {
 
     /// The family.
     pub fn family(&self) -> &'static Family {
-        self.family
+        self.configuration.family()
     }
 
     /// Where it is trained.
@@ -161,15 +163,9 @@ impl Run {
         self.device
     }
 
-    /// All settings, as TOML.
-    pub fn settings(&self) -> &str {
-        &self.settings
-    }
-
-    /// The seed among the settings.
-    pub fn seed(&self) -> u64 {
-        let table: toml::Table = self.settings.parse().unwrap_or_default();
-        table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default() as u64
+    /// Its settings.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// What is trained.
@@ -271,7 +267,7 @@ impl Run {
     /// the same steps once more, one by one, from the last checkpoint.
     fn find_divergence(&self, path: &Path, most: u64) -> Error {
         let again = || -> Result<()> {
-            let mut run = Run::start(self.family, &self.settings, &self.device)?;
+            let mut run = Run::start(self.configuration.clone(), &self.device)?;
             run.resume(path)?;
             while run.done < self.done + most {
                 run.step()?;

@@ -14,7 +14,7 @@ use crate::words::nearest;
 /// The settings of a family's runs. What a text leaves out is as in [`Default`].
 ///
 /// The key `model` names the family; it is not a field. A field `seed` is required, and `data` where there is a data set.
-pub trait Settings: Default + Serialize + DeserializeOwned + 'static {
+pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The family's name, as after `strait train`.
     const FAMILY: &'static str;
     /// What the family is, as a title.

@@ -33,9 +33,9 @@ pub(super) fn stopping_changes_nothing(
         let mut second = start();
         second.restore(&checkpoint).unwrap();
         let rest: Vec<StepStats> = (stop..steps).map(|_| second.step().unwrap()).collect();
-        assert_eq!(rest, stats[stop..], "stopped at {stop}: {}", first.settings());
-        assert_eq!(bits(&mut second), end, "stopped at {stop}: {}", first.settings());
-        assert_eq!(second.evaluate().unwrap(), values, "stopped at {stop}: {}", first.settings());
+        assert_eq!(rest, stats[stop..], "stopped at {stop}: {}", first.configuration().toml());
+        assert_eq!(bits(&mut second), end, "stopped at {stop}: {}", first.configuration().toml());
+        assert_eq!(second.evaluate().unwrap(), values, "stopped at {stop}: {}", first.configuration().toml());
         check(&checkpoint, &rest);
     }
 }

@@ -116,7 +116,7 @@ impl Trainer for Toy {
 static TOY: Family = Family::of::<ToySettings>(&[]);
 
 fn run(text: &str) -> Run {
-    Run::start(&TOY, text, &Device::cpu()).unwrap()
+    Run::start(TOY.configure("settings", text, &[]).unwrap(), &Device::cpu()).unwrap()
 }
 
 fn bits(run: &mut Run) -> Vec<(String, Vec<u64>)> {

@@ -77,7 +77,7 @@ impl Product {
     }
 
     /// Takes `a` as the cotangent after an activation whose output is `mask`, laid out as `a` is, and multiplies the one before it.
-    /// If [`Product::takes_mask`] allows it, not for softplus, and not with [`Product::finish`] or [`Product::batch`].
+    /// If [`Product::takes_mask`] allows it, and not with [`Product::finish`] or [`Product::batch`].
     pub fn mask(self, mask: Ptr, activation: ActivationCode) -> Product {
         Product { mask, activation, ..self }
     }

@@ -9,7 +9,7 @@ const SMALL: &str = "steps = 6\nbatch = 16\nevaluate_every = 2\nshown = 8\njudge
 
 fn run(changes: &[&str]) -> Run {
     let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
-    Run::new("ebgan", &family("ebgan").unwrap().resolve("small", SMALL, &changes).unwrap(), &Device::cpu()).unwrap()
+    Run::start(family("ebgan").unwrap().configure("small", SMALL, &changes).unwrap(), &Device::cpu()).unwrap()
 }
 
 const POINTS: &[&str] = &["data=25gaussians", "judged=40", "margin.value=1"];
@@ -74,8 +74,8 @@ fn figures_have_names_and_the_report_has_its_pictures() {
 fn a_margin_belongs_to_its_energy() {
     let message = |changes: &[&str]| {
         let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
-        let settings = family("ebgan").unwrap().resolve("small", SMALL, &changes).map_err(|e| e.to_string());
-        settings.and_then(|text| Run::new("ebgan", &text, &Device::cpu()).map_err(|e| e.to_string())).unwrap_err()
+        let settings = family("ebgan").unwrap().configure("small", SMALL, &changes);
+        settings.and_then(|settings| Run::start(settings, &Device::cpu())).unwrap_err().to_string()
     };
     // no mean of squares of images in [-1, 1] comes near 20, no norm of 64 pixels above 16
     assert!(message(&["energy=mean", "margin.value=20"]).contains("at most 4"));

@@ -8,7 +8,7 @@ const SMALL: &str = "steps = 6\nbatch = 16\nenergy_steps = 2\nevaluate_every = 2
 
 fn run(changes: &[&str]) -> Run {
     let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
-    Run::new("energy", &family("energy").unwrap().resolve("small", SMALL, &changes).unwrap(), &Device::cpu()).unwrap()
+    Run::start(family("energy").unwrap().configure("small", SMALL, &changes).unwrap(), &Device::cpu()).unwrap()
 }
 
 const REPLAY: &str = "negatives={ kind = \"replay\", capacity = 40, restart = 0.2, steps = 3, step = 0.01, noise = 1.0 }";

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::io::open;
 use crate::tensor::Tensor;
 use crate::train::checkpoint::Checkpoint;
+use crate::train::family::Configuration;
 use crate::train::settings::bad;
 use crate::train::trainer::State;
 
@@ -41,8 +42,8 @@ impl Run {
             *tensor = tensor.to_device(&Device::cpu())?;
         }
         checkpoint.put_integers("run.steps", &[self.done])?;
-        checkpoint.metadata.insert("model".into(), self.family.name.into());
-        checkpoint.metadata.insert("settings".into(), self.settings.clone());
+        checkpoint.metadata.insert("model".into(), self.family().name.into());
+        checkpoint.metadata.insert("settings".into(), self.configuration.toml().into());
         checkpoint.metadata.extend(self.fingerprint.clone().map(|data| (DATA.into(), data)));
         Ok(checkpoint)
     }
@@ -69,9 +70,11 @@ impl Run {
     /// shape or dtype, or is not finite. The run is not to be used then.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let settings = checkpoint.metadata.get("settings").map_or("", String::as_str);
-        self.same_settings(settings)?;
-        if let (Some(saved), true) = (self.other_data(checkpoint), data_of(settings) == data_of(&self.settings)) {
-            let found = format!("'{}', now {}", data_of(settings), self.fingerprint.as_deref().unwrap_or("points"));
+        let settings = self.family().configure("the checkpoint's settings", settings, &[])?;
+        self.same_settings(&settings)?;
+        let data = self.configuration.data().unwrap_or_default();
+        if let (Some(saved), true) = (self.other_data(checkpoint), settings.data() == self.configuration.data()) {
+            let found = format!("'{data}', now {}", self.fingerprint.as_deref().unwrap_or("points"));
             let expected =
                 format!("the data that the checkpoint was trained on, {saved}; other data must have another name: --set data=SPEC");
             return bad("data", found, expected);
@@ -110,11 +113,9 @@ impl Run {
     }
 
     /// Checks that only what may change has changed since a checkpoint was written.
-    fn same_settings(&self, saved: &str) -> Result<()> {
-        let origin = "the checkpoint's settings";
-        let table = |text: &str| self.family.resolve(origin, text, &[]).map(|t| t.parse::<toml::Table>().unwrap_or_default());
-        let (saved, now) = (table(saved)?, table(&self.settings)?);
-        for (key, value) in now.iter().filter(|(key, _)| !self.family.free.contains(&key.as_str())) {
+    fn same_settings(&self, saved: &Configuration) -> Result<()> {
+        let (saved, now) = (saved.table(), self.configuration.table());
+        for (key, value) in now.iter().filter(|(key, _)| !self.family().free.contains(&key.as_str())) {
             match saved.get(key) {
                 Some(old) if old == value => {}
                 old => {
@@ -149,10 +150,4 @@ fn last_checkpoint(path: &Path, device: &Device) -> Result<Option<(PathBuf, Chec
         }
     }
     Ok(None)
-}
-
-/// The data that a text of settings names.
-fn data_of(settings: &str) -> String {
-    let table: toml::Table = settings.parse().unwrap_or_default();
-    table.get("data").and_then(toml::Value::as_str).unwrap_or_default().into()
 }

@@ -1,0 +1,44 @@
+//! The command line of [`strait`]: `strait train`, `resume`, `eval`, `sample`, `sweep`, `report`, and tools, for the families of the
+//! library and for your own.
+//!
+//! A program with a family of its own has all of it:
+//!
+//! ```no_run
+//! use strait::train::{Family, VibSettings};
+//! static MINE: Family = Family::of::<VibSettings>(&[("mine-small", "hidden = [16]\nlatent = 4")]);
+//! # static _OWN: fn() -> std::process::ExitCode = main;
+//! fn main() -> std::process::ExitCode {
+//!     strait_cli::main(&[&MINE])
+//! }
+//! ```
+
+mod args;
+mod claim;
+mod console;
+mod folder;
+mod lock;
+mod many;
+mod report;
+mod results;
+mod sample;
+mod seeds;
+mod signals;
+mod sweep;
+mod terminal;
+mod tools;
+mod train;
+
+use std::process::ExitCode;
+
+use strait::train::{Family, register};
+
+/// Runs the command line on the arguments of this process, with these families besides those of the library.
+pub fn main(families: &[&'static Family]) -> ExitCode {
+    match families.iter().try_for_each(|family| register(family)) {
+        Ok(()) => args::run(),
+        Err(error) => {
+            terminal::write_error(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
