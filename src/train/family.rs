@@ -7,6 +7,9 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::plot::Drawing;
 
+/// Reads settings: where they are from, a text, and changes.
+type Parse = fn(&str, &str, &[String]) -> Result<Box<dyn Configured>>;
+
 /// A family of models: its name, its presets, and how its settings become a run. Those of your own are as good as those of this crate:
 /// give their [`Configuration`] to [`Run::start`](super::Run::start), or the family to [`register`](super::register), so that it is found
 /// by name.
@@ -30,7 +33,7 @@ pub struct Family {
     pub sweep: &'static str,
     /// Keys that may change when a run goes on.
     pub(super) free: &'static [&'static str],
-    parse: fn(&str, &str, &[String]) -> Result<Box<dyn Configured>>,
+    parse: Parse,
     draw_sweep: fn(&str, &[SweepRow], &mut Drawing) -> Result<()>,
 }
 
