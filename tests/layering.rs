@@ -41,9 +41,6 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Layers that know each other: an error names shapes, and making shapes has errors; a tensor holds the op that made it.
 const PAIRS: &[(&str, &str)] = &[("error", "shape"), ("tensor", "op")];
 
-/// Rings of files that are there, besides those of parents and children and of [`PAIRS`]; a file that leaves one leaves this list.
-const RINGS: &[&[&str]] = &[&["args", "claim", "console", "folder", "many", "results", "sample", "seeds", "sweep", "train"]];
-
 /// The sources of the library and of the command line.
 const PACKAGES: [&str; 2] = ["src", "cli/src"];
 
@@ -94,7 +91,7 @@ fn imports_go_down() {
 #[test]
 fn files_name_each_other_in_no_ring() {
     let found: Vec<Vec<String>> = PACKAGES.into_iter().flat_map(rings_in).collect();
-    assert_eq!(found, RINGS, "files that name each other");
+    assert!(found.is_empty(), "files that name each other: {found:?}");
 }
 
 /// The rings of a package, whose links are printed.

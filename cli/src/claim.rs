@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use strait::io::open;
 use strait::{Error, Result};
 
-use crate::folder::write_in;
+use crate::files::write_in;
 use crate::lock::{self, Lock};
 
 /// The folder `out`, or the first of `runs/NAME`, `runs/NAME-2`, ... that is new or, as `ours` finds, of the same work; locked.

@@ -6,16 +6,13 @@ use std::time::{Duration, Instant};
 use strait::Result;
 use strait::train::{Figure, Observer, Plan, Run, Samples, StepStats};
 
-use crate::folder::RunFolder;
+use crate::folder::{EVERY, RunFolder};
 use crate::report::metrics::MetricsWriter;
 use crate::report::progress::{self, Progress};
 use crate::report::record::Record;
 use crate::report::tensorboard::EventWriter;
 use crate::signals;
 use crate::terminal::say;
-
-/// Steps between the losses in the metrics.
-pub const EVERY: u64 = 20;
 
 /// Figures of a step that are shown beside the progress.
 const SHOWN: usize = 3;

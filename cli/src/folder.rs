@@ -10,23 +10,15 @@ use strait::train::{Configuration, Plan, Run, family_of};
 use strait::{Device, Error, Result};
 
 use crate::claim::claim;
-use crate::console::EVERY;
+use crate::configure::located;
+use crate::files::{SEEDS_FILE, SWEEP_FILE, write_in};
 use crate::lock::Lock;
 use crate::report::metrics::read_metrics;
 use crate::report::record::Record;
 use crate::terminal::say;
-use crate::train::located;
 
-/// Writes a file into a folder that is made if there is none.
-pub fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    make(folder)?;
-    write_atomic_bytes(&folder.join(name), bytes)
-}
-
-/// Makes a folder if there is none.
-pub fn make(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), action: "create the folder", source })
-}
+/// Steps between the losses in the metrics.
+pub const EVERY: u64 = 20;
 
 /// A run's folder.
 #[derive(Debug, Clone)]
@@ -48,8 +40,8 @@ impl RunFolder {
         let run = RunFolder { path: folder.to_path_buf(), _lock: None };
         if !open::exists(&run.config())? {
             let found = match folder.is_dir() {
-                true if folder.join(crate::seeds::FILE).exists() => "a folder of runs of several seeds",
-                true if folder.join(crate::sweep::FILE).exists() => "the folder of a sweep",
+                true if folder.join(SEEDS_FILE).exists() => "a folder of runs of several seeds",
+                true if folder.join(SWEEP_FILE).exists() => "the folder of a sweep",
                 true => "a folder without config.toml",
                 false => "no such folder",
             };

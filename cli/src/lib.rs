@@ -14,7 +14,10 @@
 
 mod args;
 mod claim;
+mod commands;
+mod configure;
 mod console;
+mod files;
 mod folder;
 mod lock;
 mod many;
@@ -22,6 +25,8 @@ mod report;
 mod results;
 mod sample;
 mod seeds;
+mod session;
+mod show;
 mod signals;
 mod sweep;
 mod terminal;
@@ -35,7 +40,7 @@ use strait::train::{Family, register};
 /// Runs the command line on the arguments of this process, with these families besides those of the library.
 pub fn main(families: &[&'static Family]) -> ExitCode {
     match families.iter().try_for_each(|family| register(family)) {
-        Ok(()) => args::run(),
+        Ok(()) => commands::run(),
         Err(error) => {
             terminal::write_error(&format!("error: {error}"));
             ExitCode::FAILURE

@@ -7,8 +7,8 @@ use strait::train::{Configuration, Figure, Run};
 use strait::{Device, Error};
 
 use crate::folder::RunFolder;
+use crate::session::train_in;
 use crate::terminal::say;
-use crate::train::train_in;
 
 /// The finished run with these settings in a folder: trained from its beginning, from where it was, or not at all.
 pub fn complete(path: &Path, configuration: &Configuration, device: &Device) -> anyhow::Result<(Run, Vec<Figure>)> {

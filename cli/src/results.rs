@@ -1,21 +1,17 @@
-//! `strait report` and `strait eval`: what a run came to, in figures and pictures.
+//! What a run came to, in figures and pictures.
 
-use std::collections::BTreeMap;
-
+use strait::Result;
 use strait::io::open;
 use strait::plot::Drawing;
 use strait::plot::svg::PlaneChart;
 use strait::train::{Figure, Run, Samples, draw_metrics as every_metric};
-use strait::{Device, Result};
 
-use crate::args::Existing;
 use crate::folder::RunFolder;
 use crate::report::columns::{hang, length, wrap};
 use crate::report::html::Report;
 use crate::report::metrics::read_metrics;
 use crate::report::progress::Working;
-use crate::report::record::{Number, Record, series};
-use crate::seeds;
+use crate::report::record::{Record, series};
 use crate::terminal::{out, say, width};
 
 /// Pictures of samples over time that a report shows.
@@ -26,38 +22,6 @@ const PLANE: f64 = 200.0;
 
 /// The longest picture that is taken into a report.
 const MAX_PICTURE: u64 = 64 << 20;
-
-/// `strait report`.
-pub fn report(existing: &Existing) -> anyhow::Result<()> {
-    if seeds::is_root(&existing.folder) {
-        return seeds::report(existing);
-    }
-    let device: Device = existing.device.parse()?;
-    let folder = RunFolder::open(&existing.folder)?;
-    let (mut run, has_checkpoint) = folder.load(&device, &existing.set)?;
-    folder.tell_of_others(&run);
-    if has_checkpoint {
-        draw(&folder, &mut run)?;
-    } else {
-        draw_metrics(&folder, &run)?;
-    }
-    out!("{}", folder.html().display())
-}
-
-/// `strait eval`.
-pub fn eval(existing: &Existing, json: bool) -> anyhow::Result<()> {
-    let device: Device = existing.device.parse()?;
-    let mut run = RunFolder::open(&existing.folder)?.load_trained(&device, &existing.set)?;
-    let values = {
-        let _working = Working::new("evaluating");
-        run.evaluate()?
-    };
-    if json {
-        let values: BTreeMap<String, Number> = values.into_iter().map(|(name, value)| (name, Number(value))).collect();
-        return out!("{}", serde_json::to_string(&values)?);
-    }
-    print(&run.trainer().figures(&values))
-}
 
 /// Prints figures.
 pub fn print(figures: &[Figure]) -> anyhow::Result<()> {
@@ -104,7 +68,7 @@ pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<Figure>> {
 }
 
 /// Writes what there is of a run without a checkpoint: its metrics so far.
-fn draw_metrics(folder: &RunFolder, run: &Run) -> anyhow::Result<()> {
+pub fn draw_metrics(folder: &RunFolder, run: &Run) -> anyhow::Result<()> {
     let (mut page, records) = start(folder, run)?;
     let Some(last) = records.last().map(|record| record.step) else {
         anyhow::bail!("{}: there is neither a checkpoint nor a metric yet: nothing to report", folder.path().display());

@@ -8,7 +8,8 @@ use strait::plot::svg::{Axis, LineChart, ScatterChart, Series};
 use strait::train::Samples;
 
 use crate::args::Existing;
-use crate::folder::{RunFolder, make, write_in};
+use crate::files::{make, write_in};
+use crate::folder::RunFolder;
 use crate::report::progress::Working;
 use crate::terminal::out;
 

@@ -11,6 +11,8 @@ use strait::{Device, Error, Result};
 
 use crate::args::{Existing, Settings};
 use crate::claim::{claim_for, read_toml};
+use crate::configure::{configure, located};
+use crate::files::SEEDS_FILE;
 use crate::folder::RunFolder;
 use crate::lock::Lock;
 use crate::many::complete;
@@ -18,11 +20,8 @@ use crate::report::html::Report;
 use crate::report::metrics::read_metrics;
 use crate::report::progress::Working;
 use crate::report::record::{Number, Record};
+use crate::session::go_on;
 use crate::terminal::{out, print_table};
-use crate::train::{configure, go_on, located};
-
-/// The file that makes a folder one of several seeds.
-pub const FILE: &str = "seeds.toml";
 
 /// What is to be done in a folder.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +47,7 @@ struct Row {
 
 /// Whether a folder holds runs of several seeds.
 pub fn is_root(folder: &Path) -> bool {
-    folder.join(FILE).exists()
+    folder.join(SEEDS_FILE).exists()
 }
 
 /// `strait train --seeds`.
@@ -59,7 +58,7 @@ pub fn train(settings: &Settings, count: u64) -> anyhow::Result<()> {
     let seeds = Seeds { first, count, settings: table };
     let runs = seeds.runs()?;
     let same = |old: &Seeds| (old.first, &old.settings) == (first, &seeds.settings);
-    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-seeds"), FILE, &seeds, same)?;
+    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-seeds"), SEEDS_FILE, &seeds, same)?;
     seeds.run(runs, &root, &device)
 }
 
@@ -102,7 +101,7 @@ pub fn report(existing: &Existing) -> anyhow::Result<()> {
 
 impl Seeds {
     fn read(root: &Path) -> Result<Seeds> {
-        let path = root.join(FILE);
+        let path = root.join(SEEDS_FILE);
         let seeds: Seeds = read_toml(&path, "the settings of several seeds")?;
         if (1..=MOST).contains(&seeds.count) {
             return Ok(seeds);
@@ -122,10 +121,10 @@ impl Seeds {
     /// Every seed with its settings, all checked.
     fn runs(&self) -> anyhow::Result<Vec<(u64, Configuration)>> {
         let text = toml::to_string(&self.settings)?;
-        let configuration = family_of(FILE, &text)?.configure(FILE, &text, &[])?;
+        let configuration = family_of(SEEDS_FILE, &text)?.configure(SEEDS_FILE, &text, &[])?;
         let data = located(&configuration, None)?;
         let changes = |seed: u64| data.iter().cloned().chain([format!("seed={seed}")]).collect::<Vec<_>>();
-        let runs = self.all().map(|seed| Ok((seed, configuration.with(FILE, &changes(seed))?)));
+        let runs = self.all().map(|seed| Ok((seed, configuration.with(SEEDS_FILE, &changes(seed))?)));
         Ok(runs.collect::<Result<Vec<_>>>()?)
     }
 

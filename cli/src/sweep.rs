@@ -10,15 +10,13 @@ use strait::{Device, Result};
 
 use crate::args::Settings;
 use crate::claim::claim_for;
-use crate::folder::write_in;
+use crate::configure::configure;
+use crate::files::{SWEEP_FILE, write_in};
 use crate::many::complete;
 use crate::report::html::Report;
 use crate::report::progress::Working;
+use crate::session::go_on;
 use crate::terminal::{out, print_table};
-use crate::train::{configure, go_on};
-
-/// The file that makes a folder one of a sweep.
-pub const FILE: &str = "sweep.toml";
 
 /// What tells a sweep from others in the same place. Its values do not: more of them may follow.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -55,7 +53,7 @@ pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
     // Every value is checked before the first run begins.
     let runs = values.iter().map(|&(text, value)| Ok((text, value, changed(text)?))).collect::<Result<Vec<_>>>()?;
     let sweep = Sweep { over: key.trim().into(), settings: configuration.toml().parse()? };
-    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-sweep"), FILE, &sweep, |old| *old == sweep)?;
+    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-sweep"), SWEEP_FILE, &sweep, |old| *old == sweep)?;
     let mut rows = Vec::new();
     for (text, value, configuration) in runs {
         let done = complete(&root.join(format!("{key}={text}")), &configuration, &device);

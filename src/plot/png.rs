@@ -1,9 +1,10 @@
 //! PNG files of single images and of grids of small ones.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
-use png::{BitDepth, ColorType, Compression, Encoder};
+use flate2::write::ZlibEncoder;
+use flate2::{Compression, Crc};
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -85,7 +86,7 @@ pub fn image_grid(images: &[u8], grid: Grid) -> Result<Vec<u8>> {
             }
         }
     }
-    encode(&pixels, total_width, total_height, if channels == 1 { ColorType::Grayscale } else { ColorType::Rgb })
+    encode(&pixels, total_width, total_height, channels)
 }
 
 /// Encodes interleaved RGB bytes, `[height, width, 3]` row-major, as a PNG file.
@@ -100,7 +101,7 @@ pub fn encode_rgb(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>>
     if pixels.len() != width * height * 3 {
         return Err(Error::WrongLength { op: "encode_rgb", found: pixels.len(), shape: Shape::from([height, width, 3]) });
     }
-    encode(pixels, width, height, ColorType::Rgb)
+    encode(pixels, width, height, 3)
 }
 
 /// The colours of a heat map, from low to high; the brightness rises evenly.
@@ -194,23 +195,40 @@ fn blend(pixels: &mut [u8], side: usize, x: usize, y: usize, weight: f64) {
     }
 }
 
-fn encode(pixels: &[u8], width: usize, height: usize, color: ColorType) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    let mut encoder = Encoder::new(&mut out, width as u32, height as u32);
-    encoder.set_color(color);
-    encoder.set_depth(BitDepth::Eight);
-    encoder.set_compression(Compression::Balanced);
-    let written = encoder.write_header().and_then(|mut w| {
-        w.write_image_data(pixels)?;
-        w.finish()
+/// The PNG file of pixels of `channels` bytes each, 1 or 3, row by row (PNG specification, third edition, sections 5 and 9).
+fn encode(pixels: &[u8], width: usize, height: usize, channels: usize) -> Result<Vec<u8>> {
+    let length = width * channels;
+    let mut compressed = ZlibEncoder::new(Vec::new(), Compression::default());
+    // Rows as differences from the one above (filter 2), which enlarged pixels and smooth maps have few of.
+    let (mut above, mut row) = (vec![0; length], vec![2; length + 1]);
+    let written = pixels.chunks_exact(length).try_for_each(|pixels| {
+        row[1..].iter_mut().zip(pixels).zip(&above).for_each(|((out, &here), &there)| *out = here.wrapping_sub(there));
+        above.copy_from_slice(pixels);
+        compressed.write_all(&row)
     });
-    // Writing to memory fails for a lack of memory only, and that aborts; the crate's signature is wider than that.
-    written.map_err(|e| Error::Io { path: PathBuf::from("PNG in memory"), action: "encode", source: io::Error::other(e) })?;
+    // Writing to memory fails for a lack of memory only, and that aborts; the signature is wider than that.
+    let data = written.and_then(|()| compressed.finish());
+    let data = data.map_err(|source| Error::Io { path: PathBuf::from("PNG in memory"), action: "encode", source })?;
+    let mut header = [(width as u32).to_be_bytes(), (height as u32).to_be_bytes()].concat();
+    // 8 bits; gray or RGB; the one compression and filter method; no interlacing
+    header.extend([8, if channels == 1 { 0 } else { 2 }, 0, 0, 0]);
+    let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
+    for (kind, data) in [(b"IHDR", &header), (b"IDAT", &data), (b"IEND", &Vec::new())] {
+        let mut checksum = Crc::new();
+        checksum.update(kind);
+        checksum.update(data);
+        out.extend((data.len() as u32).to_be_bytes());
+        out.extend(kind);
+        out.extend(data);
+        out.extend(checksum.sum().to_be_bytes());
+    }
     Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
+    use png::ColorType;
+
     use super::*;
 
     fn decode(bytes: &[u8]) -> (u32, u32, ColorType, Vec<u8>) {

@@ -1,0 +1,23 @@
+//! Folders and the files in them.
+
+use std::path::Path;
+
+use strait::io::atomic::write_atomic_bytes;
+use strait::{Error, Result};
+
+/// What tells a folder of runs of several seeds from others: their settings.
+pub const SEEDS_FILE: &str = "seeds.toml";
+
+/// What tells the folder of a sweep from others: its settings.
+pub const SWEEP_FILE: &str = "sweep.toml";
+
+/// Writes a file into a folder that is made if there is none.
+pub fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    make(folder)?;
+    write_atomic_bytes(&folder.join(name), bytes)
+}
+
+/// Makes a folder if there is none.
+pub fn make(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), action: "create the folder", source })
+}
