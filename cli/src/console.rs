@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use strait::Result;
-use strait::train::{Figure, Observer, Plan, Run, Samples, StepStats};
+use strait::train::{MetricLine, Observer, Plan, Run, Samples, StepStats};
 
 use crate::folder::{EVERY, RunFolder};
 use crate::report::metrics::MetricsWriter;
@@ -106,7 +106,7 @@ impl Observer for Console {
     fn stepped(&mut self, done: u64, stats: &StepStats) -> Result<()> {
         self.reached = done;
         self.note_checkpoint()?;
-        let shown = stats.0.iter().take(SHOWN).map(|(name, value)| Figure::of_metric(name, *value).in_line());
+        let shown = stats.0.iter().take(SHOWN).map(|(name, value)| MetricLine::of_name(name, *value).in_line());
         self.progress.tick(done, &shown.collect::<Vec<_>>().join("  "));
         if done.is_multiple_of(EVERY) {
             self.write(done, stats.0.iter().copied())?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use strait::io::open;
-use strait::train::{Configuration, Figure, Run};
+use strait::train::{Configuration, MetricLine, Run};
 use strait::{Device, Error};
 
 use crate::folder::RunFolder;
@@ -11,7 +11,7 @@ use crate::session::train_in;
 use crate::terminal::say;
 
 /// The finished run with these settings in a folder: trained from its beginning, from where it was, or not at all.
-pub fn complete(path: &Path, configuration: &Configuration, device: &Device) -> anyhow::Result<(Run, Vec<Figure>)> {
+pub fn complete(path: &Path, configuration: &Configuration, device: &Device) -> anyhow::Result<(Run, Vec<MetricLine>)> {
     let folder = if open::exists(&path.join("config.toml"))? {
         let folder = RunFolder::open_to_train(path)?;
         if folder.configuration(&[])?.toml() != configuration.toml() {
@@ -28,7 +28,7 @@ pub fn complete(path: &Path, configuration: &Configuration, device: &Device) -> 
     say!("{}: at step {} of {}", path.display(), run.done(), run.plan().steps);
     let figures = if run.is_finished() && folder.html().exists() {
         let values = run.evaluate()?;
-        run.trainer().figures(&values)
+        run.trainer().results(&values)
     } else {
         train_in(&folder, &mut run)?
     };

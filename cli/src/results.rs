@@ -4,7 +4,7 @@ use strait::Result;
 use strait::io::open;
 use strait::plot::Drawing;
 use strait::plot::svg::PlaneChart;
-use strait::train::{Figure, Run, Samples, draw_metrics as every_metric};
+use strait::train::{MetricLine, Run, Samples, draw_metrics as every_metric};
 
 use crate::folder::RunFolder;
 use crate::report::columns::{hang, length, wrap};
@@ -24,10 +24,10 @@ const PLANE: f64 = 200.0;
 const MAX_PICTURE: u64 = 64 << 20;
 
 /// Prints figures.
-pub fn print(figures: &[Figure]) -> anyhow::Result<()> {
-    let widest = |part: fn(&Figure) -> &String| figures.iter().map(|f| length(part(f))).max().unwrap_or(0);
+pub fn print(figures: &[MetricLine]) -> anyhow::Result<()> {
+    let widest = |part: fn(&MetricLine) -> &String| figures.iter().map(|f| length(part(f))).max().unwrap_or(0);
     let [names, values, units] = [widest(|f| &f.name), widest(|f| &f.value), widest(|f| &f.unit)];
-    for Figure { name, value, unit, note } in figures {
+    for MetricLine { name, value, unit, note } in figures {
         let start = format!("{name:<names$}  {value:>values$} {unit:<units$}  ");
         beside(&start, note, width()).iter().try_for_each(|line| out!("{line}"))?;
     }
@@ -49,12 +49,12 @@ fn beside(start: &str, note: &str, width: Option<usize>) -> Vec<String> {
 }
 
 /// Evaluates the run, writes its pictures and report.html, and returns the figures.
-pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<Figure>> {
+pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<MetricLine>> {
     let _working = Working::new("evaluating, and drawing the report");
     let values = run.evaluate()?;
-    let figures = run.trainer().figures(&values);
+    let figures = run.trainer().results(&values);
     let (mut page, records) = start(folder, run)?;
-    for Figure { name, value, unit, note } in &figures {
+    for MetricLine { name, value, unit, note } in &figures {
         page.key(name, value, unit, note);
     }
     if let Some(last) = records.last() {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use strait::io::atomic::write_atomic_bytes;
 use strait::io::open;
 use strait::plot::svg::{Axis, LineChart, Series};
-use strait::train::{Configuration, Figure, Run, Values, family_of};
+use strait::train::{Configuration, MetricLine, Run, Values, family_of};
 use strait::{Device, Error, Result};
 
 use crate::args::{Existing, Settings};
@@ -41,7 +41,7 @@ pub const MOST: u64 = 10_000;
 struct Row {
     seed: u64,
     values: Values,
-    figures: Vec<Figure>,
+    figures: Vec<MetricLine>,
     records: Vec<Record>,
 }
 
@@ -151,7 +151,7 @@ impl Row {
         let records = read_metrics(folder.join("metrics.jsonl"))?;
         let mut values = run.evaluate()?;
         values.push(("training_time_s".into(), records.last().map_or(f64::NAN, |r| r.time_s)));
-        let figures = run.trainer().figures(&values);
+        let figures = run.trainer().results(&values);
         Ok(Row { seed, values, figures, records })
     }
 }
@@ -185,7 +185,7 @@ fn statistics(rows: &[Row]) -> Vec<Statistic> {
 fn table(run: &Run, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
     let statistics = statistics(rows);
     let figures =
-        |value: fn(&Statistic) -> f64| run.trainer().figures(&statistics.iter().map(|s| (s.name.clone(), value(s))).collect::<Values>());
+        |value: fn(&Statistic) -> f64| run.trainer().results(&statistics.iter().map(|s| (s.name.clone(), value(s))).collect::<Values>());
     let (means, deviations) = (figures(|s| s.mean), figures(|s| s.deviation));
     let headers = ["", "mean", "±", "unit"].map(String::from).into_iter().chain(rows.iter().map(|r| format!("seed {}", r.seed))).collect();
     let cells = means.into_iter().zip(deviations).enumerate().map(|(i, (mean, deviation))| {
@@ -213,7 +213,7 @@ fn summarise(root: &Path, run: &Run, rows: &[Row]) -> Result<()> {
             band.push((record.step as f64, lowest, highest));
         }
         if !mean.is_empty() {
-            let figure = Figure::of_metric(name, 0.0);
+            let figure = MetricLine::of_name(name, 0.0);
             let chart = LineChart::new(figure.name, Axis::linear("step"), Axis::linear(figure.unit));
             page.svg(&chart.with(Series::new("", mean).band(band)).render(), "");
         }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use strait::Error;
-use strait::train::{Figure, Run};
+use strait::train::{MetricLine, Run};
 
 use crate::console::Console;
 use crate::folder::RunFolder;
@@ -11,7 +11,7 @@ use crate::results;
 use crate::signals::Training;
 
 /// Trains in `folder` from where the run is, and draws the report.
-pub fn train_in(folder: &RunFolder, run: &mut Run) -> anyhow::Result<Vec<Figure>> {
+pub fn train_in(folder: &RunFolder, run: &mut Run) -> anyhow::Result<Vec<MetricLine>> {
     folder.clean()?;
     let mut console = Console::new(folder, run)?;
     let result = {

@@ -41,5 +41,5 @@ pub fn eval(existing: &Existing, json: bool) -> anyhow::Result<()> {
         let values: BTreeMap<String, Number> = values.into_iter().map(|(name, value)| (name, Number(value))).collect();
         return out!("{}", serde_json::to_string(&values)?);
     }
-    print(&run.trainer().figures(&values))
+    print(&run.trainer().results(&values))
 }

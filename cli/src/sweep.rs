@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use strait::plot::Drawing;
-use strait::train::{Family, Figure, SweepRow, family};
+use strait::train::{Family, MetricLine, SweepRow, family};
 use strait::words::{QUOTED, shorten};
 use strait::{Device, Result};
 
@@ -31,7 +31,7 @@ struct Sweep {
 struct Row {
     text: String,
     row: SweepRow,
-    figures: Vec<Figure>,
+    figures: Vec<MetricLine>,
 }
 
 /// `strait sweep`. Runs that are complete are not trained again, so an interrupted sweep goes on where it was.
@@ -72,7 +72,7 @@ pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
 
 /// Headers and cells: a row for each run, a column for each figure.
 fn table(key: &str, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
-    let with_unit = |f: &Figure| if f.unit.is_empty() { f.name.clone() } else { format!("{} ({})", f.name, f.unit) };
+    let with_unit = |f: &MetricLine| if f.unit.is_empty() { f.name.clone() } else { format!("{} ({})", f.name, f.unit) };
     let headers = std::iter::once(key.to_string()).chain(rows[0].figures.iter().map(with_unit)).collect();
     let cells = |row: &Row| std::iter::once(row.text.clone()).chain(row.figures.iter().map(|f| f.value.clone())).collect();
     (headers, rows.iter().map(cells).collect())

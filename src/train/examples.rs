@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::Network;
+use super::metric::Metric;
 use super::samples::Samples;
 use super::settings::bad;
 use super::trainer::Values;
@@ -301,21 +302,23 @@ pub(super) fn averaged<R>(
     network.averaged_anew(|mode| generator(&rng.normal([ROWS, latent], DType::F32, device)?, mode), f)
 }
 
-/// What figures of [`Examples::judge`] are called, and what should be known about them.
-pub(super) fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
-    Some(match name {
-        "modes" => ("modes found", "with a sample within three standard deviations"),
-        "reverse_kl_nats" => ("reverse KL of modes", "KL(samples' modes || uniform)"),
-        "high_quality" => ("high quality", "share of samples within three standard deviations of a mode"),
-        "precision" => ("precision", "share of samples near a real example"),
-        "recall" => ("recall", "share of real examples near a sample"),
-        "frechet" => ("Frechet distance", "of features of a classifier trained on the same data, test part against samples; not the FID"),
-        "kernel_distance" => ("kernel distance", "of the same features"),
-        "classes_found" => ("classes found", "by the same classifier"),
-        "class_reverse_kl_nats" => ("reverse KL of classes", "KL(samples' classes || uniform)"),
-        _ => return None,
-    })
-}
+/// The metrics of generated samples, as [`Examples::judge`] gives them.
+pub(super) const SAMPLE_METRICS: &[Metric] = &[
+    Metric::new("modes", "modes found", "with a sample within three standard deviations").headline(),
+    Metric::new("reverse_kl_nats", "reverse KL of modes", "KL(samples' modes || uniform)"),
+    Metric::new("high_quality", "high quality", "share of samples within three standard deviations of a mode"),
+    Metric::new(
+        "frechet",
+        "Frechet distance",
+        "of features of a classifier trained on the same data, test part against samples; not the FID",
+    )
+    .headline(),
+    Metric::new("kernel_distance", "kernel distance", "of the same features, with a cubic kernel"),
+    Metric::new("precision", "precision", "share of samples near a real example"),
+    Metric::new("recall", "recall", "share of real examples near a sample").headline(),
+    Metric::new("classes_found", "classes found", "by the same classifier"),
+    Metric::new("class_reverse_kl_nats", "reverse KL of classes", "KL(samples' classes || uniform)"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -336,7 +339,7 @@ mod tests {
         let roll = Examples::load("swissroll", 100, 3).unwrap();
         let names: Vec<String> = roll.judge(&real, &cpu).unwrap().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["precision", "recall"]);
-        assert!(names.iter().all(|name| name_and_note(name).is_some()));
+        assert!(names.iter().all(|name| SAMPLE_METRICS.iter().any(|metric| metric.name == name)));
     }
 
     #[test]

@@ -20,8 +20,8 @@
 //!      needs no state. What can be made again from settings and the number of steps is not state.
 //!    - [`Trainer::fingerprint`] tells the data from others; a run does not go on with other data under the same name.
 //!    - [`Trainer::evaluate`] must not change the state, and takes its random numbers from a seed of its own.
-//!    - [`Trainer::sample`] and [`Plan::shown`] give `strait sample` and the pictures over time; [`Trainer::figures`],
-//!      [`Trainer::headline`] and [`Trainer::draw`] say how results are shown, and have defaults.
+//!    - [`Trainer::sample`] and [`Plan::shown`] give `strait sample` and the pictures over time; [`Trainer::metrics`],
+//!      a table of [`Metric`]s, and [`Trainer::draw`] say how results are shown, and have defaults.
 //! 3. **Presets**: `presets/NAME.toml` with its description in `#` lines at the top and `model = "..."`, listed in `registry.rs`;
 //!    the first one of a family is what `strait train FAMILY` runs.
 //!
@@ -35,6 +35,7 @@ mod family;
 mod infovae;
 mod landscape;
 mod means;
+mod metric;
 mod network;
 mod registry;
 mod run;
@@ -51,13 +52,14 @@ pub use ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSetting
 pub use energy::{EnergySettings, EnergyTrainer, Negatives, SamplerSettings, Start, Way};
 pub use family::{Configuration, Family};
 pub use infovae::{Binarization, InfoVaeSettings, InfoVaeTrainer};
+pub use metric::{Metric, MetricGroup, MetricLine};
 pub use network::Network;
 pub use registry::{FAMILIES, families, family, family_of, preset, register};
 pub use run::{Observer, Run};
 pub use samples::{Picture, Samples};
 pub use settings::Settings;
 pub use sweep::SweepRow;
-pub use trainer::{Figure, Plan, Scalars, State, StepStats, Trainer, Values, draw_metrics};
+pub use trainer::{Plan, Scalars, State, StepStats, Trainer, Values, draw_metrics};
 pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
 pub use vib::{CALIBRATION_BINS, Covariance, Evaluation, Evaluator, VibSettings, VibTrainer};
 

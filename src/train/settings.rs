@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::metric::MetricLine;
 use super::sweep::SweepRow;
-use super::trainer::{Figure, Trainer};
+use super::trainer::Trainer;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::plot::Drawing;
@@ -40,15 +41,15 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     /// The data cannot be loaded, or do not fit.
     fn start(self, device: &Device) -> Result<Box<dyn Trainer>>;
 
-    /// Draws what a sweep over the setting `key` found. By default, a line for each figure.
+    /// Draws what a sweep over the setting `key` found. By default, a chart for each metric.
     ///
     /// # Errors
     /// The device fails.
     fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
         for (name, _) in rows.first().map_or(&[][..], |row| &row.values) {
-            let figure = Figure::of_metric(name, 0.0);
+            let line = MetricLine::of_name(name, 0.0);
             let points = rows.iter().map(|row| (row.value, row.get(name))).collect();
-            let chart = LineChart::new(format!("{} against {key}", figure.name), Axis::linear(key), Axis::linear(figure.unit));
+            let chart = LineChart::new(format!("{} against {key}", line.name), Axis::linear(key), Axis::linear(line.unit));
             drawing.svg(&format!("{name}.svg"), &chart.with(Series::new("", points)).render(), "");
         }
         Ok(())

@@ -1,30 +1,7 @@
 //! How families of generators show what they measure.
 
-use super::trainer::Figure;
 use crate::plot::Drawing;
 use crate::plot::svg::Axis;
-
-/// The figures of the metrics that `shown` keeps, with the titles and notes that `about` knows.
-pub(super) fn figures<T: Into<String>, N: Into<String>>(
-    values: &[(String, f64)],
-    shown: impl Fn(&str) -> bool,
-    about: impl Fn(&str) -> Option<(T, N)>,
-) -> Vec<Figure> {
-    let figure = |(name, value): &(String, f64)| {
-        let figure = Figure::of_metric(name, *value);
-        match about(name) {
-            Some((title, note)) => Figure { name: title.into(), note: note.into(), ..figure },
-            None => figure,
-        }
-    };
-    values.iter().filter(|(name, _)| shown(name)).map(figure).collect()
-}
-
-/// One line with the figures of the metrics of these names.
-pub(super) fn line(values: &[(String, f64)], names: &[&str], figures: impl Fn(&[(String, f64)]) -> Vec<Figure>) -> String {
-    let shown: Vec<(String, f64)> = values.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
-    figures(&shown).iter().map(Figure::in_line).collect::<Vec<_>>().join("  ")
-}
 
 /// Curves of what [`super::examples::Examples::judge`] says, as far as it was said.
 pub(super) fn curves_of_samples(drawing: &mut Drawing) {

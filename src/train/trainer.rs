@@ -1,5 +1,6 @@
 //! What a family of models has to give, so that runs of it can be trained, stopped, resumed, judged and shown.
 
+use super::metric::{Lines, MetricGroup, MetricLine, lines};
 use super::network::Network;
 use super::samples::Samples;
 use crate::capture::StepRun;
@@ -124,49 +125,6 @@ pub enum State<'a> {
     Rows(&'a mut Tensor),
 }
 
-/// One line of a run's results as a person reads them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Figure {
-    /// What it is.
-    pub name: String,
-    /// Its value, with the digits that mean something.
-    pub value: String,
-    /// Its unit, or nothing.
-    pub unit: String,
-    /// What should be known about it.
-    pub note: String,
-}
-
-impl Figure {
-    /// A figure from its parts.
-    pub fn new(name: &str, value: impl Into<String>, unit: &str, note: impl Into<String>) -> Figure {
-        Figure { name: name.into(), value: value.into(), unit: unit.into(), note: note.into() }
-    }
-
-    /// The figure that the name and the value of a metric make by themselves: `test_rate_nats` is the test rate, in nats.
-    pub fn of_metric(name: &str, value: f64) -> Figure {
-        let units = ["nats", "bits"];
-        let (stem, unit) = units.iter().find_map(|u| Some((name.strip_suffix(u)?.strip_suffix('_')?, *u))).unwrap_or((name, ""));
-        Figure::new(&stem.replace('_', " "), short(value), unit, "")
-    }
-
-    /// Name, value and unit, as part of a line.
-    pub fn in_line(&self) -> String {
-        [&self.name, &self.value, &self.unit].into_iter().filter(|p| !p.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
-    }
-}
-
-/// Four or five digits of a number.
-fn short(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".into(),
-        a if !(1e-3..1e5).contains(&a) => format!("{value:.3e}"),
-        a if a < 10.0 => format!("{value:.4}"),
-        a if a < 1000.0 => format!("{value:.2}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
 /// The training of one model: all state of a run but the number of steps, which the frame counts and passes in.
 pub trait Trainer: Send {
     /// How long the run is, and what happens when.
@@ -221,14 +179,29 @@ pub trait Trainer: Send {
         Ok(Values::new())
     }
 
-    /// The results to print at the end and to put on top of the report, from what [`Trainer::evaluate`] gave.
-    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        values.iter().map(|(name, value)| Figure::of_metric(name, *value)).collect()
+    /// How the family's metrics are shown. Those that no group describes are shown by their names.
+    fn metrics(&self) -> &'static [MetricGroup] {
+        &[]
     }
 
-    /// One line about an evaluation.
+    /// Adds to the line of the metric of this name what depends on the run or on other values, such as a warning.
+    fn refine(&self, name: &str, values: &[(String, f64)], line: &mut MetricLine) {
+        let _ = (name, values, line);
+    }
+
+    /// The results to print at the end and to put on top of the report, from the values of an evaluation.
+    fn results(&self, values: &[(String, f64)]) -> Vec<MetricLine> {
+        lines(Lines::Results, self.metrics(), values, |name, line| self.refine(name, values, line))
+    }
+
+    /// One line about an evaluation. By default, the metrics that their table puts there, or the first few where it puts none.
     fn headline(&self, values: &[(String, f64)]) -> String {
-        self.figures(values).iter().take(6).map(Figure::in_line).collect::<Vec<_>>().join("  ")
+        let mut chosen = lines(Lines::Headline, self.metrics(), values, |name, line| self.refine(name, values, line));
+        if chosen.is_empty() {
+            chosen = self.results(values);
+            chosen.truncate(6);
+        }
+        chosen.iter().map(MetricLine::in_line).collect::<Vec<_>>().join("  ")
     }
 
     /// Draws `count` samples from the model under its averaged weights; the same seed gives the same samples.
@@ -264,7 +237,7 @@ pub fn draw_metrics(drawing: &mut Drawing) {
     drawing.heading("Training");
     let names: Vec<String> = drawing.metrics().iter().map(|(name, _)| name.clone()).collect();
     for name in names {
-        let figure = Figure::of_metric(&name, 0.0);
-        drawing.curve(&format!("{name}.svg"), &figure.name, Axis::linear(figure.unit), &[("", &name)], "");
+        let line = MetricLine::of_name(&name, 0.0);
+        drawing.curve(&format!("{name}.svg"), &line.name, Axis::linear(line.unit), &[("", &name)], "");
     }
 }

@@ -7,7 +7,7 @@ pub use settings::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSett
 
 use super::examples::{Examples, averaged, in_pieces};
 use super::settings::bad;
-use super::{Figure, Network, Plan, Samples, Scalars, State, Trainer, Values};
+use super::{MetricGroup, Network, Plan, Samples, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -177,12 +177,8 @@ impl Trainer for EbganTrainer {
         ]
     }
 
-    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        report::figures(values)
-    }
-
-    fn headline(&self, values: &[(String, f64)]) -> String {
-        report::headline(values)
+    fn metrics(&self) -> &'static [MetricGroup] {
+        report::METRICS
     }
 
     fn sample(&self, count: usize, seed: u64) -> Result<Samples> {

@@ -6,9 +6,9 @@ use crate::nn::Mode;
 use crate::plot::Drawing;
 use crate::plot::svg::Axis;
 use crate::tensor::Tensor;
-use crate::train::examples::name_and_note as of_samples;
+use crate::train::examples::SAMPLE_METRICS;
 use crate::train::landscape::{cloud, landscape};
-use crate::train::{Figure, shown};
+use crate::train::{Metric, MetricGroup, shown};
 
 /// Seed of the samples that are judged.
 pub(super) const SEED: u64 = 0x7e57;
@@ -16,38 +16,24 @@ pub(super) const SEED: u64 = 0x7e57;
 const POINTS: usize = 2000;
 const IMAGES: usize = 64;
 
-fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
-    Some(match name {
-        "test_energy" => ("energy of data", "reconstruction error of examples that were not trained on"),
-        "generated_energy" => ("energy of samples", "reconstruction error of generated examples"),
-        "train_pushed_up" => ("below the margin", "share of generated examples in training"),
-        "train_pulling_away" => ("pulling-away term", "mean squared cosine of codes of a generated batch, before its weight"),
-        _ => return of_samples(name),
-    })
-}
-
-/// The results as a person reads them.
-pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
-    let judged = values.iter().any(|(name, _)| name == "test_energy");
-    let kept = |name: &str| !(name.ends_with("_norm") || name.ends_with("_loss") || judged && name.starts_with("train_energy_"));
-    shown::figures(values, kept, name_and_note)
-}
-
-/// One line about an evaluation.
-pub(super) fn headline(values: &[(String, f64)]) -> String {
-    let names = [
-        "test_energy",
-        "generated_energy",
-        "train_pushed_up",
-        "train_pulling_away",
-        "frechet",
-        "precision",
-        "recall",
-        "modes",
-        "classes_found",
-    ];
-    shown::line(values, &names, figures)
-}
+/// How its metrics are shown.
+pub(super) const METRICS: &[MetricGroup] = &[
+    MetricGroup::of(&[
+        Metric::in_files("train_discriminator_loss"),
+        Metric::in_files("train_generator_loss"),
+        Metric::in_files("train_discriminator_gradient_norm"),
+        Metric::in_files("train_generator_gradient_norm"),
+        Metric::new("train_energy_real", "energy of data in training", "reconstruction error").unless("test_energy"),
+        Metric::new("train_energy_fake", "energy of samples in training", "reconstruction error").unless("test_energy"),
+        Metric::new("train_pushed_up", "below the margin", "share of generated examples in training").headline(),
+        Metric::new("train_pulling_away", "pulling-away term", "mean squared cosine of codes of a generated batch, before its weight")
+            .headline(),
+        Metric::new("margin", "margin", "the energy below which generated examples are pushed up"),
+        Metric::new("test_energy", "energy of data", "reconstruction error of examples that were not trained on").headline(),
+        Metric::new("generated_energy", "energy of samples", "reconstruction error of generated examples").headline(),
+    ]),
+    MetricGroup::of(SAMPLE_METRICS),
+];
 
 /// Curves of training, then what the networks do.
 pub(super) fn draw(trainer: &EbganTrainer, drawing: &mut Drawing) -> Result<()> {

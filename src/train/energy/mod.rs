@@ -8,7 +8,7 @@ pub use chains::Way;
 pub use settings::{EnergySettings, Negatives, SamplerSettings, Start};
 
 use super::examples::{Examples, averaged, in_pieces};
-use super::{Figure, Network, Plan, Samples, Scalars, State, Trainer, Values};
+use super::{MetricGroup, MetricLine, Network, Plan, Samples, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -209,14 +209,14 @@ impl Trainer for EnergyTrainer {
         state
     }
 
-    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        // InfoNCE tells the vector of a sample among those of the batch.
-        let limit = matches!(self.settings.information, InformationConfig::InfoNce { .. }).then(|| (self.settings.batch as f64).ln());
-        report::figures(values, limit)
+    fn metrics(&self) -> &'static [MetricGroup] {
+        report::METRICS
     }
 
-    fn headline(&self, values: &[(String, f64)]) -> String {
-        report::headline(values)
+    fn refine(&self, name: &str, values: &[(String, f64)], line: &mut MetricLine) {
+        // InfoNCE tells the vector of a sample among those of the batch.
+        let limit = matches!(self.settings.information, InformationConfig::InfoNce { .. }).then(|| (self.settings.batch as f64).ln());
+        report::warn_of_limit(name, values, limit, line);
     }
 
     fn sample(&self, count: usize, seed: u64) -> Result<Samples> {

@@ -7,9 +7,9 @@ use crate::nn::Mode;
 use crate::plot::Drawing;
 use crate::plot::svg::Axis;
 use crate::tensor::Tensor;
-use crate::train::examples::name_and_note as of_samples;
+use crate::train::examples::SAMPLE_METRICS;
 use crate::train::landscape::{cloud, landscape};
-use crate::train::{Figure, Trainer, shown};
+use crate::train::{Metric, MetricGroup, MetricLine, Trainer, shown};
 
 /// Seed of the samples that are judged.
 pub(super) const SEED: u64 = 0x7e57;
@@ -17,51 +17,38 @@ pub(super) const SEED: u64 = 0x7e57;
 const POINTS: usize = 2000;
 const IMAGES: usize = 64;
 
-fn name_and_note(name: &str) -> Option<(String, &'static str)> {
-    if let Some(rest) = name.strip_prefix("mala_") {
-        return match rest {
-            "acceptance" => Some(("acceptance of MALA".into(), "in data space, after the step was found; 0.574 is aimed at")),
-            _ => of_samples(rest).map(|(title, note)| (format!("{title}, MALA"), note)),
-        };
+/// How its metrics are shown.
+pub(super) const METRICS: &[MetricGroup] = &[
+    MetricGroup::of(&[
+        Metric::in_files("train_energy_loss"),
+        Metric::in_files("train_generator_loss"),
+        Metric::in_files("train_energy_gradient_norm"),
+        Metric::in_files("train_generator_gradient_norm"),
+        Metric::new("train_energy_real", "energy of data", "mean of batches; energies are defined up to a constant").headline(),
+        Metric::new("train_energy_fake", "energy of samples", "whose energy is pushed up").headline(),
+        Metric::new("train_penalty", "penalty", "mean of |grad U|^2 at data, before its weight").headline(),
+        Metric::new(INFORMATION, "information", "the estimate that keeps the generator's entropy up").headline(),
+    ]),
+    MetricGroup::of(SAMPLE_METRICS),
+    MetricGroup {
+        prefix: "mala_",
+        title: "MALA: ",
+        metrics: &[Metric::new("acceptance", "acceptance", "in data space, after the step size was found; the target is 0.574")],
+    },
+    MetricGroup { prefix: "mala_", title: "MALA: ", metrics: SAMPLE_METRICS },
+];
+
+const INFORMATION: &str = "train_information_nats";
+
+/// Warns where the estimate of the information has come close to the most that it can be, in nats.
+pub(super) fn warn_of_limit(name: &str, values: &[(String, f64)], limit: Option<f64>, line: &mut MetricLine) {
+    let found = values.iter().find(|(n, _)| n == INFORMATION).map(|(_, value)| *value);
+    if let (INFORMATION, Some(found), Some(limit)) = (name, found, limit)
+        && is_limited(found, limit)
+    {
+        line.note =
+            format!("warning: within 5 % of {limit:.2} nats, the log of the batch: no less than this, how much more cannot be seen");
     }
-    let (title, note) = match name {
-        "train_energy_real" => ("energy of data", ""),
-        "train_energy_fake" => ("energy of samples", "whose energy is pushed up"),
-        "train_penalty" => ("penalty", "mean of |grad U|^2 at data, before its weight"),
-        "train_information_nats" => ("information", "the estimate that keeps the generator's entropy up"),
-        _ => return of_samples(name).map(|(title, note)| (title.into(), note)),
-    };
-    Some((title.into(), note))
-}
-
-/// The results as a person reads them; `limit` is the most that the information can be estimated to be, in nats.
-pub(super) fn figures(values: &[(String, f64)], limit: Option<f64>) -> Vec<Figure> {
-    let found = values.iter().find(|(name, _)| name.ends_with("information_nats")).map(|(_, value)| *value);
-    let limited = limit.zip(found).filter(|&(limit, found)| is_limited(found, limit));
-    let name_and_note = |name: &str| match (name_and_note(name)?, limited) {
-        ((title, _), Some((limit, _))) if name.ends_with("information_nats") => Some((
-            title,
-            format!("warning: within 5 % of {limit:.2} nats, the log of the batch: no less than this, how much more cannot be seen"),
-        )),
-        ((title, note), _) => Some((title, note.to_string())),
-    };
-    shown::figures(values, |name| !name.ends_with("_norm") && !name.ends_with("_loss"), name_and_note)
-}
-
-/// One line about an evaluation.
-pub(super) fn headline(values: &[(String, f64)]) -> String {
-    let names = [
-        "train_energy_real",
-        "train_energy_fake",
-        "train_penalty",
-        "train_information_nats",
-        "modes",
-        "reverse_kl_nats",
-        "high_quality",
-        "frechet",
-        "recall",
-    ];
-    shown::line(values, &names, |values| figures(values, None))
 }
 
 /// Curves of training, then what was learned.

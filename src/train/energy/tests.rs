@@ -115,7 +115,12 @@ fn settings_are_checked() {
 
 #[test]
 fn information_near_the_log_of_the_batch_is_said_to_be_so() {
-    let note = |nats: f64, limit| report::figures(&[("train_information_nats".to_string(), nats)], limit).remove(0).note;
+    let note = |nats: f64, limit| {
+        let values = [("train_information_nats".to_string(), nats)];
+        let mut line = MetricLine::of_name(&values[0].0, nats);
+        report::warn_of_limit(&values[0].0, &values, limit, &mut line);
+        line.note
+    };
     assert!(note(4.1, Some(64f64.ln())).contains("within 5 % of 4.16 nats") && !note(3.9, Some(64f64.ln())).contains("warning"));
     assert!(!note(4.1, None).contains("warning"));
 }

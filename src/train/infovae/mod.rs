@@ -12,7 +12,7 @@ pub use settings::{Binarization, InfoVaeSettings};
 use self::source::{Part, Source};
 use super::examples::enough_to_judge;
 use super::settings::bad;
-use super::{Figure, Network, Plan, Samples, Scalars, State, Trainer, Values};
+use super::{MetricGroup, MetricLine, Network, Plan, Samples, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::data::{Dataset, Range};
 use crate::device::Device;
@@ -190,8 +190,12 @@ impl Trainer for InfoVaeTrainer {
         state
     }
 
-    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        report::figures(values, self)
+    fn metrics(&self) -> &'static [MetricGroup] {
+        report::METRICS
+    }
+
+    fn refine(&self, name: &str, values: &[(String, f64)], line: &mut MetricLine) {
+        report::refine(self, name, values, line);
     }
 
     fn headline(&self, values: &[(String, f64)]) -> String {

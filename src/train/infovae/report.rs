@@ -10,7 +10,8 @@ use crate::plot::png::{Grid, image_grid};
 use crate::plot::svg::{Axis, Ellipse, LineChart, ScatterChart, Series};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
-use crate::train::Figure;
+use crate::train::examples::SAMPLE_METRICS;
+use crate::train::{Metric, MetricGroup, MetricLine};
 
 /// Test images shown beside their reconstructions.
 const RECONSTRUCTED: usize = 32;
@@ -44,58 +45,53 @@ fn warning(values: &[(String, f64)], prefix: &str) -> Option<String> {
     limited.then(|| format!("within 5 % of {limit:.2} nats, the log of the number of examples"))
 }
 
-/// The results on the test part, and beside them what the training part says of overfitting.
-pub(super) fn figures(values: &[(String, f64)], trainer: &InfoVaeTrainer) -> Vec<Figure> {
-    let settings = &trainer.settings;
-    let samples = format!("importance sampling, {} codes per example", settings.importance_samples);
-    let notes = [
-        ("nll_nats", "-log p(x)", samples.as_str()),
-        ("elbo_nats", "ELBO", "at most log p(x)"),
-        ("reconstruction_nats", "reconstruction", "-log p(x|z), summed over pixels"),
-        ("rate_nats", "rate", "KL(q(z|x) || p(z))"),
-        ("information_nats", "information I(x;z)", "at most the log of the number of examples it is estimated on"),
-        ("marginal_kl_nats", "KL(q(z) || p(z))", "rate less information"),
-        ("log_det_nats", "log det Cov q(z)", "0 where q(z) is the prior"),
-        ("mmd2", "MMD²", "Gaussian kernel, unbiased: around 0 where q(z) is the prior"),
-        ("active_units", "active units", "dimensions of the code whose mean varies"),
-    ];
-    let of = |prefix: &str, part: &str| {
-        let figure = |(metric, name, note): &(&str, &str, &str)| {
-            let value = find(values, &format!("{prefix}{metric}"))?;
-            let shown = Figure::of_metric(&format!("{prefix}{metric}"), value);
-            let note = match (*metric, warning(values, prefix)) {
-                ("information_nats", Some(warning)) => format!("warning: {warning}: no less than this, how much more cannot be seen"),
-                ("marginal_kl_nats", Some(warning)) => format!("warning: the rate less that log: the information is {warning}"),
-                _ => note.to_string(),
-            };
-            let text = match *metric {
-                "active_units" => format!("{value:.0} of {}", settings.latent),
-                "nll_nats" => format!("{value:.2} ± {:.2}", get(values, &format!("{prefix}nll_standard_error_nats"))),
-                _ => shown.value,
-            };
-            Some(Figure::new(&format!("{part}: {name}"), text, &shown.unit, note))
-        };
-        notes.iter().filter_map(figure).collect::<Vec<_>>()
-    };
-    [of("test_", "test"), of("train_part_", "training"), quality(values, trainer)].concat()
-}
+/// How the metrics of a part of the data are shown.
+const PART: &[Metric] = &[
+    Metric::new("nll_nats", "-log p(x)", "importance sampling").fixed(2),
+    Metric::in_files("nll_standard_error_nats"),
+    Metric::new("elbo_nats", "ELBO", "at most log p(x)"),
+    Metric::new("reconstruction_nats", "reconstruction", "-log p(x|z), summed over pixels"),
+    Metric::new("rate_nats", "rate", "KL(q(z|x) || p(z))"),
+    Metric::new("information_nats", "information I(x;z)", "at most the log of the number of examples it is estimated on"),
+    Metric::in_files("information_limit_nats"),
+    Metric::new("marginal_kl_nats", "KL(q(z) || p(z))", "rate less information"),
+    Metric::new("log_det_nats", "log det Cov q(z)", "0 where q(z) is the prior"),
+    Metric::new("mmd2", "MMD²", "Gaussian kernel, unbiased: around 0 where q(z) is the prior"),
+    Metric::new("active_units", "active units", "dimensions of the code whose mean varies").fixed(0),
+];
 
-/// How a classifier sees generated images.
-fn quality(values: &[(String, f64)], trainer: &InfoVaeTrainer) -> Vec<Figure> {
-    let Source::Images { data, .. } = &trainer.source else { return Vec::new() };
-    let counts = format!("features of a {} classifier, {} real, {} generated", data.name, data.test.len(), trainer.settings.judged_images);
-    let notes = [
-        ("frechet", "Frechet distance", counts.as_str()),
-        ("kernel_distance", "kernel distance", "the same features, cubic kernel"),
-        ("precision", "precision", "share of the images that lie among real ones"),
-        ("recall", "recall", "share of the real images that lie among generated ones"),
-        ("class_reverse_kl_nats", "KL(classes || equal)", "of the classes that the classifier sees"),
-    ];
-    let figure = |(metric, name, note): &(&str, &str, &str)| {
-        let shown = Figure::of_metric(metric, find(values, &format!("samples_{metric}"))?);
-        Some(Figure::new(&format!("samples: {name}"), shown.value, &shown.unit, *note))
-    };
-    notes.iter().filter_map(figure).collect()
+/// How all metrics are shown: the test part, and beside it what the training part says of overfitting.
+pub(super) const METRICS: &[MetricGroup] = &[
+    MetricGroup { prefix: "test_", title: "test: ", metrics: PART },
+    MetricGroup { prefix: "train_part_", title: "training: ", metrics: PART },
+    MetricGroup { prefix: "samples_", title: "samples: ", metrics: SAMPLE_METRICS },
+    MetricGroup::of(&[
+        Metric::in_files("train_loss"),
+        Metric::in_files("train_reconstruction_nats"),
+        Metric::in_files("train_rate_nats"),
+        Metric::in_files("train_divergence"),
+    ]),
+];
+
+/// Adds what depends on the run, and warns of estimates of information that cannot be higher.
+pub(super) fn refine(trainer: &InfoVaeTrainer, name: &str, values: &[(String, f64)], line: &mut MetricLine) {
+    let (settings, prefix) = (&trainer.settings, if name.starts_with("test_") { "test_" } else { "train_part_" });
+    match (name.strip_prefix(prefix).unwrap_or(name), warning(values, prefix)) {
+        ("nll_nats", _) => {
+            line.value += &format!(" ± {:.2}", get(values, &format!("{prefix}nll_standard_error_nats")));
+            line.note += &format!(", {} codes per example", settings.importance_samples);
+        }
+        ("active_units", _) => line.value += &format!(" of {}", settings.latent),
+        ("information_nats", Some(warning)) => line.note = format!("warning: {warning}: no less than this, how much more cannot be seen"),
+        ("marginal_kl_nats", Some(warning)) => line.note = format!("warning: the rate less that log: the information is {warning}"),
+        ("samples_frechet", _) => {
+            if let Source::Images { data, .. } = &trainer.source {
+                let (real, generated) = (data.test.len(), settings.judged_images);
+                line.note = format!("features of a {} classifier, {real} real, {generated} generated", data.name);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// A line about an evaluation.

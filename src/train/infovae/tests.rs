@@ -119,7 +119,7 @@ fn figures_fit_together() {
     let elbo = all.figures_of(Part::Test, "").unwrap()[0].1;
     assert!(nll < -elbo + 0.05, "{nll} {elbo}");
     assert!(get("samples_frechet") > 0.0 && get("samples_precision") <= 1.0 && get("samples_class_reverse_kl_nats") >= 0.0);
-    let figures = small.trainer().figures(&values);
+    let figures = small.trainer().results(&values);
     let named = |name: &str| figures.iter().find(|f| f.name == name).unwrap_or_else(|| panic!("{name} in {figures:?}"));
     assert!(named("samples: Frechet distance").note.contains("digits classifier, 1797 real, 40 generated"));
     assert!(named("test: -log p(x)").value.contains('±') && named("test: active units").value.ends_with("of 2"));
@@ -193,11 +193,11 @@ fn an_estimate_of_information_near_its_limit_is_said_to_be_one() {
             .map(|(name, value)| (name.to_string(), value))
     };
     let notes =
-        |information: f64| Trainer::figures(&trainer, &values(information)).into_iter().map(|f| f.note).collect::<Vec<_>>().join("; ");
+        |information: f64| Trainer::results(&trainer, &values(information)).into_iter().map(|f| f.note).collect::<Vec<_>>().join("; ");
     assert!(notes(4.8).matches("within 5 % of 5.00 nats").count() == 2 && notes(4.8).contains("warning"), "{}", notes(4.8));
     assert!(!notes(4.7).contains("warning"), "{}", notes(4.7));
     assert!(trainer.headline(&values(4.8)).contains("(near its limit)") && !trainer.headline(&values(4.7)).contains("limit"));
     // A figure that is not a number is shown as such.
-    let figures = Trainer::figures(&trainer, &[("test_rate_nats".to_string(), f64::NAN)]);
+    let figures = Trainer::results(&trainer, &[("test_rate_nats".to_string(), f64::NAN)]);
     assert!(figures.len() == 1 && figures[0].value.contains("NaN"), "{figures:?}");
 }

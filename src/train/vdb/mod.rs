@@ -6,12 +6,12 @@ mod settings;
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
 use super::examples::{Examples, averaged, gather};
-use super::{Figure, Network, Plan, Samples, Scalars, State, Trainer, Values};
+use super::{MetricGroup, Network, Plan, Samples, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::models::{Discriminator, Generator, RateAverage, VdbObjective, clip_weights};
+use crate::models::{Discriminator, Generator, RateAverage, Rates, VdbObjective, clip_weights};
 use crate::nn::Mode;
 use crate::ops::Noise;
 use crate::optim::Schedule;
@@ -115,7 +115,9 @@ impl VdbTrainer {
         drop(objective);
         let gradients = self.critic.gradients(&loss.loss)?;
         let constrained = loss.rates.as_ref().map(|rates| rates.constrained.detach());
-        let rate = loss.rates.as_ref().map(|rates| rates.real.add(&rates.fake)?.affine(0.5, 0.0)).transpose()?;
+        // detached at once: a graph that is left would hold the weights while they are updated
+        let mean = |rates: &Rates| Ok(rates.real.add(&rates.fake)?.affine(0.5, 0.0)?.detach());
+        let rate = loss.rates.as_ref().map(mean).transpose()?;
         let scalars = DiscriminatorScalars {
             loss: Scalars::new().with("discriminator_loss", &loss.loss),
             rates: rate
@@ -257,12 +259,8 @@ impl Trainer for VdbTrainer {
         state
     }
 
-    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        report::figures(values)
-    }
-
-    fn headline(&self, values: &[(String, f64)]) -> String {
-        report::headline(values)
+    fn metrics(&self) -> &'static [MetricGroup] {
+        report::METRICS
     }
 
     fn sample(&self, count: usize, seed: u64) -> Result<Samples> {

@@ -12,8 +12,8 @@ use crate::plot::png::{Grid, encode_rgb, image_grid};
 use crate::plot::svg::{Axis, LineChart, PlaneChart, Series};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
-use crate::train::examples::{component, name_and_note as of_samples, of_points, window};
-use crate::train::{Figure, SweepRow, Values, shown};
+use crate::train::examples::{SAMPLE_METRICS, component, of_points, window};
+use crate::train::{Metric, MetricGroup, SweepRow, Values, shown};
 
 /// Points of either kind that a discriminator is judged on.
 const JUDGED: usize = 5000;
@@ -52,7 +52,7 @@ fn alone(trainer: &VdbTrainer, set: PointSet) -> Result<Values> {
     if let (Some(r), Some(f)) = (&r.kl, &f.kl) {
         values.push(("test_rate_nats".into(), 0.5 * (r.mean_all()?.item()? + f.mean_all()?.item()?)));
     }
-    values.push(("test_accuracy".into(), loss.accuracy(&r.logits, &f.logits)?.item()?));
+    values.push((ALONE.into(), loss.accuracy(&r.logits, &f.logits)?.item()?));
     values.push(("test_accuracy_at_mean".into(), loss.accuracy(&judge(&real, None)?.logits, &judge(&fake, None)?.logits)?.item()?));
     let between = judge(&of_points(&[BETWEEN], &trainer.device)?, None)?.logits.sigmoid()?.item()?;
     values.push(("probability_between".into(), between));
@@ -106,47 +106,39 @@ fn colours(grid: &[f64], side: usize) -> Vec<u8> {
     (0..grid.len()).flat_map(pixel).collect()
 }
 
-fn name_and_note(name: &str) -> Option<(&'static str, &'static str)> {
-    Some(match name {
-        "train_rate_nats" => ("KL in training", "KL(E(z|x) || N(0, I)) per example, over all of z, half real and half generated"),
-        "test_rate_nats" => ("KL", "on new examples, half of either kind"),
-        "train_constrained_rate_nats" => ("constrained KL", "what the constraint bounds, after its reduction"),
-        "test_accuracy" => ("accuracy", "on new examples, z sampled"),
-        "test_accuracy_at_mean" => ("accuracy at the mean", "on new examples, z at its mean"),
-        "probability_between" => ("D(-0.5, 0)", "probability of being real at a point between, z at its mean"),
-        "saturating_gradient" => ("saturating gradient", "norm of the gradient of log(1 - D) at the centre of the generated examples"),
-        "non_saturating_gradient" => ("non-saturating gradient", "norm of the gradient of -log D there"),
-        _ => return of_samples(name),
-    })
-}
+/// The metric that a discriminator against given examples has in place of those of training.
+const ALONE: &str = "test_accuracy";
 
-/// The results as a person reads them.
-pub(super) fn figures(values: &[(String, f64)]) -> Vec<Figure> {
-    let judged = values.iter().any(|(name, _)| name == "test_accuracy");
-    // a discriminator alone is judged on new examples: what it did in training would say the same twice
-    let kept = |name: &str| {
-        !judged || name.starts_with("test") || name_and_note(name).is_some_and(|_| name != "train_rate_nats") || name == "beta"
-    };
-    shown::figures(values, kept, name_and_note)
-}
-
-/// A line about an evaluation.
-pub(super) fn headline(values: &[(String, f64)]) -> String {
-    let names = [
-        "train_discriminator_loss",
-        "train_generator_loss",
-        "train_constrained_rate_nats",
-        "beta",
-        "train_accuracy",
-        "test_rate_nats",
-        "test_accuracy",
-        "saturating_gradient",
-        "frechet",
-        "recall",
-        "modes",
-    ];
-    shown::line(values, &names, figures)
-}
+/// How its metrics are shown.
+pub(super) const METRICS: &[MetricGroup] = &[
+    MetricGroup::of(&[
+        Metric::new("train_discriminator_loss", "loss of the discriminator", "mean of batches").unless(ALONE).headline(),
+        Metric::new("train_generator_loss", "loss of the generator", "mean of batches").unless(ALONE).headline(),
+        Metric::new("train_rate_nats", "KL in training", "KL(E(z|x) || N(0, I)) per example, over all of z, half real and half generated")
+            .unless(ALONE),
+        Metric::new("test_rate_nats", "KL", "on new examples, half of either kind").headline(),
+        Metric::new("train_constrained_rate_nats", "constrained KL", "what the constraint bounds, after its reduction").headline(),
+        Metric::new("beta", "beta", "the weight of the constraint").headline(),
+        Metric::new("train_accuracy", "accuracy in training", "share that the discriminator tells right, z sampled")
+            .unless(ALONE)
+            .headline(),
+        Metric::new("train_discriminator_gradient_norm", "gradient of the discriminator", "norm, mean of batches").unless(ALONE),
+        Metric::new("train_generator_gradient_norm", "gradient of the generator", "norm, mean of batches").unless(ALONE),
+        Metric::new("train_penalty", "gradient penalty", "mean of the steps that have one").unless(ALONE),
+        Metric::new("train_input_gradient_norm", "gradient at the input", "mean norm where the penalty is taken").unless(ALONE),
+        Metric::new(ALONE, "accuracy", "on new examples, z sampled").headline(),
+        Metric::new("test_accuracy_at_mean", "accuracy at the mean", "on new examples, z at its mean"),
+        Metric::new("probability_between", "D(-0.5, 0)", "probability of being real at a point between, z at its mean"),
+        Metric::new(
+            "saturating_gradient",
+            "saturating gradient",
+            "norm of the gradient of log(1 - D) at the centre of the generated examples",
+        )
+        .headline(),
+        Metric::new("non_saturating_gradient", "non-saturating gradient", "norm of the gradient of -log D there"),
+    ]),
+    MetricGroup::of(SAMPLE_METRICS),
+];
 
 /// Curves of training, and what a discriminator in the plane thinks of it.
 pub(super) fn draw(trainer: &VdbTrainer, drawing: &mut Drawing) -> Result<()> {

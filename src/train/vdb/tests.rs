@@ -172,7 +172,7 @@ fn generated_examples_are_judged() {
         run.step().unwrap();
         let values = run.evaluate().unwrap();
         for name in names {
-            assert!(value(&values, name).is_finite() && run.trainer().figures(&values).len() == values.len(), "{name}");
+            assert!(value(&values, name).is_finite() && run.trainer().results(&values).len() == values.len(), "{name}");
         }
     }
 }

@@ -9,7 +9,7 @@ pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
 pub use settings::{Covariance, VibSettings};
 
 use super::settings::bad;
-use super::{Figure, Network, Plan, Scalars, State, Trainer, Values};
+use super::{MetricGroup, MetricLine, Network, Plan, Scalars, State, Trainer, Values};
 use crate::capture::StepRun;
 use crate::data::{Batches, DataSpec, Dataset, Range, Split, augment};
 use crate::device::Device;
@@ -186,8 +186,12 @@ impl Trainer for VibTrainer {
         vec![("model", State::Network(&mut self.network)), ("rng", State::Rng(&mut self.rng)), ("beta", State::Tensor(&mut self.beta))]
     }
 
-    fn figures(&self, values: &[(String, f64)]) -> Vec<Figure> {
-        report::figures(values, self.settings.test_samples)
+    fn metrics(&self) -> &'static [MetricGroup] {
+        report::METRICS
+    }
+
+    fn refine(&self, name: &str, values: &[(String, f64)], line: &mut MetricLine) {
+        report::refine(name, values, self.settings.test_samples, line);
     }
 
     fn headline(&self, values: &[(String, f64)]) -> String {

@@ -9,7 +9,7 @@ use crate::plot::png::{Grid, image_grid};
 use crate::plot::svg::{Axis, CalibrationChart, ConfusionMatrix, Ellipse, LineChart, ScatterChart, Series};
 use crate::plot::{Drawing, Example};
 use crate::tensor::Tensor;
-use crate::train::Figure;
+use crate::train::{Metric, MetricGroup, MetricLine};
 
 /// Wrong answers that are shown.
 const EXAMPLES: usize = 24;
@@ -26,36 +26,55 @@ fn get(values: &[(String, f64)], name: &str) -> Option<f64> {
     values.iter().find(|(n, _)| n == name).map(|(_, v)| *v)
 }
 
-/// The results on the test part. A model without a bottleneck has fewer.
-pub(super) fn figures(values: &[(String, f64)], samples: usize) -> Vec<Figure> {
-    let percent = |v: f64| format!("{:.2}", 100.0 * v);
-    let in_bits = |nats: f64, what: &str| format!("{:.3} bits; {what}", nats / std::f64::consts::LN_2);
-    let averaged = format!("probabilities averaged over {samples} samples of z");
-    let (error, of_samples) = match get(values, "test_rate_nats") {
-        Some(_) => (averaged.as_str(), "of single samples"),
-        None => ("no bottleneck", ""),
-    };
-    let figure = |(metric, value): &(String, f64)| {
-        Some(match metric.strip_prefix("test_")? {
-            "error" => Figure::new("test error", percent(*value), "%", error),
-            "error_one_sample" => Figure::new("test error, 1 sample", percent(*value), "%", "one sample of z per image"),
-            "error_at_mean" => Figure::new("test error at the mean", percent(*value), "%", "z is the encoder's mean"),
-            "cross_entropy_nats" => Figure::new("cross entropy", format!("{value:.4}"), "nats", of_samples),
-            "rate_nats" => {
-                Figure::new("I(Z;X) at most", format!("{value:.3}"), "nats", in_bits(*value, "the rate, mean KL(p(z|x) || r(z))"))
-            }
-            "information_nats" => {
-                let note = in_bits(*value, "entropy of the labels minus cross entropy");
-                Figure::new("I(Z;Y) at least", format!("{value:.3}"), "nats", note)
-            }
-            "calibration_error" => Figure::new("calibration error", percent(*value), "%", "expected, 15 bins"),
-            _ => return None,
-        })
-    };
-    let mut figures: Vec<Figure> = values.iter().filter_map(figure).collect();
-    // Averaged over samples first: that is the headline of the paper.
-    figures.sort_by_key(|f| f.name != "test error");
-    figures
+/// How the results on the test part are shown. A model without a bottleneck has fewer. The error of averaged probabilities is first: it is
+/// the headline of the paper.
+pub(super) const METRICS: &[MetricGroup] = &[
+    MetricGroup::of(TEST),
+    MetricGroup {
+        prefix: "validation_",
+        title: "validation ",
+        metrics: &[
+            Metric::new("error", "error", "of examples that are held out of training").percent(),
+            Metric::in_files("error_one_sample"),
+            Metric::in_files("error_at_mean"),
+            Metric::in_files("cross_entropy_nats"),
+            Metric::in_files("rate_nats"),
+            Metric::in_files("rate_bits"),
+            Metric::in_files("information_nats"),
+            Metric::in_files("information_bits"),
+            Metric::in_files("calibration_error"),
+        ],
+    },
+];
+
+const TEST: &[Metric] = &[
+    Metric::new("test_error", "test error", "no bottleneck").percent(),
+    Metric::new("test_error_one_sample", "test error, 1 sample", "one sample of z per image").percent(),
+    Metric::new("test_error_at_mean", "test error at the mean", "z is the encoder's mean").percent(),
+    Metric::new("test_cross_entropy_nats", "cross entropy", "").fixed(4),
+    Metric::new("test_rate_nats", "I(Z;X) at most", "the rate, mean KL(p(z|x) || r(z))").fixed(3),
+    Metric::new("test_information_nats", "I(Z;Y) at least", "entropy of the labels minus cross entropy").fixed(3),
+    Metric::new("test_calibration_error", "calibration error", "expected, 15 bins").percent(),
+    Metric::in_files("test_rate_bits"),
+    Metric::in_files("test_information_bits"),
+    Metric::in_files("train_loss"),
+    Metric::in_files("train_cross_entropy_nats"),
+    Metric::in_files("train_rate_nats"),
+    Metric::in_files("beta"),
+    Metric::in_files("learning_rate"),
+];
+
+/// Adds the unit that the paper has, and what was averaged.
+pub(super) fn refine(name: &str, values: &[(String, f64)], samples: usize, line: &mut MetricLine) {
+    let bottleneck = get(values, "test_rate_nats").is_some();
+    match (name, get(values, name)) {
+        ("test_error", _) if bottleneck => line.note = format!("probabilities averaged over {samples} samples of z"),
+        ("test_cross_entropy_nats", _) if bottleneck => line.note = "of single samples".into(),
+        ("test_rate_nats" | "test_information_nats", Some(nats)) => {
+            line.note = format!("{:.3} bits; {}", nats / std::f64::consts::LN_2, line.note);
+        }
+        _ => {}
+    }
 }
 
 /// A line about an evaluation.
