@@ -70,6 +70,7 @@ pub(super) const METRICS: &[MetricGroup] = &[
         Metric::in_files("train_reconstruction_nats"),
         Metric::in_files("train_rate_nats"),
         Metric::in_files("train_divergence"),
+        Metric::in_files("training_time_s"),
     ]),
 ];
 

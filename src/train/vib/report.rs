@@ -62,6 +62,7 @@ const TEST: &[Metric] = &[
     Metric::in_files("train_rate_nats"),
     Metric::in_files("beta"),
     Metric::in_files("learning_rate"),
+    Metric::in_files("training_time_s"),
 ];
 
 /// Adds the unit that the paper has, and what was averaged.
