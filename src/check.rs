@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 
 /// Step of the finite differences: their error is about the square of it plus rounding divided by it.
 const STEP: f64 = 1e-5;
-/// How far a derivative may be from its finite difference, relative to 1 plus the largest derivative of the input.
+/// The tolerance between a derivative and its finite difference, relative to 1 plus the largest derivative of the input.
 const TOLERANCE: f64 = 1e-6;
 /// Elements that are checked one by one; larger inputs are sampled evenly.
 const ELEMENTS: usize = 64;

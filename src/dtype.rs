@@ -45,7 +45,7 @@ impl DType {
         matches!(self, DType::BF16 | DType::F16)
     }
 
-    /// What is kept and computed where 16 bits would not do: f32 for 16-bit floats, the dtype itself for all others.
+    /// The dtype of intermediate results: f32 for 16-bit floats, the dtype itself for all others.
     pub const fn wide(self) -> DType {
         if self.is_half() { DType::F32 } else { self }
     }

@@ -1,4 +1,4 @@
-//! What an op is: its shape rule, its code for each device, and its derivative rule.
+//! The traits of an op: its shape rule, its code for each device, and its derivative rule.
 
 mod convert;
 pub(crate) mod element;
@@ -39,7 +39,7 @@ pub type Few<T> = SmallVec<[T; 3]>;
 
 /// Memory that a kernel writes one of its results to.
 pub struct Output {
-    /// What the result is.
+    /// The shape and dtype of the result.
     pub meta: Meta,
     storage: Storage,
 }
@@ -66,7 +66,8 @@ pub trait Kernel: Debug + Send + Sync + 'static {
     /// The name in errors, reports and tests.
     fn name(&self) -> &'static str;
 
-    /// The results' shapes and dtypes. The only place that rejects inputs for their shapes and dtypes.
+    /// The results' shapes and dtypes. It rejects inputs whose shapes or dtypes do not fit;
+    /// methods reject arguments that are no tensors, such as axes.
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>>;
 
     /// Whether the code follows strides; otherwise inputs are made contiguous first.
@@ -103,13 +104,13 @@ pub trait Op: Kernel {
         None
     }
 
-    /// How many results are results; those beyond are kept for [`Vjp::saved`].
+    /// The number of results that the caller gets; those beyond are kept for [`Vjp::saved`].
     fn visible(&self) -> usize {
         1
     }
 }
 
-/// What a derivative rule returns: one entry per input.
+/// The cotangents that a derivative rule returns: one entry per input.
 pub type Cotangents = Few<Option<Tensor>>;
 
 /// All that a derivative rule may look at.
@@ -120,9 +121,9 @@ pub struct Vjp<'a> {
     pub inputs: &'a [Tensor],
     /// The first output, if it still exists (it does in ops with a single output).
     pub(crate) output: Option<&'a Tensor>,
-    /// What the forward pass kept.
+    /// The tensors that the forward pass saved for the derivative.
     pub saved: &'a [Tensor],
-    /// Which inputs need a cotangent.
+    /// For each input, whether it needs a cotangent.
     pub needs: &'a [bool],
     /// Whether the result will be differentiated again: fused backward kernels then give way to composed ops.
     pub differentiable: bool,

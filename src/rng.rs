@@ -103,7 +103,7 @@ impl Rng {
     }
 }
 
-/// What tensors can be filled with.
+/// The distributions of random tensors.
 #[derive(Debug, Clone, Copy)]
 enum Distribution {
     Normal,

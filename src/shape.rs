@@ -22,7 +22,7 @@ impl Shape {
     /// A shape with these axis lengths.
     ///
     /// # Errors
-    /// More than [`MAX_RANK`] axes.
+    /// There are more than [`MAX_RANK`] axes.
     pub fn new(dims: &[usize]) -> Result<Shape> {
         if dims.len() > MAX_RANK {
             return Err(Error::TooManyAxes { rank: dims.len() });
@@ -143,7 +143,7 @@ impl From<()> for Shape {
     }
 }
 
-/// What methods take for a shape: arrays, slices and vectors of lengths, a single length, `()` for a scalar, and a [`Shape`].
+/// A conversion into a shape. It is implemented for arrays, slices and vectors of lengths, a single length, `()` for a scalar, and a [`Shape`].
 ///
 /// ```
 /// use strait::{DType, Device, Tensor};
@@ -158,7 +158,7 @@ pub trait IntoShape {
     /// The shape.
     ///
     /// # Errors
-    /// More than [`MAX_RANK`] axes.
+    /// There are more than [`MAX_RANK`] axes.
     fn into_shape(self) -> Result<Shape>;
 }
 
@@ -188,7 +188,7 @@ into_shape! {
     (): |_scalar| Ok(Shape::SCALAR);
 }
 
-/// What methods take for an axis: an integer, counted from the first axis, which is 0, or back from the last, which is -1.
+/// An axis: an integer, counted from the first axis, which is 0, or back from the last, which is -1.
 ///
 /// ```
 /// use strait::{DType, Device, Tensor};
@@ -232,7 +232,7 @@ impl Axis for i32 {
     }
 }
 
-/// Where the elements of a tensor lie in its storage: offset and strides, in elements.
+/// The layout of a tensor's elements in its storage: offset and strides, in elements.
 ///
 /// Permuted, narrowed and broadcast views share storage and differ only here. A stride of 0 repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,7 @@ struct Node {
     origin: Origin,
 }
 
-/// How a tensor came to be, as far as gradients need to know.
+/// The origin of a tensor, as far as gradients need it.
 #[derive(Clone)]
 pub(crate) enum Origin {
     /// Data: no gradient flows to or through it.
@@ -85,7 +85,7 @@ impl Tensor {
     /// A tensor of elements that lie in these bytes, in row-major order.
     ///
     /// # Errors
-    /// The number of bytes is not that of the shape; the device is out of memory.
+    /// The number of bytes is not that of the shape.
     pub(crate) fn from_bytes(bytes: &[u8], shape: Shape, dtype: DType, device: &Device) -> Result<Tensor> {
         if bytes.len() != shape.len() * dtype.size() {
             return Err(Error::WrongLength { op: "from_bytes", found: bytes.len() / dtype.size(), shape });
@@ -161,7 +161,7 @@ impl Tensor {
         self.0.dtype
     }
 
-    /// Where the elements lie.
+    /// The device that holds the elements.
     pub fn device(&self) -> Device {
         self.0.storage.device()
     }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-/// What a message quotes of a value, a name or a path.
+/// The most characters that a message quotes of a value, a name or a path.
 pub const QUOTED: usize = 400;
 
-/// What a message says in words of its own, which may quote something too.
+/// The most characters of a message's own words, quotations included.
 pub(crate) const SAID: usize = 1500;
 
 /// `text` in about `most` characters: of a longer one the middle is left out. Characters that a terminal would obey are escaped.
@@ -42,8 +42,8 @@ pub(crate) fn nearest<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) ->
     }
 }
 
-/// How many characters must be put in, taken out, changed or swapped with their neighbour to make of `a` the beginning of `b` (or none, if
-/// it is a part of it), and then all of `b`: a name begun is nearer than another one of the right length.
+/// The edit distance (insertions, deletions, substitutions, swaps of neighbours) from `a` to the nearest beginning of `b` (0, if
+/// `a` is a part of `b`), and then to all of `b`: a name begun is nearer than another one of the right length.
 fn distance(a: &[char], b: &[char]) -> (usize, usize) {
     if !a.is_empty() && b.windows(a.len()).any(|part| part == a) {
         return (0, b.len() - a.len());

@@ -23,7 +23,7 @@ pub struct CapturedSteps {
     graph: cuda::Graph,
     /// State of the generator when they were captured.
     start: [u64; 2],
-    /// Where a launch leaves the generator, counted from `start`.
+    /// The generator's number after a launch, counted from `start`.
     next: u64,
     draws: u64,
     /// Counters that each launch advances.

@@ -13,7 +13,7 @@ const TRIES: usize = 3;
 /// The next steps of a loop that do the same work on other numbers, so that a GPU can repeat the work of one for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepRun {
-    /// How many steps, at least one.
+    /// The number of steps, at least 1.
     pub len: u64,
     /// Tells their work from that of other steps of the loop, such as those with a penalty that is not in every step.
     pub graph_key: u64,
@@ -34,9 +34,6 @@ impl StepRun {
 pub trait Steps {
     /// Takes the next step, for which the host has prepared, and returns its scalars: f64 `[scalars]`, where the model is. It reads no
     /// value back to the host.
-    ///
-    /// # Errors
-    /// Those of the step.
     fn step(&mut self) -> Result<Tensor>;
 
     /// The one generator of random numbers that steps draw from.
@@ -49,12 +46,12 @@ pub trait Steps {
 /// Steps, captured. What is captured uses fixed memory, so it is thrown away when what is trained has moved.
 #[derive(Debug, Default)]
 pub struct Replay {
-    /// Where the state lay when a step last ran.
+    /// The addresses of the state when a step last ran.
     addresses: Vec<u64>,
-    /// Keys of steps that ran since, and since the last capture: then the memory that they need is there, besides what graphs hold.
+    /// Keys of steps that ran eagerly since then and since the last capture: the buffers that they need are in the pool.
     ran: Vec<u64>,
     captured: Vec<Captured>,
-    /// How often a step could not be captured. Memory that was not there is there the next time; the rest stays as it is.
+    /// The number of failed captures. A capture that failed for want of memory in the pool can succeed the next time; others cannot.
     failed_captures: usize,
     replayed: u64,
 }
@@ -72,9 +69,6 @@ impl Replay {
     /// Takes the next step on a GPU, or several that the host has prepared for, and returns the scalars of each.
     ///
     /// A step whose work did not run yet runs as it is; so do all if one cannot be captured.
-    ///
-    /// # Errors
-    /// Those of the steps.
     pub fn run(&mut self, device: &Device, run: StepRun, work: &mut dyn Steps) -> Result<Vec<Vec<f64>>> {
         let addresses = addresses(work);
         if addresses.as_ref().is_none_or(|a| *a != self.addresses) {
@@ -111,13 +105,13 @@ impl Replay {
         Ok(scalars.chunks(scalars.len() / count as usize).map(<[f64]>::to_vec).collect())
     }
 
-    /// How many steps were replayed.
+    /// The number of steps that were replayed.
     pub fn replayed(&self) -> u64 {
         self.replayed
     }
 }
 
-/// Where all that steps change lies; `None` while something else shares this memory.
+/// The addresses of all tensors that steps change; `None` while something else shares this memory.
 fn addresses(work: &mut dyn Steps) -> Option<Vec<u64>> {
     let (mut addresses, mut shared) = (Vec::new(), false);
     work.each_tensor(&mut |tensor| {

@@ -59,7 +59,7 @@ impl Batches {
     /// many equally sized batches there are from this one on, before the epoch ends.
     ///
     /// # Errors
-    /// The split has not the number of examples given at first; the device fails.
+    /// The split has not the number of examples given at first.
     pub fn prefetch(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<u64> {
         let (epoch, first) = (number / self.per_epoch(), (number % self.per_epoch()) as usize * self.batch);
         let follow = ((self.examples - first) / self.rows(number)) as u64;
@@ -93,7 +93,7 @@ impl Batches {
     /// the first call; captured steps get those that follow what was last prefetched.
     ///
     /// # Errors
-    /// The split has not the number of examples given at first; the device fails.
+    /// The split has not the number of examples given at first.
     pub fn load(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<(Tensor, Tensor)> {
         self.prefetch(split, number, range, device)?;
         match &self.resident {

@@ -81,9 +81,6 @@ impl PointSet {
     }
 
     /// `n` points of this draw.
-    ///
-    /// # Errors
-    /// There is no memory for so many.
     pub fn sample(self, n: usize, draw: Draw) -> Result<Vec<[f32; 2]>> {
         if let Some(mixture) = self.mixture() {
             return mixture.sample(n, draw);
@@ -116,9 +113,6 @@ impl PointSet {
 
 impl Mixture {
     /// `n` points of this draw.
-    ///
-    /// # Errors
-    /// There is no memory for so many.
     pub fn sample(&self, n: usize, draw: Draw) -> Result<Vec<[f32; 2]>> {
         let components = self.means.len() as f64;
         let point = |i| {
@@ -130,9 +124,6 @@ impl Mixture {
     }
 
     /// `n` points of this draw, all of one component.
-    ///
-    /// # Errors
-    /// There is no memory for so many.
     ///
     /// # Panics
     /// There is no such component.
@@ -157,9 +148,6 @@ impl Mixture {
 
 /// `n` numbers of this draw: -1 or 1, equally likely, with standard deviation 1e-5 (Zhao, Song and Ermon 2019, figure 1, as
 /// in their code).
-///
-/// # Errors
-/// There is no memory for so many.
 pub fn two_points(n: usize, draw: Draw) -> Result<Vec<f32>> {
     let point = |i| {
         let ([u, _], [noise, _]) = numbers(draw, i);

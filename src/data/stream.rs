@@ -27,9 +27,6 @@ impl Stream {
     }
 
     /// Batch `number` [rows, width]. Captured steps get those that follow what was last prefetched.
-    ///
-    /// # Errors
-    /// There is no memory for the points; the device fails.
     pub fn batch(&self, number: u64, device: &Device) -> Result<Tensor> {
         let rows = (self.make)(number)?;
         let shape = [rows.len() / self.width, self.width];
@@ -39,9 +36,6 @@ impl Stream {
     }
 
     /// Uploads `count` batches from `number` on, `each` for every step, to devices that hand out batches by themselves.
-    ///
-    /// # Errors
-    /// There is no memory for the points; the device fails.
     pub fn prefetch(&mut self, number: u64, count: u64, each: u64, device: &Device) -> Result<()> {
         if !device.captures() {
             return Ok(());

@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Where a tensor lives.
+/// A device that holds tensors and computes with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Device {
@@ -67,8 +67,8 @@ impl Device {
         self.with_precision(Precision::F32) == other.with_precision(Precision::F32)
     }
 
-    /// This device, which from now on (for all of the process) waits for every kernel after its launch: a fault is then reported by
-    /// the op that made it, and so is a kernel that writes outside of the memory of a tensor. Slow; for debugging. On the CPU nothing
+    /// Enables checked mode for all of the process: the GPU waits for every kernel after its launch, so that a fault is reported by
+    /// the op that caused it, and so is a kernel that writes outside of the memory of a tensor. Slow; for debugging. On the CPU nothing
     /// changes.
     pub fn checked(self) -> Device {
         if let Device::Cuda(gpu) = self {
@@ -86,9 +86,6 @@ impl Device {
     }
 
     /// Gives memory that no tensor uses back to the system.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn release_unused(self) -> Result<()> {
         match self {
             Device::Cpu => {
@@ -100,9 +97,6 @@ impl Device {
     }
 
     /// Waits until everything that was asked of the device is done. On the CPU it always is.
-    ///
-    /// # Errors
-    /// A kernel failed.
     pub fn synchronize(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),

@@ -1,8 +1,8 @@
-//! How exactly GPUs multiply matrices of f32.
+//! The precision in which GPUs multiply matrices of f32.
 
 use std::fmt;
 
-/// How exactly a GPU multiplies matrices of f32. Sums are in f32 always.
+/// The precision in which a GPU multiplies matrices of f32. Sums are always in f32.
 ///
 /// It is part of the device's value, [`crate::Device::with_precision`], so what a tensor is multiplied in can be seen from where it is,
 /// and tensors of two precisions are not mixed by accident. The CPU multiplies in full; so do GPUs in f64. Products of 16-bit floats
@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Precision {
-    /// In full, on the ordinary cores.
+    /// Full f32, on the CUDA cores.
     #[default]
     F32,
     /// On the tensor cores, with each operand as the sum of two bf16, of which the product of the two small parts is left out.
@@ -26,7 +26,7 @@ impl Precision {
     /// All of them, from the most exact on.
     pub const ALL: [Precision; 4] = [Precision::F32, Precision::F32x3, Precision::Tf32, Precision::Bf16];
 
-    /// The most that the product of two numbers is off, before it is added to others, as a part of the product (to first order).
+    /// The bound of the relative error of one product, to first order.
     pub fn error(self) -> f64 {
         match self {
             Precision::F32 => 2f64.powi(-24),

@@ -156,9 +156,6 @@ impl<'a> Input<'a> {
     }
 
     /// Room for `count` values made from these contents, called `what` in errors.
-    ///
-    /// # Errors
-    /// There is no memory for so many.
     pub fn room<T>(&self, count: usize, what: &str) -> Result<Vec<T>> {
         let length = (count as u64).saturating_mul(size_of::<T>() as u64);
         memory::vector("file", count).map_err(|_| self.too_large(length, what))

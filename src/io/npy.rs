@@ -32,9 +32,6 @@ pub struct Npy {
 
 impl Npy {
     /// The array as a tensor. Integers that tensors do not have become i64 (unsigned ones above the largest i64 become that), booleans u8.
-    ///
-    /// # Errors
-    /// The device is out of memory.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
         if self.dtype == Stored::Bool {
             return Tensor::from_slice(&self.bytes, self.shape, device);
@@ -51,7 +48,7 @@ impl Npy {
     /// A tensor as it is written to a file.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] for a tensor that does not fit into memory once more; the device fails.
+    /// [`Error::OutOfMemory`] for a tensor that does not fit into memory once more.
     pub fn from_tensor(tensor: &Tensor) -> Result<Npy> {
         dispatch!(tensor.dtype(), T => {
             let elements = tensor.to_vec::<T>()?;

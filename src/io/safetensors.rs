@@ -60,9 +60,6 @@ impl<'a> NamedTensor<'a> {
     }
 
     /// A tensor as it is written to a file.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn from_tensor(name: &str, tensor: &'a Tensor) -> Result<NamedTensor<'a>> {
         let lies_here = tensor.device() == Device::Cpu && tensor.layout().is_contiguous();
         let bytes = dispatch!(tensor.dtype(), T => match lies_here {
@@ -75,7 +72,7 @@ impl<'a> NamedTensor<'a> {
     /// The tensor on a device.
     ///
     /// # Errors
-    /// Elements of a type that tensors do not have; the device fails.
+    /// Elements of a type that tensors do not have.
     pub fn to_tensor(&self, device: &Device) -> Result<Tensor> {
         Tensor::from_bytes(&self.bytes, self.shape, self.dtype.dtype(&self.name)?, device)
     }

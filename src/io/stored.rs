@@ -80,9 +80,6 @@ impl Stored {
     }
 
     /// These elements as integers, if that is what they are: booleans are 0 and 1, and what is above the largest i64 becomes that.
-    ///
-    /// # Errors
-    /// There is no memory for them.
     pub fn integers(self, bytes: &[u8]) -> Result<Option<Vec<i64>>> {
         match self {
             Stored::Bool | Stored::U8 => convert(bytes, |[v]| v.into()),
@@ -99,9 +96,6 @@ impl Stored {
     }
 
     /// These elements in f32, if they are floats, each rounded once: the nearest, to even. Booleans are 0 and 1.
-    ///
-    /// # Errors
-    /// There is no memory for them.
     pub fn floats(self, bytes: &[u8]) -> Result<Option<Vec<f32>>> {
         match self {
             Stored::Bool => convert(bytes, |[v]| v.into()),

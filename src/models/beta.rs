@@ -140,9 +140,6 @@ pub struct RateAverage {
 
 impl RateAverage {
     /// An average of nothing yet; decay 0 gives the last rate.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn new(decay: f64, device: &Device) -> Result<RateAverage> {
         Ok(RateAverage { decay, sums: Tensor::zeros([2], DType::F64, device)? })
     }

@@ -31,9 +31,6 @@ pub enum ReconstructionEnergy {
 
 impl ReconstructionEnergy {
     /// The energy `[rows]` of each sample [rows, ..] with this reconstruction. Gradients flow into both.
-    ///
-    /// # Errors
-    /// The shapes differ.
     pub fn of(self, x: &Tensor, reconstruction: &Tensor) -> Result<Tensor> {
         if x.shape() != reconstruction.shape() || x.rank() < 2 {
             let shapes = vec![x.shape(), reconstruction.shape()];
@@ -212,9 +209,6 @@ impl Ebgan {
 
     /// `E D(real) + E max(0, margin - D(fake))`, where the hinge is taken of each sample and not of their mean (equation 1). No
     /// gradient flows into the samples.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn discriminator_loss(&self, real: &Tensor, fake: &Tensor, margin: f64, mode: &mut Mode<'_>) -> Result<EbganDiscriminatorLoss> {
         let real = self.reconstruct(&real.detach(), mode)?.energy;
         let fake = self.reconstruct(&fake.detach(), mode)?.energy;
@@ -226,7 +220,7 @@ impl Ebgan {
     /// batch apart, which needs two rows at least; with weight 0 it is only measured.
     ///
     /// # Errors
-    /// The shapes do not fit; one row.
+    /// One row.
     pub fn generator_loss(&self, z: &Tensor, pulling_away: f64, mode: &mut Mode<'_>) -> Result<EbganGeneratorLoss> {
         let fake = self.generator.forward(z, mode)?;
         let Reconstruction { codes, energy, .. } = self.reconstruct(&fake, mode)?;

@@ -100,9 +100,6 @@ impl EnergyModel {
     /// The energies `[rows]` that latent vectors [rows, k] have by their samples, `U(G(z)) + prior |z|^2 / 2`. A chain at temperature T
     /// with `prior` = T samples z from N(0, I) reweighted by `exp(-U(G(z)) / T)`: the temperature is U's alone. That is not the density
     /// of G(z) under U, which has the Jacobian of G besides.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn latent_energies(&self, z: &Tensor, prior: f64, mode: &mut Mode<'_>) -> Result<Tensor> {
         let energies = self.energies(&self.generator.forward(z, mode)?, mode)?;
         if prior == 0.0 { Ok(energies) } else { energies.add(&z.square()?.sum(&[1], false)?.affine(0.5 * prior, 0.0)?) }
@@ -110,9 +107,6 @@ impl EnergyModel {
 
     /// `E U(real) - E U(fake) + lambda1 E |grad_x U(real)|^2`, where the penalty's norm is over all numbers of a sample. No gradient
     /// flows into the samples.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn energy_loss(&self, real: &Tensor, fake: &Tensor, lambda1: f64, mode: &mut Mode<'_>) -> Result<EnergyLoss> {
         let leaf = real.requires_grad();
         let energies = self.energies(&leaf, mode)?;
@@ -129,9 +123,6 @@ impl EnergyModel {
 
     /// `E U(G(z)) + weight L(z, G(z))` of latent vectors [rows, k], where L is less the mutual information's bound, up to a constant:
     /// `lambda2 |z - E(G(z))|^2` for the inverse with a fixed spread. `draw` shuffles.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn generator_loss(&self, z: &Tensor, weight: f64, draw: Draw, mode: &mut Mode<'_>) -> Result<EnergyGeneratorLoss> {
         let fake = self.generator.forward(z, mode)?;
         let energy = self.energies(&fake, mode)?.mean_all()?;

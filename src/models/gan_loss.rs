@@ -32,7 +32,7 @@ impl GanLoss {
     /// What the discriminator minimises: a scalar, from the logits of real and of generated examples.
     ///
     /// # Errors
-    /// Not float tensors; for [`GanLoss::Relativistic`], different numbers of rows.
+    /// For [`GanLoss::Relativistic`], different numbers of rows.
     pub fn discriminator(self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         in_f32([real, fake], |[real, fake]| match self {
             GanLoss::NonSaturating | GanLoss::Saturating => real.neg()?.softplus()?.mean_all()?.add(&fake.softplus()?.mean_all()?),
@@ -50,7 +50,7 @@ impl GanLoss {
     /// `real`, the logits of as many real examples.
     ///
     /// # Errors
-    /// Not float tensors; for [`GanLoss::Relativistic`], no real logits or another number of them.
+    /// For [`GanLoss::Relativistic`], no real logits or another number of them.
     pub fn generator(self, fake: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
         in_f32([fake], |[fake]| match self {
             GanLoss::NonSaturating => fake.neg()?.softplus()?.mean_all(),
@@ -75,7 +75,7 @@ impl GanLoss {
     /// (Wasserstein, relativistic) it is the share of pairs of rows in order. NaN if a logit is a NaN or infinite, which is no answer.
     ///
     /// # Errors
-    /// Not float tensors; different numbers of rows where pairs are compared.
+    /// Different numbers of rows where pairs are compared.
     pub fn accuracy(self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         let (real, fake) = (real.detach(), fake.detach());
         // 0, or NaN if a logit is not finite, which no comparison would show

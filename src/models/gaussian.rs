@@ -180,9 +180,6 @@ impl Posterior {
     }
 
     /// The means [rows, k], or [rows, k, height, width] of a map; all that the encoder gave, without a bottleneck.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn mean(&self) -> Result<Tensor> {
         if self.scale == Scale::Deterministic { Ok(self.output.clone()) } else { self.output.narrow(1, 0, self.k) }
     }
@@ -242,9 +239,6 @@ impl Posterior {
 
     /// The rate KL(p(z|x) || N(0, I)) in nats `[rows]`, over all of z; none without a bottleneck. Never below 0: no terms cancel near the
     /// prior.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn kl(&self) -> Result<Option<Tensor>> {
         let kl = match self.scale {
             Scale::Deterministic => return Ok(None),

@@ -24,9 +24,6 @@ pub enum Shuffle {
 
 impl Shuffle {
     /// The rows of `z` [rows, k], permuted over the batch.
-    ///
-    /// # Errors
-    /// Not a matrix.
     pub fn of(self, z: &Tensor, draw: Draw) -> Result<Tensor> {
         let &[rows, k] = z.dims() else {
             return Err(Error::BadShape { op: "shuffle", shape: z.shape(), expected: "latent vectors [rows, k]" });
@@ -52,9 +49,6 @@ pub enum Spread {
 
 impl Spread {
     /// Learned, from 1 in all of `k` dimensions on.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn learned(k: usize, dtype: DType, device: &Device) -> Result<Spread> {
         Ok(Spread::Learned(Param::new(&Tensor::zeros([k], dtype, device)?)))
     }
@@ -175,9 +169,6 @@ impl Information {
 
     /// The estimate for latent vectors `z` [rows, k] and the samples `x` [rows, ..] made from them. Gradients flow into both.
     /// `draw` shuffles.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn estimate(&self, z: &Tensor, x: &Tensor, draw: Draw, mode: &mut Mode<'_>) -> Result<InformationEstimate> {
         let &[rows, k] = z.dims() else {
             return Err(Error::BadShape { op: "information", shape: z.shape(), expected: "latent vectors [rows, k]" });

@@ -87,9 +87,6 @@ pub struct PenaltyValue {
 
 impl PenaltyValue {
     /// The norm of the gradient, averaged over the points: a scalar.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn mean_norm(&self) -> Result<Tensor> {
         squared_norms(&self.gradient.detach())?.sqrt()?.mean_all()
     }
@@ -120,9 +117,6 @@ fn pairs(op: &'static str, real: &Tensor, fake: &Tensor) -> Result<()> {
 }
 
 /// `share real + (1 - share) fake`, with a share for each row: [rows, 1, ..].
-///
-/// # Errors
-/// The shapes do not fit.
 pub fn interpolate(real: &Tensor, fake: &Tensor, share: &Tensor) -> Result<Tensor> {
     pairs("penalty", real, fake)?;
     fake.add(&real.sub(fake)?.mul(share)?)
@@ -233,9 +227,6 @@ impl Penalty {
     }
 
     /// The penalty of a critic, evaluated here at points between or around these examples.
-    ///
-    /// # Errors
-    /// Those of the critic; the shapes do not fit.
     pub fn value(
         &self,
         critic: impl FnOnce(&Tensor) -> Result<Tensor>,

@@ -102,7 +102,7 @@ impl Langevin {
     /// Moves every chain once. `energy` gives the energies `[rows]` of positions [rows, ..].
     ///
     /// # Errors
-    /// Those of the energy; a setting is out of range.
+    /// A setting is out of range.
     pub fn advance(&self, energy: impl Fn(&Tensor) -> Result<Tensor>, chain: &Chain, rng: &mut Rng) -> Result<Chain> {
         self.validate()?;
         let x = &chain.positions;
@@ -120,9 +120,6 @@ impl Langevin {
     }
 
     /// The proposal made with these standard normals: `x - epsilon/2 grad U / T + sqrt(epsilon) n`.
-    ///
-    /// # Errors
-    /// Those of the energy.
     pub fn propose(&self, energy: impl Fn(&Tensor) -> Result<Tensor>, chain: &Chain, normal: &Tensor) -> Result<Chain> {
         let noise = match self.correction {
             Correction::Unadjusted { noise } => noise,
@@ -196,7 +193,7 @@ impl Chain {
     /// Chains at these positions [rows, ..].
     ///
     /// # Errors
-    /// Those of the energy; it does not give one number for each row.
+    /// The energy does not give one number for each row.
     pub fn new(energy: impl Fn(&Tensor) -> Result<Tensor>, positions: &Tensor) -> Result<Chain> {
         let leaf = positions.requires_grad();
         let energies = energy(&leaf)?;
@@ -225,9 +222,6 @@ impl Chain {
     }
 
     /// The share of chains that moved in the last step.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn acceptance(&self) -> Result<f64> {
         self.accepted.mean_all()?.item()
     }

@@ -69,9 +69,6 @@ impl Discriminator {
     /// Logits and rates of examples [rows, ..], with z sampled from `noise`, or at its mean without.
     ///
     /// `noise` is standard normal, as [`Posterior::sample`](crate::models::Posterior::sample) takes it for one sample.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn forward(&self, x: &Tensor, noise: Option<Noise<'_>>, mode: &mut Mode<'_>) -> Result<DiscriminatorOutput> {
         let features = self.encoder.forward(x, mode)?;
         self.score(&features, noise, None, mode)

@@ -64,9 +64,6 @@ pub struct VibLoss {
 
 impl VibLoss {
     /// Class probabilities averaged over samples [rows, classes] (section 4.1.1).
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn probabilities(&self) -> Result<Tensor> {
         self.logits.detach().softmax(2)?.mean(&[0], false)
     }
@@ -108,9 +105,6 @@ impl Vib {
     }
 
     /// The distribution of z given each of these inputs [rows, inputs].
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn encode(&self, x: &Tensor, mode: &mut Mode<'_>) -> Result<Posterior> {
         if x.rank() != 2 {
             return Err(Error::BadShape { op: "vib", shape: x.shape(), expected: "inputs [rows, inputs]" });
@@ -119,9 +113,6 @@ impl Vib {
     }
 
     /// Logits [.., classes] of codes [.., k].
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn decode(&self, z: &Tensor) -> Result<Tensor> {
         match &self.decoder {
             Some(decoder) => decoder.forward(z, &mut Mode::Eval),

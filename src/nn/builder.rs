@@ -1,4 +1,4 @@
-//! What layers are built from, said once.
+//! A builder of layers that keeps the generator, dtype, device and initialiser.
 
 use super::init::Init;
 use super::{BatchNorm, Conv2d, ConvTranspose2d, LayerNorm, Linear, Mlp, Module, SpectralNorm, Weighted};
@@ -89,9 +89,6 @@ impl<'a> Builder<'a> {
     }
 
     /// A layer as a module: in a [`SpectralNorm`] if the builder was told so, by [`Builder::with_spectral_norm`].
-    ///
-    /// # Errors
-    /// The weight is not a float.
     pub fn module(&mut self, layer: impl Weighted + 'static) -> Result<Box<dyn Module>> {
         Ok(if self.spectral_norm { Box::new(SpectralNorm::new(layer, self.rng)?) } else { Box::new(layer) })
     }

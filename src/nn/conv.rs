@@ -16,7 +16,7 @@ pub struct Conv2d {
     pub weight: Param,
     /// `[out]`.
     pub bias: Option<Param>,
-    /// How the window moves.
+    /// Stride, padding and dilation.
     pub options: ConvOptions,
     /// Applied to the result.
     pub activation: Activation,
@@ -69,7 +69,7 @@ pub struct ConvTranspose2d {
     pub weight: Param,
     /// `[out]`.
     pub bias: Option<Param>,
-    /// How the window moves over the result.
+    /// Stride, padding and dilation of the convolution that this layer transposes.
     pub options: ConvOptions,
     /// Rows and columns more than the smallest possible result has.
     pub output_padding: [usize; 2],

@@ -7,7 +7,7 @@ use crate::rng::Rng;
 use crate::shape::IntoShape;
 use crate::tensor::Tensor;
 
-/// How a weight starts. The fans of a weight [out, in, ..] are out and in times the receptive field.
+/// The distribution of a weight at the start. The fans of a weight [out, in, ..] are out and in times the receptive field.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Init {
     /// Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, equation 16).

@@ -21,7 +21,7 @@ use crate::rng::Rng;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What a forward pass is for. Passed along explicitly: there is no global mode.
+/// The purpose of a forward pass: training or evaluation. It is passed explicitly; there is no global mode.
 #[derive(Debug)]
 pub enum Mode<'a> {
     /// Training: dropout drops with numbers from this generator, batch norm uses and records batch statistics.
@@ -52,9 +52,6 @@ pub enum Mode<'a> {
 /// assert_eq!(norm.running_var.tensor().item()?, (2.0 + 8.0) / 2.0);
 /// # Ok::<(), strait::Error>(())
 /// ```
-///
-/// # Errors
-/// Those of `forward`.
 pub fn record_anew<R>(passes: u64, mut forward: impl FnMut(&mut Mode<'_>) -> Result<R>) -> Result<()> {
     (0..passes).try_for_each(|pass| forward(&mut Mode::Record(pass)).map(drop))
 }
@@ -62,9 +59,6 @@ pub fn record_anew<R>(passes: u64, mut forward: impl FnMut(&mut Mode<'_>) -> Res
 /// A function of a tensor with parameters.
 pub trait Module: std::fmt::Debug + Send + Sync {
     /// Applies the module.
-    ///
-    /// # Errors
-    /// The input does not fit the module.
     fn forward(&self, x: &Tensor, mode: &mut Mode<'_>) -> Result<Tensor>;
 
     /// Adds its parameters to `params`, each under `prefix.name`.

@@ -41,7 +41,7 @@ impl Param {
     /// Replaces the tensor by what `f` makes of it. If nothing else holds the tensor, `f` may use its memory.
     ///
     /// # Errors
-    /// Those of `f`: the value is lost then, so `f` should not fail on what was checked before.
+    /// `f` fails. The value is lost then, so whatever can be checked should be checked before.
     pub(crate) fn update(&self, f: impl FnOnce(Tensor) -> Result<Tensor>) -> Result<()> {
         let mut slot = self.0.write().unwrap_or_else(|e| e.into_inner());
         let placeholder = Tensor::zeros([0], slot.dtype(), &slot.device())?;
@@ -51,7 +51,7 @@ impl Param {
         Ok(())
     }
 
-    /// Puts this very tensor in place, so that gradients can be taken with respect to it. For checks and functional use.
+    /// Stores the tensor itself, tracked as it is, so that gradients can be taken with respect to it. For checks and functional use.
     pub fn replace(&self, value: &Tensor) {
         *self.0.write().unwrap_or_else(|e| e.into_inner()) = value.clone();
     }
@@ -115,7 +115,7 @@ impl Params {
         Params { entries: self.entries.iter().filter(|(_, p)| p.is_trained()).cloned().collect() }
     }
 
-    /// How many there are.
+    /// The number of parameters.
     pub fn len(&self) -> usize {
         self.entries.len()
     }

@@ -14,9 +14,6 @@ pub trait Weighted: Module {
     fn weight(&self) -> Param;
 
     /// The layer with another weight in its place.
-    ///
-    /// # Errors
-    /// As for [`Module::forward`].
     fn forward_with(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor>;
 }
 
@@ -53,9 +50,6 @@ pub struct SpectralNorm<L> {
 
 impl<L: Weighted> SpectralNorm<L> {
     /// The layer with its weight divided, from a random vector.
-    ///
-    /// # Errors
-    /// The weight is not a float.
     pub fn new(layer: L, rng: &mut Rng) -> Result<SpectralNorm<L>> {
         let weight = layer.weight().tensor();
         let left = unit(&rng.normal([1, weight.dims()[0]], weight.dtype().wide(), &weight.device())?)?;

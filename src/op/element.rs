@@ -35,7 +35,7 @@ fn wrong(asked: DType, found: DType) -> ! {
 /// Runs an op's code.
 ///
 /// # Errors
-/// Those of `f`; [`Error::WrongElement`].
+/// [`Error::WrongElement`], or an error of `f`.
 pub(super) fn checked(op: &'static str, f: impl FnOnce() -> Result<()>) -> Result<()> {
     let outer = IN_KERNEL.replace(true);
     let result = catch_unwind(AssertUnwindSafe(f));

@@ -1,4 +1,4 @@
-//! How ops are run and their calls recorded.
+//! Runs ops and records their calls for gradients.
 
 use std::sync::Arc;
 
@@ -22,9 +22,6 @@ fn check_devices(name: &'static str, inputs: &[&Tensor]) -> Result<()> {
 }
 
 /// Computes `kernel` without recording it.
-///
-/// # Errors
-/// The inputs are on different devices; those of the kernel.
 pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few<Tensor>> {
     check_devices(kernel.name(), inputs)?;
     let metas: Few<Meta> = inputs.iter().map(|t| Meta { shape: t.shape(), dtype: t.dtype() }).collect();
@@ -66,9 +63,6 @@ fn run(kernel: &(impl Kernel + ?Sized), device: Device, inputs: &[&Tensor], resu
 }
 
 /// Runs an op with several results and records the call if an input is tracked.
-///
-/// # Errors
-/// The inputs are on different devices; those of the op.
 pub fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
     let visible = op.visible();
     let mut results = launch(&op, inputs)?;
@@ -124,9 +118,6 @@ pub fn apply_many(op: impl Op, inputs: &[&Tensor]) -> Result<Few<Tensor>> {
 /// assert!(apply(Cube, &[&x.to_dtype(DType::F32)?]).is_err());
 /// # Ok::<(), strait::Error>(())
 /// ```
-///
-/// # Errors
-/// The inputs are on different devices; those of the op.
 pub fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
     if let [input] = inputs
         && let Some(layout) = op.view(input.layout())

@@ -63,7 +63,7 @@ impl Activation {
         }
     }
 
-    /// What the pass that adds a layer's bias can apply, if it can.
+    /// The form in which the pass that adds a layer's bias can apply it; `None` if it cannot.
     pub(crate) fn fused(self) -> Option<Fused> {
         match self {
             Activation::Identity => Some(Fused::Identity),
@@ -109,7 +109,7 @@ impl Fused {
         }
     }
 
-    /// How kernels name it (`enum Activation` of `kernels/math.cuh`), and its slope.
+    /// Its number in the kernels (`enum Activation` of `kernels/math.cuh`), and its slope.
     pub(crate) fn code(self) -> (u32, f64) {
         match self {
             Fused::Identity => (0, 0.0),

@@ -156,7 +156,7 @@ impl Tensor {
     }
 }
 
-/// What operators make of errors: a panic that blames the line with the operator.
+/// Operators panic on errors, and name the line with the operator.
 #[track_caller]
 fn operand(result: Result<Tensor>) -> Tensor {
     match result {

@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 /// Below this `softplus(x)` is `exp(x)` to rounding: sigmoid(x) / softplus(x) is 1 and log softplus(x) is x.
 const FAR: f64 = -30.0;
 
-/// Where the noise of a reparameterised sample comes from.
+/// The source of the noise of a reparameterised sample.
 #[derive(Debug, Clone, Copy)]
 pub enum Noise<'a> {
     /// Standard normals of this draw, made inside the op and made again in its backward pass.
@@ -28,7 +28,7 @@ pub enum Noise<'a> {
     Given(&'a Tensor),
 }
 
-/// What comes out of [`Tensor::bottleneck`].
+/// The results of [`Tensor::bottleneck`].
 #[derive(Debug, Clone)]
 pub struct Bottleneck {
     /// Samples [samples, rows, k].
@@ -62,7 +62,7 @@ impl Head {
     }
 }
 
-/// How many lanes share a row, four columns each, and the grid.
+/// The number of lanes that share a row, four columns each, and the grid.
 fn teams(rows: usize, k: usize) -> (u32, Grid) {
     let team = k.div_ceil(4).next_power_of_two().min(32);
     (team as u32, Grid::over(rows * team, THREADS))

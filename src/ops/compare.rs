@@ -1,6 +1,6 @@
 //! Comparisons, and a choice by them.
 //!
-//! What a comparison gives is 1 where it holds and 0 elsewhere, in a float dtype, so that it is a mask to multiply with or to take the mean
+//! A comparison returns 1 where it holds and 0 elsewhere, in a float dtype, so that it is a mask to multiply with or to take the mean
 //! of. No gradient flows through it.
 
 use crate::device::cuda::{Grid, launch};
@@ -60,12 +60,9 @@ impl Op for Where {
     }
 }
 
-/// What a tensor is compared with: a tensor that broadcasts with it, or a number.
+/// The right side of a comparison: a tensor that broadcasts with the left side, or a number.
 pub trait Operand {
     /// The comparison of `x` with this, by one of two functions.
-    ///
-    /// # Errors
-    /// Those of the functions.
     fn compare(
         self,
         x: &Tensor,

@@ -143,7 +143,7 @@ fn with_bias(v: &Vjp, both: [Option<Tensor>; 2]) -> Result<Cotangents> {
     Ok(cotangents)
 }
 
-/// How large the image is that a transposed convolution makes.
+/// The size of the output of a transposed convolution.
 #[derive(Debug, Clone, Copy)]
 enum Size {
     Exactly([usize; 2]),

@@ -1,4 +1,4 @@
-//! What the ops' code for GPUs shares.
+//! Helpers that the ops' GPU code shares.
 
 use crate::device::capture::is_capturing;
 use crate::device::cuda::{Arg, Grid, Strided, launch};
@@ -14,7 +14,7 @@ pub(super) fn threads_for<T>(count: usize) -> Grid {
     Grid::over(count.div_ceil(16 / size_of::<T>()), THREADS)
 }
 
-/// How many threads share a row of this length (`Team` of `kernels/rows.cuh`), and the grid with such a team for each of the rows.
+/// The number of threads that share a row of this length (`Team` of `kernels/rows.cuh`), and a grid with one such team per row.
 pub(super) fn teams(rows: usize, length: usize) -> (u32, Grid) {
     // Each holds eight elements.
     let team = length.div_ceil(8).next_power_of_two().min(1024) as u32;

@@ -17,7 +17,7 @@ use crate::ops::spec::{Domain, Spec};
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
 
-/// What errors call the entropy.
+/// The name of the cross entropy in errors.
 const NAME: &str = "softmax_cross_entropy";
 
 fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
@@ -27,7 +27,7 @@ fn check_labels(labels: &[i64], classes: usize) -> Result<()> {
     }
 }
 
-/// What the label's class gets of the target beyond the share of every class; that share; and what both leave of 1.
+/// The weights of the smoothed cross entropy: `1 - s` of the label, `s / classes` of every class, and `s` less one such share.
 fn weights<T: Element>(smoothing: f64, classes: usize) -> [T; 3] {
     let share = smoothing / classes as f64;
     [1.0 - smoothing, share, smoothing - share].map(T::from_f64)

@@ -11,14 +11,14 @@ use crate::shape::Layout;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How the matrices of a call lie, on every device.
+/// The layouts of the matrices of one call, the same on every device.
 struct Products {
     rows: usize,
     cols: usize,
     depth: usize,
     /// Elements from row to row and from column to column of the left and the right operand.
     strides: [[usize; 2]; 2],
-    /// Where the operands of each product lie, from the first on, by leading axes. Without it there is one product: that of a matrix, or
+    /// The layouts of the leading axes, from which the offsets of each product follow. `None` is one product: that of a matrix, or
     /// a tall one whose right operand is the same for all and whose left one has the rows of all, evenly spaced.
     batch: Option<[Layout; 2]>,
 }
@@ -45,7 +45,7 @@ impl Products {
         Products { rows, cols, depth, strides, batch: Some([a, b].map(|layout| Layout { shape: lead, offset: 0, ..layout })) }
     }
 
-    /// Where the operands of each product lie, in elements from those of the first.
+    /// The offsets of the operands of each product, in elements from those of the first.
     fn offsets(&self) -> Vec<[usize; 2]> {
         let Some(layouts) = &self.batch else { return vec![[0, 0]] };
         let shape = layouts[0].shape;

@@ -14,12 +14,12 @@ use crate::ops::wide::in_f32;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Which elements share a mean and a variance.
+/// The groups of elements that share a mean and a variance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Over {
-    /// Those of a row: the last axis.
+    /// Each row is a group: the last axis.
     Last,
-    /// Those of a channel: all axes but the second.
+    /// Each channel is a group: all axes but the second.
     Channels,
 }
 
@@ -49,7 +49,7 @@ struct Standardize {
     eps: f64,
 }
 
-/// What moments are kept in: 16-bit floats would spoil the backward pass.
+/// The dtype of saved moments, at least f32: moments in 16 bits would be too coarse for the backward pass.
 fn kept(dtype: DType) -> DType {
     if dtype.is_half() { DType::F32 } else { dtype }
 }

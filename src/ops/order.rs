@@ -61,7 +61,7 @@ fn compare<T: Real>(a: T, b: T) -> Ordering {
 }
 
 impl Tensor {
-    /// Where along `axis` the elements come from that stand there in ascending order, as i64 of this shape. Equal ones keep their
+    /// The indices (i64, of this shape) that sort the elements along `axis` in ascending order. Equal elements keep their
     /// order, NaNs come last. [`Tensor::gather`] sorts by it. No gradient flows through it.
     ///
     /// A GPU compares each element with all others along the axis: this is for axes of thousands, not of millions.

@@ -143,7 +143,7 @@ impl Op for AvgPoolGrad {
     }
 }
 
-/// Where each window of [N, C, H, W] has its maximum, counted within its H x W plane; has no derivative.
+/// The index of each window's maximum within its H x W plane, for [N, C, H, W]. It has no derivative.
 #[derive(Debug)]
 struct MaxPoolIndices(PoolOptions);
 

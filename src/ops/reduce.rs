@@ -16,7 +16,7 @@ use crate::ops::wide::in_f32;
 use crate::shape::{Axis, IntoShape, MAX_RANK, Shape};
 use crate::tensor::Tensor;
 
-/// Which axes are summed away; they stay with length 1.
+/// A sum over some axes, which stay with length 1.
 #[derive(Debug, Clone, Copy)]
 struct Sum {
     axes: [bool; MAX_RANK],
@@ -197,7 +197,7 @@ impl Tensor {
         .map_err(|e| e.named("mean"))
     }
 
-    /// How many elements a reduction along these axes makes one of.
+    /// The number of elements that a reduction along these axes combines into one.
     fn count_along(&self, axes: &[usize]) -> usize {
         (0..self.rank()).filter(|a| axes.contains(a)).map(|a| self.dims()[a]).product()
     }

@@ -290,7 +290,7 @@ impl Tensor {
         self.reshape(dims)
     }
 
-    /// Where a new axis comes to stand.
+    /// The position of a new axis among the result's axes.
     pub(super) fn new_axis(&self, op: &'static str, axis: impl Axis) -> Result<usize> {
         let mut dims = self.dims().to_vec();
         dims.push(1);

@@ -15,7 +15,7 @@ use crate::ops::wide::in_f32;
 use crate::shape::Axis;
 use crate::tensor::Tensor;
 
-/// What the exponentials of a row come to.
+/// The maximum of a row, and the sum of its exponentials relative to that.
 pub(super) struct Exponentials<T> {
     /// The largest entry.
     pub(super) largest: T,

@@ -1,4 +1,4 @@
-//! What an op's tests need to know: shapes, domains and kinks. The gradient checks run over every spec.
+//! An op's test specification: shapes, domains and kinks. The gradient checks run over every spec.
 
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -26,7 +26,7 @@ impl Domain {
     }
 }
 
-/// How to check one op.
+/// The specification of one op's checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Spec {
     /// The op's name.

@@ -15,9 +15,6 @@ use crate::tensor::Tensor;
 /// assert_eq!((norm.item()?, norm.dtype()), (500.0, DType::F16));
 /// # Ok::<(), strait::Error>(())
 /// ```
-///
-/// # Errors
-/// Those of `f`.
 pub fn in_f32<const N: usize>(inputs: [&Tensor; N], f: impl FnOnce([&Tensor; N]) -> Result<Tensor>) -> Result<Tensor> {
     if !inputs.iter().any(|x| x.dtype().is_half()) {
         return f(inputs);

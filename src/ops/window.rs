@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::op::{Few, Meta};
 use crate::shape::Shape;
 
-/// How a window moves over an image; pairs are height, width.
+/// The stride, padding and dilation of a convolution; pairs are (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvOptions {
     /// Distance between windows, at least 1.

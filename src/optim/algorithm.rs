@@ -11,7 +11,7 @@ use crate::op::Few;
 use crate::storage::Storage;
 use crate::tensor::Tensor;
 
-/// How gradients become changes of the parameters, with PyTorch's conventions.
+/// The rule that turns gradients into updates of the parameters, with PyTorch's conventions.
 ///
 /// In configurations a table with the key `kind`; settings that are left out have the usual values:
 /// `optimizer = { kind = "adam", beta1 = 0.5 }`.

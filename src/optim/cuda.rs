@@ -79,7 +79,7 @@ impl Scalars {
     }
 }
 
-/// What is updated together: for each tensor the weight, its gradient and what is kept for it, all of one dtype and contiguous.
+/// Updates all tensors at once. Each entry holds a weight, its gradient and its optimiser state, all of one dtype and contiguous.
 pub(super) fn step(algorithm: Algorithm, scalars: &Scalars, tensors: &[Vec<Tensor>]) -> Result<()> {
     let device = scalars.values.gpu();
     let (beta1, beta2, decay) = match algorithm {

@@ -139,9 +139,6 @@ impl Ema {
 
     /// Calls `f` while the parameters have their averages as values, and gives them their own values back, whether `f`
     /// succeeds, fails or panics. What `f` sets the parameters to is lost.
-    ///
-    /// # Errors
-    /// Those of `f`.
     pub fn with_averages<R>(&self, f: impl FnOnce() -> Result<R>) -> Result<R> {
         let averages = self.entries.iter().map(|entry| self.read(entry)).collect::<Result<Vec<_>>>()?;
         let own = Restore(self.entries.iter().map(|entry| (&entry.param, entry.param.tensor())).collect());
@@ -151,7 +148,7 @@ impl Ema {
         f()
     }
 
-    /// What has to be saved, besides [`Ema::updates`], to go on bitwise the same: `encoder.0.weight` and so on, not
+    /// The tensors to save, besides [`Ema::updates`], so that a resumed run is bitwise the same: `encoder.0.weight` and so on, not
     /// debiased, and in f32 for 16-bit parameters.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         self.entries.iter().map(|entry| (entry.name.clone(), entry.average.clone())).collect()

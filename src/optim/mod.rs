@@ -104,9 +104,6 @@ impl Optimizer {
 
     /// One step along the gradients of the scalar `loss`: [`Params::gradients`] and [`Optimizer::step`]. The loss holds the old weights, so
     /// the new ones take memory of their own until it is dropped; a captured step cannot have that.
-    ///
-    /// # Errors
-    /// Those of the two.
     pub fn minimize(&mut self, loss: &Tensor, learning_rate: f64) -> Result<()> {
         let mut params = Params::default();
         self.entries.iter().for_each(|entry| params.push(entry.name.clone(), &entry.param));
@@ -193,7 +190,7 @@ impl Optimizer {
         self.scalars.iter().for_each(|s| f(s.values()));
     }
 
-    /// What has to be saved, besides [`Optimizer::steps`], to go on bitwise the same: `exp_avg.encoder.0.weight` and so on.
+    /// The tensors to save, besides [`Optimizer::steps`], so that a resumed run is bitwise the same: `exp_avg.encoder.0.weight` and so on.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let slots = self.algorithm.slots();
         self.entries.iter().flat_map(|e| slots.iter().zip(&e.slots).map(|(slot, t)| (format!("{slot}.{}", e.name), t.clone()))).collect()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How a value goes from its base as training goes on. Time is counted from 0 in epochs or steps, as the caller pleases.
+/// A schedule: a value as a function of its base and the time in training. Time is counted from 0, in the caller's unit (epochs or steps).
 ///
 /// In configurations a table with the key `kind`: `schedule = { kind = "step", factor = 0.97, every = 2 }`, or, from the base to 0 in
 /// the course of the run, `{ kind = "linear", to = 0.0 }`.

@@ -5,7 +5,7 @@ use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToIncl
 use super::Tensor;
 use crate::error::{Error, Result};
 
-/// What [`Tensor::i`] takes along one axis: a position, which removes the axis, or a range of them. Negative ones count from the end.
+/// An index of [`Tensor::i`] along one axis: a position, which removes the axis, or a range. Negative positions count from the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Index {
     /// One position.
@@ -84,12 +84,9 @@ fn after(last: isize) -> Option<isize> {
     if last == -1 { None } else { Some(last.saturating_add(1)) }
 }
 
-/// What [`Tensor::i`] takes: an integer or a range, or a tuple of up to six of them, for the first axes.
+/// The argument of [`Tensor::i`]: an integer or a range, or a tuple of up to six of them, for the first axes.
 pub trait Indices {
     /// Calls `f` with the index of each axis, from the first on.
-    ///
-    /// # Errors
-    /// Those of `f`.
     fn each(self, f: &mut dyn FnMut(Index) -> Result<()>) -> Result<()>;
 }
 
@@ -127,7 +124,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// More indices than axes; a position or an end of a range beyond the axis; a range that ends before it begins.
+    /// There are more indices than axes; a position or an end of a range beyond the axis; a range that ends before it begins.
     pub fn i(&self, indices: impl Indices) -> Result<Tensor> {
         let (mut part, mut axis) = (self.clone(), 0);
         indices.each(&mut |index| {

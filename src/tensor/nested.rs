@@ -51,7 +51,7 @@ impl Tensor {
     /// ```
     ///
     /// # Errors
-    /// More than six axes.
+    /// There are more than six axes.
     pub fn new<A: Nested>(values: A, device: &Device) -> Result<Tensor> {
         let (mut dims, mut elements) = (Vec::new(), Vec::new());
         A::lengths(&mut dims);

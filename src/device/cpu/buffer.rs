@@ -29,9 +29,6 @@ pub struct Buffer {
 
 impl Buffer {
     /// A buffer of `bytes` bytes with arbitrary contents, which the caller overwrites.
-    ///
-    /// # Errors
-    /// [`crate::Error::OutOfMemory`].
     pub fn new(bytes: usize) -> Result<Buffer> {
         let blocks = bytes.div_ceil(size_of::<Block>());
         if blocks < POOL_FROM {
@@ -50,9 +47,6 @@ impl Buffer {
     }
 
     /// A buffer with the same contents.
-    ///
-    /// # Errors
-    /// [`crate::Error::OutOfMemory`].
     pub fn copy(&self) -> Result<Buffer> {
         let mut copy = Buffer::new(self.bytes)?;
         copy.as_mut_slice::<u8>().copy_from_slice(self.as_slice());

@@ -45,7 +45,7 @@ pub fn binary<A: Copy + Send + Sync, B: Copy + Send + Sync, U: Send>(
     });
 }
 
-/// Where a run of rows starts in an operand, and how it steps along the last axis.
+/// The start of a run of rows in an operand, and its step along the last axis.
 struct Rows {
     shape: Shape,
     strides: [usize; MAX_RANK],

@@ -59,18 +59,12 @@ pub fn bytes(shape: Shape, dtype: DType) -> u128 {
 }
 
 /// Whether a tensor of this shape could be made now.
-///
-/// # Errors
-/// [`Error::OutOfMemory`], in the name of `op`.
 pub fn check_shape(op: &'static str, shape: Shape, dtype: DType) -> Result<()> {
     let bytes = bytes(shape, dtype);
     usize::try_from(bytes).map_err(|_| refused(bytes)).and_then(check).map_err(|error| error.in_op(op, &[shape]))
 }
 
 /// An empty vector with room for `len` elements.
-///
-/// # Errors
-/// [`Error::OutOfMemory`], in the name of `op`.
 pub fn vector<T>(op: &'static str, len: usize) -> Result<Vec<T>> {
     let bytes = len as u128 * size_of::<T>() as u128;
     let mut vector = Vec::new();
@@ -81,9 +75,6 @@ pub fn vector<T>(op: &'static str, len: usize) -> Result<Vec<T>> {
 }
 
 /// A vector of `len` equal elements.
-///
-/// # Errors
-/// As [`vector`].
 pub fn filled<T: Clone>(op: &'static str, value: T, len: usize) -> Result<Vec<T>> {
     let mut filled = vector(op, len)?;
     filled.resize(len, value);

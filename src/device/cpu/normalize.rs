@@ -13,7 +13,7 @@ use super::transpose::transpose;
 /// Elements of a run that are centred at a time.
 const PIECE: usize = 1024;
 
-/// How a tensor splits into groups.
+/// The split of a tensor into groups that share their moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Groups {
     /// Runs of each group.
@@ -78,7 +78,7 @@ pub struct Moments<'a, T> {
     pub mean: &'a mut [T],
     /// The variances.
     pub variance: &'a mut [T],
-    /// What centred elements are multiplied with.
+    /// The factors of the centred elements.
     pub scale: &'a mut [T],
 }
 

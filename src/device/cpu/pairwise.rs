@@ -56,7 +56,7 @@ impl MmdKernel {
     }
 }
 
-/// Which pairs within a sample count.
+/// The pairs within a sample that an estimate counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Estimator {

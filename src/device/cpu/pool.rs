@@ -118,7 +118,7 @@ fn divisor<T: Real>(dims: &PoolDims, at: [usize; 2]) -> T {
     T::from_f64((dims.cells(0, at[0]) * dims.cells(1, at[1])).max(1) as f64)
 }
 
-/// Where the maximum of each window lies: an index into the plane of `H x W` cells. Padding never wins, the first of equal
+/// The position of each window's maximum, as an index into the plane of `H x W` cells. Padding never wins, the first of equal
 /// maxima does, and the first NaN beats every number. Values and gradients are a gather and a scatter with these indices.
 ///
 /// # Panics

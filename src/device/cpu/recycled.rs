@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 
-/// What buffers are made of.
+/// The unit of allocation of buffers: 64 bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(super) struct Block([u8; 64]);
@@ -33,7 +33,7 @@ fn class(blocks: usize) -> (usize, usize) {
     (power * STEPS + held / step - STEPS, held)
 }
 
-/// How many blocks a buffer of so many has.
+/// The number of blocks in the buffer that serves a request of `blocks`.
 pub(super) fn held(blocks: usize) -> usize {
     class(blocks).1
 }

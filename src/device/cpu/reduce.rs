@@ -126,7 +126,7 @@ pub fn max<T: Real>(x: &[T]) -> T {
     parts.into_iter().fold(T::NEG_INFINITY, T::max_)
 }
 
-/// Where the first entry is that equals `value`.
+/// The index of the first entry that equals `value`.
 pub fn position<T: Real>(x: &[T], value: T) -> Option<usize> {
     /// Entries that are compared without a look at the result.
     const GROUP: usize = 64;

@@ -1,7 +1,7 @@
-//! What stands for the driver in builds without the feature `cuda`: GPUs that nobody can have. They have no values, so all that is
-//! done with one compiles, and costs nothing.
+//! Replaces the driver in builds without the feature `cuda`. The types of a GPU and its memory have no values here, so code that uses
+//! them compiles and costs nothing.
 //!
-//! That there are none is private: elsewhere the compiler would call what follows their use unreachable.
+//! That they have no values is private: elsewhere the compiler would call the code after their use unreachable.
 
 use std::ffi::c_void;
 
@@ -30,7 +30,7 @@ impl CudaDevice {
         match self.0 {}
     }
 
-    /// How exactly it multiplies matrices of f32.
+    /// The precision of products of f32 matrices.
     pub fn precision(&self) -> Precision {
         match self.0 {}
     }
@@ -45,7 +45,7 @@ impl CudaDevice {
         match self.0 {}
     }
 
-    /// Where the u64 lies that kernels add to the numbers of their draws.
+    /// The address of the u64 that kernels add to the numbers of their draws.
     pub fn draw_offset(&self) -> Ptr {
         match self.0 {}
     }
@@ -66,10 +66,7 @@ impl CudaDevice {
         match self.0 {}
     }
 
-    /// What is known of it.
-    ///
-    /// # Errors
-    /// What the driver reports.
+    /// The properties of this GPU.
     pub fn info(&self) -> Result<CudaInfo> {
         match self.0 {}
     }
@@ -94,14 +91,11 @@ pub struct CudaBuffer(Never);
 
 impl CudaBuffer {
     /// Memory with arbitrary contents.
-    ///
-    /// # Errors
-    /// Out of memory.
     pub fn new(device: CudaDevice, _: usize) -> Result<CudaBuffer> {
         match device.0 {}
     }
 
-    /// Where it is.
+    /// The device that holds this memory.
     pub fn device(&self) -> CudaDevice {
         match self.0 {}
     }
@@ -117,33 +111,21 @@ impl CudaBuffer {
     }
 
     /// Copies the host's bytes into it, from byte `at` on.
-    ///
-    /// # Errors
-    /// What the driver reports.
     pub fn write(&mut self, _: usize, _: &[u8]) -> Result<()> {
         match self.0 {}
     }
 
     /// Copies bytes from `at` on to the host.
-    ///
-    /// # Errors
-    /// What the driver reports.
     pub fn read(&self, _: usize, _: &mut [u8]) -> Result<()> {
         match self.0 {}
     }
 
     /// Repeats this element all over it.
-    ///
-    /// # Errors
-    /// What the driver reports.
     pub fn fill(&mut self, _: &[u8]) -> Result<()> {
         match self.0 {}
     }
 
     /// A copy of its bytes from `at` on.
-    ///
-    /// # Errors
-    /// Out of memory.
     pub fn copy(&self, _: usize, _: usize) -> Result<CudaBuffer> {
         match self.0 {}
     }

@@ -1,4 +1,4 @@
-//! What kernels are given: pointers, numbers and layouts, by value.
+//! The arguments of kernels: pointers, numbers and layouts, by value.
 
 use std::ffi::c_void;
 
@@ -19,7 +19,7 @@ impl Ptr {
         self.0.is_multiple_of(bytes)
     }
 
-    /// Another address if this is none: for tensors without elements, which kernels do not read, but count from.
+    /// `other` if this pointer is null: tensors without elements have no address.
     pub fn or(self, other: Ptr) -> Ptr {
         if self == Ptr::NULL { other } else { self }
     }
@@ -30,7 +30,7 @@ impl Ptr {
     }
 }
 
-/// Where the elements of N tensors of one shape lie, as kernels take it. Twin of `Strided` in `kernels/strided.cuh`.
+/// The layouts of N tensors of one shape, as kernels take them. Twin of `Strided` in `kernels/strided.cuh`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Strided<const N: usize> {
@@ -67,7 +67,7 @@ fn dims(shape: &Shape) -> [u64; MAX_RANK] {
 
 /// A value that kernels can be given.
 pub trait Arg: Copy {
-    /// How PTX declares a parameter that takes it.
+    /// The PTX declaration of a parameter of this type.
     const PARAM: Param;
 }
 

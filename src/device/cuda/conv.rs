@@ -199,7 +199,7 @@ impl Arg for GradArguments {
     const PARAM: Param = Param::Bytes(size_of::<GradArguments>());
 }
 
-/// Where blocks that each have a part of the sums leave them.
+/// The memory for the partial sums of blocks.
 struct Parts {
     device: CudaDevice,
     dtype: DType,
@@ -236,7 +236,7 @@ fn stages(tile: Tile) -> usize {
     stages * 128 * 2 * tile.side()
 }
 
-/// How a product is cut into blocks.
+/// The division of a product into blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cut {
     tile: Tile,

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::kernel;
 use crate::shape::Layout;
 
-/// How kernels name element types: `enum Element` of `kernels/copy.cu`.
+/// The number of an element type in the kernels: `enum Element` of `kernels/copy.cu`.
 fn code(dtype: DType) -> u32 {
     match dtype {
         DType::F32 => 0,

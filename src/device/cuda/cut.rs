@@ -1,4 +1,4 @@
-//! How products are cut into blocks, and long sums into parts that are added afterwards.
+//! The division of products into blocks, and of long sums into parts that are added afterwards.
 
 /// Results of a block: the tiles of `kernels/tile.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

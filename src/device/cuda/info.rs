@@ -1,8 +1,8 @@
-//! What the driver says of a GPU.
+//! The properties of a GPU, as its driver reports them.
 
 use std::fmt;
 
-/// What is known of a GPU.
+/// The properties of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CudaInfo {
     /// Its number, from 0.

@@ -5,7 +5,7 @@ use super::driver::CudaDevice;
 use super::ptx::fits;
 use crate::error::Result;
 
-/// How many blocks of how many threads, and their dynamic shared memory in bytes.
+/// The number of blocks, the threads of each, and their dynamic shared memory in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     /// Blocks along x, y and z.

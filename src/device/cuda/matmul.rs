@@ -93,7 +93,7 @@ impl Product {
         plan.cores == Cores::Ordinary && plan.tile != Tile::Large
     }
 
-    /// How to compute this fast.
+    /// The fastest kernel for this product, and its division into parts.
     fn plan(&self) -> Plan {
         let cores = match (self.dtype, self.device.precision()) {
             (DType::BF16, _) => Cores::Bf16,
@@ -108,9 +108,6 @@ impl Product {
     }
 
     /// Computes it.
-    ///
-    /// # Errors
-    /// Out of memory; what the driver reports.
     pub fn run(&self) -> Result<()> {
         let plan = self.plan();
         if plan.cores == Cores::Ordinary || self.row_sums == Ptr::NULL {

@@ -18,9 +18,6 @@ pub struct LatentCritic {
 
 impl LatentCritic {
     /// A critic of codes of width `latent`, with these hidden layers and leaky ReLUs.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn new(latent: usize, hidden: &[usize], rng: &mut Rng, dtype: DType, device: &Device) -> Result<LatentCritic> {
         let sizes: Vec<usize> = [latent].into_iter().chain(hidden.iter().copied()).chain([1]).collect();
         let layers = Mlp::new(&sizes, Activation::LeakyRelu(0.2), Init::XavierUniform, rng, dtype, device)?;
@@ -33,18 +30,12 @@ impl LatentCritic {
     }
 
     /// Logits [rows, 1] of codes [rows, k] being draws from the prior.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn logits(&self, z: &Tensor) -> Result<Tensor> {
         self.layers.forward(z, &mut Mode::Eval)
     }
 
     /// What the critic minimises: the cross entropy, in nats, of draws from the prior with 1 plus that of codes with 0. No gradient
     /// flows to the codes.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn loss(&self, z: &Tensor, prior: &PriorSample) -> Result<Tensor> {
         let of_prior = self.logits(&prior.z)?.neg()?.softplus()?.mean_all()?;
         of_prior.add(&self.logits(&z.detach())?.softplus()?.mean_all()?)

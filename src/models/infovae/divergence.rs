@@ -160,7 +160,7 @@ impl LatentDivergence {
     /// on [`LatentCritic::loss`].
     ///
     /// # Errors
-    /// The shapes do not fit; an adversarial divergence without its critic; fewer rows than the estimator needs.
+    /// An adversarial divergence without its critic; fewer rows than the estimator needs.
     pub fn measure(&self, z: &Tensor, prior: &PriorSample, critic: Option<&LatentCritic>) -> Result<Measured> {
         if z.rank() != 2 || z.dims()[0] == 0 || z.dims()[1] == 0 {
             return Err(Error::BadShape { op: "infovae", shape: z.shape(), expected: "codes [rows, k], at least one" });

@@ -76,9 +76,6 @@ impl Likelihood {
 
 impl Decoded {
     /// What pixels are expected to be [rows, pixels].
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn mean(&self) -> Result<Tensor> {
         match self.likelihood {
             Likelihood::Bernoulli => self.raw.sigmoid(),
@@ -87,9 +84,6 @@ impl Decoded {
     }
 
     /// A draw of the pixels [rows, pixels]; of a Bernoulli its probabilities.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn sample(&self, draw: Draw) -> Result<Tensor> {
         let noise = || draw.normal(self.raw.shape(), self.raw.dtype(), &self.raw.device());
         match (self.likelihood, &self.sigma) {
@@ -102,9 +96,6 @@ impl Decoded {
 
     /// `-log p(x|z)` in nats `[rows]`, summed over the pixels of `x` [rows, pixels]; in f32 for 16-bit pixels, the sums of which f16
     /// does not hold.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn negative_log_likelihood(&self, x: &Tensor) -> Result<Tensor> {
         if x.shape() != self.raw.shape() {
             let shapes = vec![self.raw.shape(), x.shape()];

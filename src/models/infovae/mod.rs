@@ -136,9 +136,6 @@ impl InfoVae {
     }
 
     /// The distribution of the code given each of these images as rows [rows, pixels].
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn encode(&self, x: &Tensor) -> Result<Posterior> {
         let pixels: usize = self.config.image.iter().product();
         if x.rank() != 2 || x.dims()[1] != pixels {
@@ -148,9 +145,6 @@ impl InfoVae {
     }
 
     /// Decodes codes [rows, k].
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn decode(&self, z: &Tensor) -> Result<Decoded> {
         let likelihood = self.config.likelihood;
         let out = self.decoder.forward(z, &mut Mode::Eval)?;
@@ -168,7 +162,7 @@ impl InfoVae {
     /// The loss on images [rows, pixels] with one code each. `noise` is [1, rows, k] if it is given.
     ///
     /// # Errors
-    /// The shapes do not fit; an adversarial divergence without its critic.
+    /// An adversarial divergence without its critic.
     pub fn loss(
         &self,
         x: &Tensor,
@@ -199,9 +193,6 @@ impl InfoVae {
     /// Logarithms of importance weights `log p(x|z) + log p(z) - log q(z|x)` [samples, rows] of codes drawn from the encoder. The
     /// logarithm of their mean over samples estimates log p(x) from below (Burda, Grosse and Salakhutdinov 2016, equation 8), and
     /// their mean is the ELBO.
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn log_weights(&self, x: &Tensor, samples: usize, noise: Noise<'_>) -> Result<Tensor> {
         let posterior = self.encode(x)?;
         let noise = posterior.noise(samples, noise)?;

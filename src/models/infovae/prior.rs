@@ -17,9 +17,6 @@ pub struct PriorSample {
 
 impl PriorSample {
     /// This many draws of width `k`.
-    ///
-    /// # Errors
-    /// The dtype is not a float.
     pub fn draw(rows: usize, k: usize, rng: &mut Rng, dtype: DType, device: &Device) -> Result<PriorSample> {
         Ok(PriorSample { z: rng.normal([rows, k], dtype, device)?, directions: rng.draw() })
     }

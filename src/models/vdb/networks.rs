@@ -138,9 +138,6 @@ impl Generator {
     }
 
     /// Examples from vectors [rows, latent].
-    ///
-    /// # Errors
-    /// The shapes do not fit.
     pub fn forward(&self, z: &Tensor, mode: &mut Mode<'_>) -> Result<Tensor> {
         self.net.forward(z, mode)
     }

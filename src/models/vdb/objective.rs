@@ -128,7 +128,7 @@ impl Discriminator {
     /// the penalty at real or generated examples differentiates the pass that is there anyway.
     ///
     /// # Errors
-    /// The shapes do not fit; a penalty at random points outside of [`Mode::Train`], whose generator places them.
+    /// A penalty at random points outside of [`Mode::Train`], whose generator places them.
     pub fn loss(
         &self,
         real: &Tensor,
@@ -207,7 +207,7 @@ impl Discriminator {
     /// ([`GanLoss::generator_needs_real`]); `noise` is used where z is sampled.
     ///
     /// # Errors
-    /// The shapes do not fit; the loss needs real examples.
+    /// The loss needs real examples.
     pub fn generator_loss(
         &self,
         fake: &Tensor,

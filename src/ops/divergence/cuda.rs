@@ -1,4 +1,4 @@
-//! How GPUs sum over pairs of rows: `kernels/pairwise.cu`.
+//! Sums over pairs of rows on GPUs: the launches of `kernels/pairwise.cu`.
 
 use super::{Estimator, MmdKernel};
 use crate::device::cuda::ptx::Param;
@@ -47,7 +47,7 @@ struct Pairs {
 struct Radial {
     /// Whether they are Gaussian, else inverse multiquadrics.
     gaussian: u32,
-    /// How many there are.
+    /// The number of kernels.
     count: u32,
     /// -1 / (2 s^2) of a Gaussian, C of an inverse multiquadric.
     factor: [f64; Radial::MOST],

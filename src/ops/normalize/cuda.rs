@@ -1,4 +1,4 @@
-//! How GPUs standardise: rows by a team of threads each, channels by slabs and then element by element.
+//! Normalisation on GPUs: a team of threads for each row; channels in slabs, and then element by element.
 
 use super::Groups;
 use crate::device::cuda::ptx::Param;
@@ -36,7 +36,7 @@ impl Arg for Slabs {
     const PARAM: Param = Param::Bytes(size_of::<Slabs>());
 }
 
-/// How the kernels that sum channels see a tensor, their grid, and the number of slabs.
+/// The arguments of the kernels that sum channels, their grid, and the number of slabs.
 fn plan(groups: Groups) -> (Slabs, Grid, usize) {
     let threads = THREADS as usize;
     let (width, across) = match groups.inner {

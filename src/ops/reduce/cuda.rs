@@ -1,4 +1,4 @@
-//! How GPUs sum: what is cut into how many slabs, by shapes alone.
+//! Sums on GPUs. The number of slabs depends on the shapes alone, so that results do not depend on the GPU.
 
 use crate::device::cuda::{CudaBuffer, CudaDevice, Grid, Ptr, launch};
 use crate::dispatch_float;

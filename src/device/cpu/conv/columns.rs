@@ -11,7 +11,7 @@ struct Run {
     image: usize,
     row: usize,
     cols: Range<usize>,
-    /// Where the run starts in the tile.
+    /// The start of the run in the tile.
     at: usize,
 }
 
@@ -164,7 +164,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Where in a row of a split image the columns are that are `phase` behind a multiple of the stride.
+/// The range, in a row of a split image, of the columns that are `phase` behind a multiple of the stride.
 fn phase(dims: &ConvDims, phase: usize) -> Range<usize> {
     let length = |p: usize| dims.span(1).saturating_sub(p).div_ceil(dims.stride[1]);
     let start = (0..phase).map(length).sum();

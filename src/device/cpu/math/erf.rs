@@ -2,7 +2,7 @@
 
 use std::f64::consts::FRAC_2_SQRT_PI;
 
-/// Where the series hands over to the continued fraction.
+/// The argument from which the continued fraction is used instead of the series.
 const SPLIT: f64 = 2.5;
 
 /// `erf(x)`, relative error below 1e-15.

@@ -20,7 +20,7 @@ const FLUSH: usize = 16;
 /// Pairs times coordinates below which threads cost more than they save.
 const SERIAL_WORK: usize = 1 << 19;
 
-/// How squared distances are made.
+/// The formula for squared distances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// |a|^2 + |b|^2 - 2 a.b with a matrix product: fast, and accurate while norms are not much larger than the distances that matter.
@@ -76,7 +76,7 @@ pub(super) struct Points<C> {
     block_rows: usize,
 }
 
-/// What `Points::sum` returns.
+/// The result of `Points::sum`.
 pub(super) struct Sum {
     /// Sum over the unordered pairs i != j, weighted by class.
     pub value: f64,
@@ -84,7 +84,7 @@ pub(super) struct Sum {
     pub gradient: Vec<f64>,
 }
 
-/// What a task needs to work on a tile.
+/// The buffers of a task that works on a tile.
 struct Scratch<C> {
     tile: Vec<C>,
     distances: Vec<C>,

@@ -15,7 +15,7 @@ pub(super) fn present() -> bool {
     LIBRARY.get_or_init(|| names.iter().find_map(|name| unsafe { libloading::Library::new(*name) }.ok())).is_some()
 }
 
-/// What the driver says of a failure: its name and its sentence.
+/// The driver's description of a failure: its name and its sentence.
 pub(super) fn describe(code: sys::CUresult) -> String {
     let text = |ask: unsafe fn(sys::CUresult, *mut *const c_char) -> sys::CUresult| {
         let mut text = std::ptr::null();

@@ -51,7 +51,7 @@ unsafe impl<T> Send for Handle<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Handle<T> {}
 
-/// What was launched last, for the report of a fault.
+/// The last launch, for the report of a fault.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastLaunch {
     pub(super) entry: Option<usize>,
@@ -59,7 +59,7 @@ pub(super) struct LastLaunch {
     pub(super) block: [u32; 3],
 }
 
-/// What is kept for a GPU.
+/// The state of a GPU that this process uses.
 pub(super) struct Gpu {
     pub(super) index: usize,
     device: sys::CUdevice,
@@ -276,7 +276,7 @@ impl CudaDevice {
         self.0.index
     }
 
-    /// How exactly it multiplies matrices of f32.
+    /// The precision of products of f32 matrices.
     pub fn precision(&self) -> Precision {
         self.1
     }
@@ -291,17 +291,17 @@ impl CudaDevice {
         self.0.multiprocessors
     }
 
-    /// Where the u64 lies that kernels add to the numbers of their draws: null, unless a graph is being captured.
+    /// The address of the u64 that kernels add to the numbers of their draws: null, unless a graph is being captured.
     pub fn draw_offset(&self) -> Ptr {
         Ptr(self.0.draw_offset.load(Ordering::Relaxed))
     }
 
-    /// Whether it waits after each launch.
+    /// Whether [`CudaDevice::check_launches`] was called.
     pub(crate) fn is_checked(&self) -> bool {
         self.0.checked.load(Ordering::Relaxed)
     }
 
-    /// Waits for every kernel after its launch from now on, so that a fault is reported by the op that made it. Slow; for debugging.
+    /// Enables checked mode: from now on every launch waits for its kernel, so that a fault is reported by the op that caused it. Slow.
     pub(crate) fn check_launches(&self) {
         self.0.checked.store(true, Ordering::Relaxed);
     }
@@ -318,10 +318,7 @@ impl CudaDevice {
         Ok(())
     }
 
-    /// What is known of it.
-    ///
-    /// # Errors
-    /// What the driver reports.
+    /// The properties of this GPU.
     pub fn info(&self) -> Result<CudaInfo> {
         let mut name = [0u8; 256];
         // SAFETY: the driver writes at most as many bytes, ending with a NUL.

@@ -24,7 +24,7 @@ pub(crate) struct Graph {
     device: CudaDevice,
     exec: sys::CUgraphExec,
     blocks: Vec<u64>,
-    /// What is added to the numbers of draws lies here.
+    /// Holds the u64 that kernels add to the numbers of their draws.
     draw_offset: CudaBuffer,
 }
 

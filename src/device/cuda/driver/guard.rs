@@ -24,7 +24,7 @@ pub(super) fn block(address: u64, bytes: usize) -> (u64, usize) {
     (address - GUARD as u64, block_size_of(bytes))
 }
 
-/// Where memory lies in its block.
+/// The address of the memory between the guards of a block.
 pub(super) fn inside(block: u64) -> u64 {
     block + GUARD as u64
 }

@@ -30,9 +30,6 @@ pub struct CudaBuffer {
 
 impl CudaBuffer {
     /// Memory with arbitrary contents.
-    ///
-    /// # Errors
-    /// Out of memory, even after giving back what the pool held.
     pub fn new(device: CudaDevice, bytes: usize) -> Result<CudaBuffer> {
         if bytes == 0 {
             return Ok(CudaBuffer { device, address: 0, bytes, guarded: false });
@@ -54,9 +51,6 @@ impl CudaBuffer {
     }
 
     /// Memory that was not in the pool.
-    ///
-    /// # Errors
-    /// Out of memory, even after giving back what the pool held.
     pub(super) fn fresh(device: CudaDevice, bytes: usize) -> Result<CudaBuffer> {
         let (gpu, guarded) = (device.0, device.is_checked());
         gpu.bind()?;
@@ -93,7 +87,7 @@ impl CudaBuffer {
         if self.guarded { guard::block(self.address, self.bytes) } else { (self.address, size(self.bytes, false)) }
     }
 
-    /// Where it is.
+    /// The device that holds this memory.
     pub fn device(&self) -> CudaDevice {
         self.device
     }
@@ -113,9 +107,6 @@ impl CudaBuffer {
     }
 
     /// Copies the host's bytes into it, from byte `at` on.
-    ///
-    /// # Errors
-    /// What the driver reports, also of earlier kernels.
     pub fn write(&mut self, at: usize, data: &[u8]) -> Result<()> {
         assert!(at + data.len() <= self.bytes, "the copy must fit");
         if data.is_empty() {
@@ -131,9 +122,6 @@ impl CudaBuffer {
     }
 
     /// Copies bytes from `at` on to the host, after all that was launched.
-    ///
-    /// # Errors
-    /// What the driver reports, also of earlier kernels.
     pub fn read(&self, at: usize, out: &mut [u8]) -> Result<()> {
         assert!(at + out.len() <= self.bytes, "the copy must fit");
         if out.is_empty() {
@@ -154,9 +142,6 @@ impl CudaBuffer {
     }
 
     /// Repeats this element (of 1, 2, 4 or 8 bytes) all over it.
-    ///
-    /// # Errors
-    /// What the driver reports, also of earlier kernels.
     pub fn fill(&mut self, element: &[u8]) -> Result<()> {
         let count = self.bytes / element.len();
         if count == 0 {
@@ -181,9 +166,6 @@ impl CudaBuffer {
     }
 
     /// A copy of its bytes from `at` on.
-    ///
-    /// # Errors
-    /// Out of memory; what the driver reports.
     pub fn copy(&self, at: usize, bytes: usize) -> Result<CudaBuffer> {
         assert!(at + bytes <= self.bytes, "the copy must fit");
         let copy = CudaBuffer::new(self.device, bytes)?;

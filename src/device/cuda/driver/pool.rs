@@ -1,4 +1,4 @@
-//! What a device's memory pool keeps: blocks that were given back, so that a training step soon allocates nothing, and blocks that
+//! A device's memory pool. It keeps blocks that were given back, so that a training step soon allocates nothing, and blocks that
 //! captured graphs need.
 //!
 //! A graph repeats its kernels on the same addresses. Every block that is used while it is captured is therefore held for it: when
@@ -44,9 +44,9 @@ struct Held {
 struct Capturing {
     /// All that it needs.
     held: HashSet<u64>,
-    /// Those that its own tensors used and gave back: its later tensors may have them.
+    /// Blocks that the capture's own tensors used and gave back; its later tensors may use them.
     free: Blocks,
-    /// Those that were taken since it began.
+    /// Blocks that were taken since the capture began.
     taken: HashSet<u64>,
 }
 

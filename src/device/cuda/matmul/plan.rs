@@ -1,8 +1,8 @@
-//! Which kernel computes a product, and in how many parts.
+//! The choice of the kernel for a product, and of the number of parts.
 
 use crate::device::cuda::cut::{Tile, cheapest};
 
-/// What multiplies, and what becomes of the operands before.
+/// The cores that multiply, and the conversion of the operands before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cores {
     /// The ordinary cores: f32 and f64 in full.
@@ -33,7 +33,7 @@ fn rate(cores: Cores, tile: Tile) -> usize {
     }
 }
 
-/// Which kernel computes a product, and how much of the sum a block adds up.
+/// The kernel that computes a product, and the length of the sum that a block adds up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) cores: Cores,
