@@ -79,7 +79,7 @@ impl Replay {
         let found = |c: &Captured| (c.key, c.count) == (key, count);
         if self.failed_captures >= TRIES || device.is_checked() || !(self.ran.contains(&key) || self.captured.iter().any(found)) {
             self.ran.push(key);
-            let _rooms = [room(device, 1)?, room(device, StepRun::MOST)?];
+            let _buffers = [scalar_buffer(device, 1)?, scalar_buffer(device, StepRun::MOST)?];
             return Ok(vec![work.step()?.to_vec::<f64>()?]);
         }
         let at = match self.captured.iter().position(found) {
@@ -121,15 +121,15 @@ fn addresses(work: &mut dyn Steps) -> Option<Vec<u64>> {
     (!shared).then_some(addresses)
 }
 
-/// Room for the scalars of so many steps.
-fn room(device: &Device, count: u64) -> Result<Tensor> {
+/// A buffer for the scalars of `count` steps.
+fn scalar_buffer(device: &Device, count: u64) -> Result<Tensor> {
     const MOST: usize = 32;
     Tensor::zeros([count as usize * MOST], DType::F64, device)
 }
 
 /// `count` steps, and where their scalars will be.
 fn capture(device: &Device, count: u64, work: &mut dyn Steps) -> Result<(CapturedSteps, Tensor)> {
-    let room = room(device, count)?;
+    let buffer = scalar_buffer(device, count)?;
     let mut at = 0;
     let mut rng = work.rng().clone();
     let captured = device.capture(&mut rng, count as usize, |rng| {
@@ -137,10 +137,10 @@ fn capture(device: &Device, count: u64, work: &mut dyn Steps) -> Result<(Capture
         let scalars = work.step()?;
         *rng = work.rng().clone();
         let width = scalars.element_count();
-        room.narrow(0, at, width)?.overwrite(&scalars)?;
+        buffer.narrow(0, at, width)?.overwrite(&scalars)?;
         at += width;
         Ok(())
     });
     *work.rng() = rng;
-    Ok((captured?, room.narrow(0, 0, at)?))
+    Ok((captured?, buffer.narrow(0, 0, at)?))
 }

@@ -1,4 +1,4 @@
-//! Which examples a step sees.
+//! The examples of each step.
 
 use super::order;
 use super::split::{Range, Split};

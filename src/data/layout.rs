@@ -1,6 +1,6 @@
 //! The order of the axes of arrays of images.
 
-/// Where the channels of an array of images are.
+/// The position of the channels among the axes of an array of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// [n, channels, height, width].

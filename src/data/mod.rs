@@ -29,7 +29,7 @@ pub use stream::Stream;
 /// Images and labels, split into a part to learn from and a part to be judged on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
-    /// What reports call it.
+    /// Its name in reports.
     pub name: String,
     /// The training part.
     pub train: Split,
@@ -47,7 +47,7 @@ impl Dataset {
         self.image.iter().product()
     }
 
-    /// What tells these data from others, in words: how many images and bytes, and a hash of pixels, labels and sizes. How the files
+    /// A text that tells these data from others: the numbers of images and bytes, and a hash of pixels, labels and sizes. How the files
     /// were packed or named does not matter.
     pub fn fingerprint(&self) -> String {
         let (mut hash, mut bytes) = (Hash::new(), 0);

@@ -8,7 +8,7 @@ use crate::data::{Dataset, Layout, PointSet, arrays, digits, files, stacked};
 use crate::error::{Error, Result};
 use crate::words::nearest;
 
-/// Which data set to load.
+/// A data set to load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataSpec {
     /// `digits`: the UCI optical digits inside the library.
@@ -34,17 +34,17 @@ pub enum DataSpec {
 /// A line of `strait data list`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source {
-    /// What to write after `--data`.
+    /// The value of `--data` that names it.
     pub spec: &'static str,
     /// Its full name.
     pub name: &'static str,
     /// Number and size of the images.
     pub sizes: &'static str,
-    /// Who made it.
+    /// Its authors.
     pub source: &'static str,
     /// Under which terms.
     pub licence: &'static str,
-    /// How to get it.
+    /// Instructions for getting it.
     pub get: &'static str,
 }
 
@@ -121,11 +121,11 @@ pub const SOURCES: [Source; 8] = [
     },
 ];
 
-/// What a data set can be called, besides the sets of points in the plane.
+/// The names of data sets, besides the sets of points in the plane.
 const NAMES: [&str; 8] =
     ["digits", "mnist:DIR", "fashion-mnist:DIR", "stacked-mnist:DIR", "cifar10:DIR", "FILE.npy", "FILE.safetensors", "2points"];
 
-/// What `strait data list` prints: every data set with sizes, source, licence and how to get it.
+/// The text of `strait data list`: every data set with sizes, source, licence and how to get it.
 pub fn describe() -> String {
     SOURCES.iter().map(Source::to_string).collect::<Vec<_>>().join("\n")
 }
@@ -195,7 +195,7 @@ impl DataSpec {
     /// Reads the images.
     ///
     /// # Errors
-    /// What is named is a set of points, see [`DataSpec::points`].
+    /// The specification names a set of points, see [`DataSpec::points`].
     /// A file is missing (the error lists the names that were looked for), damaged, of another format, or disagrees with
     /// another: images without labels, images of different sizes, labels that are no class.
     pub fn load(&self) -> Result<Dataset> {

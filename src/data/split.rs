@@ -38,7 +38,7 @@ impl Pixels {
     }
 }
 
-/// What the intensities 0 and 1 become in a batch.
+/// The range of pixels in a batch: the values of the intensities 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Range {
     /// [0, 1].

@@ -18,7 +18,7 @@ const SUFFIX: &str = ".tmp";
 /// later call uses again ([`remove_leftovers`] deletes such files). A symbolic link at `path` is replaced, not followed.
 ///
 /// # Errors
-/// Whatever the operating system refuses, and whatever `fill` returns, as [`Error::Io`] with `path`. The old file is then
+/// Errors of the operating system and of `fill`, as [`Error::Io`] with `path`. The old file is then
 /// untouched and the temporary file gone; only if syncing the folder fails the new file is already in place.
 pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let fail = |source| Error::Io { path: path.to_path_buf(), action: "write the file", source };
@@ -41,7 +41,7 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result
 /// Lets the file `from` take the place of `path`, in the same folder, which is synced then: a reader sees one or the other.
 ///
 /// # Errors
-/// Whatever the operating system refuses, with `path`.
+/// Errors of the operating system, with `path`.
 pub fn rename_atomic(from: &Path, path: &Path) -> Result<()> {
     let renamed = fs::rename(from, path).and_then(|()| sync_folder(folder_of(path)));
     renamed.map_err(|source| Error::Io { path: path.to_path_buf(), action: "put a file in the place of", source })

@@ -58,8 +58,8 @@ fn parse(mut input: Input<'_>) -> Result<Cifar> {
             return Err(input.bad(format!("{} of {length} bytes", describe(input.head())), FORMAT));
         }
         most = (length / RECORD as u64) as usize;
-        cifar.images = input.room(most * PIXELS, "images")?;
-        cifar.labels = input.room(most, "labels")?;
+        cifar.images = input.allocate(most * PIXELS, "images")?;
+        cifar.labels = input.allocate(most, "labels")?;
     }
     let mut record = [0; RECORD];
     for index in 0.. {

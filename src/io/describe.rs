@@ -1,6 +1,6 @@
-//! What bytes look like, in words.
+//! Descriptions of unknown bytes.
 
-/// What bytes look like, for "found ..." in errors: the formats that people mix up, text, or the bytes themselves.
+/// Describes bytes for "found ..." in errors: by the formats that people mix up, as text, or by the bytes themselves.
 pub fn describe(head: &[u8]) -> String {
     const KNOWN: [(&[u8], &str); 11] = [
         (b"\x89PNG\r\n\x1a\n", "a PNG image"),

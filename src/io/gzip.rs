@@ -13,7 +13,7 @@ pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Bytes kept to say what follows the last stream.
 const SHOWN: u64 = 32;
 
-/// What all streams of a file unpack to.
+/// The unpacked contents of all gzip members of a file, one after the other.
 pub(super) struct Members<R> {
     /// The stream that is being read; none behind the last one.
     decoder: Option<GzDecoder<R>>,

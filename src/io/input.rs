@@ -1,4 +1,4 @@
-//! What every reader reads from: a file or bytes, plain or gzip, that never allocates on the word of a header alone.
+//! The input of every reader: a file or bytes, plain or gzip. It never allocates on the word of a header alone.
 
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -155,8 +155,8 @@ impl<'a> Input<'a> {
         Ok(())
     }
 
-    /// Room for `count` values made from these contents, called `what` in errors.
-    pub fn room<T>(&self, count: usize, what: &str) -> Result<Vec<T>> {
+    /// Allocates a vector with capacity for `count` values made from these contents, called `what` in errors.
+    pub fn allocate<T>(&self, count: usize, what: &str) -> Result<Vec<T>> {
         let length = (count as u64).saturating_mul(size_of::<T>() as u64);
         memory::vector("file", count).map_err(|_| self.too_large(length, what))
     }

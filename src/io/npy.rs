@@ -140,7 +140,7 @@ fn parse(mut input: Input<'_>) -> Result<Npy> {
         bytes.chunks_exact_mut(dtype.size()).for_each(<[u8]>::reverse);
     }
     if header.fortran_order {
-        let mut ordered = input.room(bytes.len(), "reordered elements")?;
+        let mut ordered = input.allocate(bytes.len(), "reordered elements")?;
         to_c_order(&bytes, &shape, dtype.size(), &mut ordered);
         bytes = ordered;
     }

@@ -1,4 +1,4 @@
-//! How files are opened to be read: regular files only, since a pipe waits for a writer and a device may have no end.
+//! Opens files to read: regular files only, since a pipe waits for a writer and a device may have no end.
 
 use std::fs::{File, FileType};
 use std::io::{ErrorKind, Read};
@@ -72,7 +72,7 @@ fn dangling(path: &Path, expected: &str) -> Option<Error> {
     Some(Error::BadFile { path: path.into(), found, expected: expected.into() })
 }
 
-/// What stands where a regular file should.
+/// The name of a kind of file that is not a regular one.
 pub fn kind(kind: FileType) -> &'static str {
     #[cfg(unix)]
     {

@@ -37,7 +37,7 @@ const METADATA: &str = "__metadata__";
 /// A tensor in a file: name, dtype, shape and little-endian, row-major elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedTensor<'a> {
-    /// What the file calls it.
+    /// Its name in the file.
     pub name: String,
     /// The type of the elements.
     pub dtype: Stored,
@@ -90,7 +90,7 @@ impl<'a> NamedTensor<'a> {
     }
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TensorFile {
     /// The tensors in the order of the file: by falling size and type of their elements, then by name, if [`write()`] wrote it.

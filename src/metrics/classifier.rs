@@ -1,5 +1,5 @@
-//! A small classifier, trained on a labelled data set whenever it is needed: its last hidden layer are the features that
-//! generated images of that data set are judged by, and its answers tell their classes.
+//! A small classifier, trained on a labelled data set whenever it is needed: its last hidden layer provides the features
+//! by which generated images of that data set are measured, and its predictions their classes.
 
 use super::features::{Extractor, Features};
 use crate::data::{Dataset, Range, Split, order};
@@ -97,7 +97,7 @@ impl Classifier {
         self.body.forward(x, &mut Mode::Eval)
     }
 
-    /// What its features are called: the data set's name and `-classifier`.
+    /// The name of its features: the data set's name and `-classifier`.
     pub fn name(&self) -> &str {
         &self.name
     }

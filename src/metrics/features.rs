@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 /// Width of the last pooling layer of Inception-v3, whose outputs FID and KID are defined by.
 const INCEPTION_WIDTH: usize = 2048;
 
-/// What made features of images. Distances between features of different extractors, or of one extractor trained twice,
+/// The network that extracted features from images. Distances between features of different extractors, or of one extractor trained twice,
 /// cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Extractor {
@@ -75,7 +75,7 @@ impl Features {
         features.map_err(|e| bad(e.to_string(), "float features [images, width]"))
     }
 
-    /// What made them.
+    /// The network that extracted them.
     pub fn extractor(&self) -> &Extractor {
         &self.extractor
     }

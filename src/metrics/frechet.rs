@@ -116,7 +116,7 @@ fn factor(covariance: &DMatrix<f64>) -> DMatrix<f64> {
 pub struct FrechetDistance {
     /// The distance, in squared units of the features.
     pub value: f64,
-    /// What made the features.
+    /// The network that extracted the features.
     pub extractor: Extractor,
     /// Number of real images.
     pub real: usize,

@@ -19,7 +19,7 @@ pub struct KernelDistance {
     pub blocks: usize,
     /// Images of each kind in a block.
     pub size: usize,
-    /// What made the features.
+    /// The network that extracted the features.
     pub extractor: Extractor,
 }
 

@@ -95,12 +95,12 @@ impl ImportanceWeights {
         }
         let rows: Vec<f64> = self.rows.iter().map(|r| r.largest + r.sum.ln() - samples.ln()).collect();
         let mean = rows.iter().sum::<f64>() / n;
-        let spread = rows.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        let variance = rows.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
         // The variance of the mean weight over its square; by the delta method the variance of its log.
         let relative = |r: &Row| (samples * r.squares / (r.sum * r.sum) - 1.0).max(0.0) / (samples - 1.0).max(1.0);
         Ok(LogLikelihood {
             mean,
-            standard_error: (spread / n).sqrt(),
+            standard_error: (variance / n).sqrt(),
             sampling_error: self.rows.iter().map(relative).sum::<f64>().sqrt() / n,
             effective_samples: self.rows.iter().map(|r| r.sum * r.sum / r.squares).sum::<f64>() / n,
             samples: self.samples,

@@ -1,4 +1,4 @@
-//! How many modes of a known distribution a generator finds, and how evenly.
+//! The number of modes of a known distribution that a generator finds, and how evenly it covers them.
 
 use crate::data::Mixture;
 use crate::error::{Error, Result};

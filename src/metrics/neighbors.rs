@@ -14,7 +14,7 @@ pub struct PrecisionRecall {
     pub recall: f64,
     /// k: a set's manifold is made of a ball around each of its points, out to its k-th nearest neighbour.
     pub neighbors: usize,
-    /// What made the features.
+    /// The network that extracted the features.
     pub extractor: Extractor,
     /// Number of real images. The shares depend on the numbers, so rows of a table need the same.
     pub real: usize,
@@ -47,11 +47,11 @@ pub fn precision_recall(real: &Features, generated: &Features, neighbors: usize)
 /// Calls `each` with every row of `x`: its number, and its squared distances to the rows of `y`.
 fn distances(x: &Tensor, y: &Tensor, mut each: impl FnMut(usize, &mut [f64])) -> Result<()> {
     let others = y.dims()[0];
-    let (turned, squares) = (y.t()?, y.square()?.sum(&[1], false)?);
+    let (transposed, squares) = (y.t()?, y.square()?.sum(&[1], false)?);
     for first in (0..x.dims()[0]).step_by(super::ROWS) {
         let part = rows(x, first)?;
         let from = part.square()?.sum(&[1], true)?;
-        let mut all = part.matmul(&turned)?.affine(-2.0, 0.0)?.add(&squares)?.add(&from)?.to_vec::<f64>()?;
+        let mut all = part.matmul(&transposed)?.affine(-2.0, 0.0)?.add(&squares)?.add(&from)?.to_vec::<f64>()?;
         all.iter_mut().for_each(|d| *d = d.max(0.0));
         all.chunks_mut(others).enumerate().for_each(|(i, row)| each(first + i, row));
     }

@@ -1,4 +1,4 @@
-//! What a latent code holds: the aggregate posterior q(z) = mean over x of q(z|x), for diagonal Gaussians q(z|x).
+//! Measures of the aggregate posterior q(z) = mean over x of q(z|x), for diagonal Gaussians q(z|x).
 
 use std::f64::consts::TAU;
 
@@ -129,8 +129,8 @@ pub fn mutual_information(mean: &Tensor, variance: &Tensor, draw: Draw) -> Resul
         .collect();
     let n = rows as f64;
     let [information, marginal_kl] = [0, 1].map(|part| parts.iter().map(|p| p[part]).sum::<f64>() / n);
-    let spread = parts.iter().map(|p| (p[0] - information).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    Ok(MutualInformation { information, standard_error: (spread / n).sqrt(), marginal_kl, rows })
+    let sample_variance = parts.iter().map(|p| (p[0] - information).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    Ok(MutualInformation { information, standard_error: (sample_variance / n).sqrt(), marginal_kl, rows })
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub enum Architecture {
     },
 }
 
-/// What the encoder of a discriminator gives its head.
+/// The input of a discriminator's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"vector\", size = 64 }")]
 pub enum Latent {
@@ -80,7 +80,7 @@ pub enum Latent {
     },
 }
 
-/// How often images of this size are halved, and what is left.
+/// The number of times that images of this size are halved, and the size that is left.
 fn halvings(size: usize) -> (usize, usize) {
     if size.is_multiple_of(2) && size / 2 >= BASE {
         let (more, base) = halvings(size / 2);

@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// How the weight beta of the rate is chosen in each step.
+/// The rule for the weight beta of the rate in each step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"fixed\", value = 1e-3 }")]
 pub enum Beta {
@@ -37,7 +37,7 @@ pub enum Beta {
     },
 }
 
-/// How a dual step changes beta.
+/// The update of beta in a dual step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DualForm {
@@ -160,7 +160,7 @@ impl RateAverage {
         next.narrow(0, 0, 1)?.div(&next.narrow(0, 1, 1)?)?.reshape(())
     }
 
-    /// What to save.
+    /// The state to save in a checkpoint.
     pub fn state(&mut self) -> &mut Tensor {
         &mut self.sums
     }

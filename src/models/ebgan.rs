@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 /// The smallest squared error that a norm is taken of: the norm's derivative is infinite at 0, where it is set to 0.
 const SMALLEST: f64 = 1e-30;
 
-/// How the difference between a sample and its reconstruction becomes an energy. The margin is in the same unit: a margin of 10 that
+/// The energy of a sample, as a function of its difference from its reconstruction. The margin is in the same unit: a margin of 10 that
 /// suits the norm of an image is never reached by the mean of its squares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,7 +102,7 @@ impl Margin {
     }
 }
 
-/// What the networks look like.
+/// The architecture of the networks, and the energy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EbganConfig {
     /// The shape of an example.
@@ -113,13 +113,13 @@ pub struct EbganConfig {
     pub generator: Architecture,
     /// The encoder's layers.
     pub encoder: Architecture,
-    /// What codes are: the encoder's last features, or a linear function of them.
+    /// The codes: the encoder's last features, or a linear function of them.
     pub codes: Latent,
     /// The decoder's layers; without hidden ones it is linear.
     pub decoder: Architecture,
     /// After the last layer of generator and decoder: tanh for images in [-1, 1].
     pub output: Activation,
-    /// What the reconstruction error is measured by.
+    /// The measure of the reconstruction error.
     pub energy: ReconstructionEnergy,
 }
 
@@ -132,11 +132,11 @@ pub struct Ebgan {
     pub decoder: Box<dyn Module>,
     /// From latent vectors to samples.
     pub generator: Box<dyn Module>,
-    /// What the reconstruction error is measured by.
+    /// The measure of the reconstruction error.
     pub energy: ReconstructionEnergy,
 }
 
-/// What the autoencoder makes of samples.
+/// The autoencoder's results for a batch of samples.
 #[derive(Debug, Clone)]
 pub struct Reconstruction {
     /// Codes as rows [rows, c].
@@ -150,7 +150,7 @@ pub struct Reconstruction {
 /// The discriminator's loss and its parts.
 #[derive(Debug, Clone)]
 pub struct EbganDiscriminatorLoss {
-    /// What is minimised.
+    /// The objective, a scalar to minimise.
     pub loss: Tensor,
     /// Energy of each real sample `[rows]`.
     pub real: Tensor,
@@ -161,7 +161,7 @@ pub struct EbganDiscriminatorLoss {
 /// The generator's loss and its parts.
 #[derive(Debug, Clone)]
 pub struct EbganGeneratorLoss {
-    /// What is minimised.
+    /// The objective, a scalar to minimise.
     pub loss: Tensor,
     /// Energy of each generated sample `[rows]`.
     pub energy: Tensor,
@@ -220,7 +220,7 @@ impl Ebgan {
     /// batch apart, which needs two rows at least; with weight 0 it is only measured.
     ///
     /// # Errors
-    /// One row.
+    /// There is only one row.
     pub fn generator_loss(&self, z: &Tensor, pulling_away: f64, mode: &mut Mode<'_>) -> Result<EbganGeneratorLoss> {
         let fake = self.generator.forward(z, mode)?;
         let Reconstruction { codes, energy, .. } = self.reconstruct(&fake, mode)?;

@@ -15,7 +15,7 @@ use crate::ops::Activation;
 use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 
-/// What the networks look like.
+/// The architecture of the networks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnergyConfig {
     /// The shape of an example.
@@ -26,7 +26,7 @@ pub struct EnergyConfig {
     pub architecture: Architecture,
     /// After the last layer of the generator: tanh for images in [-1, 1].
     pub output: Activation,
-    /// How the information is estimated.
+    /// The estimate of the information between z and the generated sample.
     pub information: InformationConfig,
 }
 
@@ -37,14 +37,14 @@ pub struct EnergyModel {
     pub energy: Box<dyn Module>,
     /// G, from latent vectors [rows, k] to samples.
     pub generator: Box<dyn Module>,
-    /// What keeps the generator's entropy up.
+    /// The estimate of mutual information that is maximised to keep the generator's entropy up.
     pub information: Information,
 }
 
 /// The energy's loss and its parts.
 #[derive(Debug, Clone)]
 pub struct EnergyLoss {
-    /// What is minimised.
+    /// The objective, a scalar to minimise.
     pub loss: Tensor,
     /// Mean energy of the real samples.
     pub real: Tensor,
@@ -57,7 +57,7 @@ pub struct EnergyLoss {
 /// The generator's loss and its parts.
 #[derive(Debug, Clone)]
 pub struct EnergyGeneratorLoss {
-    /// What is minimised.
+    /// The objective, a scalar to minimise.
     pub loss: Tensor,
     /// Mean energy of the generated samples.
     pub energy: Tensor,

@@ -7,7 +7,7 @@ use crate::nn::Params;
 use crate::ops::in_f32;
 use crate::tensor::Tensor;
 
-/// How a discriminator D and a generator G are played against each other. D gives logits: `sigmoid(D)` is the probability of
+/// The loss of a discriminator D and a generator G. D gives logits: `sigmoid(D)` is the probability of
 /// being real, and no sigmoid is applied before these losses. All are means over the rows; r and f are the logits of real and of
 /// generated examples. `-log sigmoid(r)` is `softplus(-r)` and `-log(1 - sigmoid(f))` is `softplus(f)`: finite for every logit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -29,10 +29,10 @@ pub enum GanLoss {
 }
 
 impl GanLoss {
-    /// What the discriminator minimises: a scalar, from the logits of real and of generated examples.
+    /// The discriminator's loss, a scalar, from the logits of real and of generated examples.
     ///
     /// # Errors
-    /// For [`GanLoss::Relativistic`], different numbers of rows.
+    /// [`GanLoss::Relativistic`] is given different numbers of real and generated rows.
     pub fn discriminator(self, real: &Tensor, fake: &Tensor) -> Result<Tensor> {
         in_f32([real, fake], |[real, fake]| match self {
             GanLoss::NonSaturating | GanLoss::Saturating => real.neg()?.softplus()?.mean_all()?.add(&fake.softplus()?.mean_all()?),
@@ -46,11 +46,11 @@ impl GanLoss {
         })
     }
 
-    /// What the generator minimises: a scalar, from the logits of what it generated. Only [`GanLoss::Relativistic`] looks at
+    /// The generator's loss, a scalar, from the logits of generated examples. Only [`GanLoss::Relativistic`] reads
     /// `real`, the logits of as many real examples.
     ///
     /// # Errors
-    /// For [`GanLoss::Relativistic`], no real logits or another number of them.
+    /// [`GanLoss::Relativistic`] is given no real logits, or another number of them than of generated ones.
     pub fn generator(self, fake: &Tensor, real: Option<&Tensor>) -> Result<Tensor> {
         in_f32([fake], |[fake]| match self {
             GanLoss::NonSaturating => fake.neg()?.softplus()?.mean_all(),
@@ -83,8 +83,8 @@ impl GanLoss {
         if matches!(self, GanLoss::Wasserstein | GanLoss::Relativistic) {
             return difference(&real, &fake)?.gt(0.0)?.mean_all()?.add(&unknown);
         }
-        let border = if self == GanLoss::LeastSquares { 0.5 } else { 0.0 };
-        let right = real.affine(1.0, -border)?.gt(0.0)?.mean_all()?.add(&fake.affine(-1.0, border)?.gt(0.0)?.mean_all()?)?;
+        let threshold = if self == GanLoss::LeastSquares { 0.5 } else { 0.0 };
+        let right = real.affine(1.0, -threshold)?.gt(0.0)?.mean_all()?.add(&fake.affine(-1.0, threshold)?.gt(0.0)?.mean_all()?)?;
         right.affine(0.5, 0.0)?.add(&unknown)
     }
 }

@@ -10,14 +10,14 @@ use crate::ops::{Bottleneck, Noise};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What errors call it.
+/// The name of the bottleneck in errors.
 const NAME: &str = "bottleneck";
 
 /// Softplus of less than this leaves the range of f32.
 const SMALLEST: f64 = -80.0;
 
-/// How an encoder's output becomes the distribution of z given x. All but the first are Gaussian: the output holds the k means, and then
-/// what scales are made of, k raw numbers but for [`Scale::Cholesky`].
+/// The distribution of z given x that an encoder's output describes. All but the first are Gaussian: the output holds the k means, and then
+/// the raw scales: k numbers, more for [`Scale::Cholesky`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"softplus\", shift = 5.0 }")]
 pub enum Scale {
@@ -66,7 +66,7 @@ impl Scale {
         self != Scale::Deterministic
     }
 
-    /// How many numbers the encoder gives for k dimensions of z.
+    /// The number of outputs that the encoder needs for k dimensions of z.
     pub fn outputs(self, k: usize) -> usize {
         match self {
             Scale::Deterministic => k,
@@ -87,18 +87,18 @@ impl Scale {
     }
 }
 
-/// The bottleneck of a model: makes distributions of z of an encoder's output.
+/// The bottleneck of a model: turns an encoder's output into the distribution of z.
 #[derive(Debug, Clone)]
 pub struct Gaussian {
     scale: Scale,
-    /// Where the entries of Cholesky factors lie; made when they are first needed, which is before steps are captured.
-    places: OnceLock<Tensor>,
+    /// The positions of the entries of Cholesky factors; made when they are first needed, which is before steps are captured.
+    tril_index: OnceLock<Tensor>,
 }
 
 impl Gaussian {
     /// A bottleneck with this scale.
     pub fn new(scale: Scale) -> Gaussian {
-        Gaussian { scale, places: OnceLock::new() }
+        Gaussian { scale, tril_index: OnceLock::new() }
     }
 
     /// Its scale.
@@ -114,7 +114,7 @@ impl Gaussian {
     pub fn posterior(&self, output: Tensor) -> Result<Posterior> {
         let scale = self.scale;
         if scale == Scale::Deterministic {
-            return Ok(Posterior { scale, output, k: 0, map: None, places: None });
+            return Ok(Posterior { scale, output, k: 0, map: None, tril_index: None });
         }
         let dims = output.dims();
         let wrong = || {
@@ -127,25 +127,26 @@ impl Gaussian {
             [rows, _, height, width] => Some([rows, height, width]),
             _ => return Err(wrong()),
         };
-        let places = match scale {
-            Scale::Cholesky { .. } => Some(self.places(k, &output.device())?),
+        let tril_index = match scale {
+            Scale::Cholesky { .. } => Some(self.tril_index(k, &output.device())?),
             _ => None,
         };
-        Ok(Posterior { scale, output, k, map, places })
+        Ok(Posterior { scale, output, k, map, tril_index })
     }
 
-    /// Where the diagonal and what is below it lie in a matrix [k, k].
-    fn places(&self, k: usize, device: &Device) -> Result<Tensor> {
+    /// The flat indices of the diagonal of a matrix [k, k], and then of the entries below it.
+    fn tril_index(&self, k: usize, device: &Device) -> Result<Tensor> {
         let count = k * (k + 1) / 2;
-        if let Some(places) = self.places.get().filter(|places| places.dims() == [count] && places.device() == *device) {
-            return Ok(places.clone());
+        if let Some(tril_index) = self.tril_index.get().filter(|tril_index| tril_index.dims() == [count] && tril_index.device() == *device)
+        {
+            return Ok(tril_index.clone());
         }
         let below = (1..k).flat_map(|i| (0..i).map(move |j| i * k + j));
-        let places: Vec<i64> = (0..k).map(|i| i * (k + 1)).chain(below).map(|at| at as i64).collect();
-        let places = Tensor::from_vec(places, [count], device)?;
+        let tril_index: Vec<i64> = (0..k).map(|i| i * (k + 1)).chain(below).map(|at| at as i64).collect();
+        let tril_index = Tensor::from_vec(tril_index, [count], device)?;
         // a second size or device is rare, and goes without
-        let _ = self.places.set(places.clone());
-        Ok(places)
+        let _ = self.tril_index.set(tril_index.clone());
+        Ok(tril_index)
     }
 }
 
@@ -154,14 +155,14 @@ impl Gaussian {
 #[derive(Debug, Clone)]
 pub struct Posterior {
     scale: Scale,
-    /// What the encoder gave.
+    /// The encoder's output.
     output: Tensor,
     /// Dimensions of z at a position.
     k: usize,
     /// Rows, height and width of a map.
     map: Option<[usize; 3]>,
     /// See [`Gaussian`].
-    places: Option<Tensor>,
+    tril_index: Option<Tensor>,
 }
 
 /// Samples of z, and what they cost.
@@ -169,7 +170,7 @@ pub struct Posterior {
 pub struct Sample {
     /// [samples, rows, k], or [samples, rows, k, height, width] of a map.
     pub z: Tensor,
-    /// The rate KL(p(z|x) || N(0, I)) in nats, over all of z `[rows]`; none without a bottleneck.
+    /// The rate KL(p(z|x) || N(0, I)) in nats, over all of z `[rows]`; `None` without a bottleneck.
     pub kl: Option<Tensor>,
 }
 
@@ -237,7 +238,7 @@ impl Posterior {
         factor.matmul(&factor.t()?)
     }
 
-    /// The rate KL(p(z|x) || N(0, I)) in nats `[rows]`, over all of z; none without a bottleneck. Never below 0: no terms cancel near the
+    /// The rate KL(p(z|x) || N(0, I)) in nats `[rows]`, over all of z; `None` without a bottleneck. Never below 0: no terms cancel near the
     /// prior.
     pub fn kl(&self) -> Result<Option<Tensor>> {
         let kl = match self.scale {
@@ -327,12 +328,12 @@ impl Posterior {
 
     /// Cholesky factors [rows positions, k, k].
     fn factor(&self, stats: &Tensor, shift: f64) -> Result<Tensor> {
-        let Some(places) = &self.places else { return Err(self.lacks("a full covariance")) };
+        let Some(tril_index) = &self.tril_index else { return Err(self.lacks("a full covariance")) };
         let k = self.k;
         // The rate takes the diagonal's logarithm, so softplus must not underflow.
         let diagonal = stats.narrow(1, k, k)?.affine(1.0, -shift)?.clamp(SMALLEST, f64::INFINITY)?.softplus()?;
         let below = stats.narrow(1, 2 * k, k * (k - 1) / 2)?;
-        Tensor::concat(&[&diagonal, &below], 1)?.index_add(1, places, k * k)?.reshape([stats.dims()[0], k, k])
+        Tensor::concat(&[&diagonal, &below], 1)?.index_add(1, tril_index, k * k)?.reshape([stats.dims()[0], k, k])
     }
 
     fn lacks(&self, expected: &'static str) -> Error {

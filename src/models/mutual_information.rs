@@ -11,7 +11,7 @@ use crate::nn::{Builder, Flatten, Mode, Module, Param, Params};
 use crate::rng::Draw;
 use crate::tensor::Tensor;
 
-/// How pairs of independent x and z are made from pairs that belong together.
+/// The way to make pairs of independent x and z from pairs that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shuffle {
@@ -48,36 +48,36 @@ pub enum Spread {
 }
 
 impl Spread {
-    /// Learned, from 1 in all of `k` dimensions on.
+    /// A learned standard deviation that starts at 1 in each of `k` dimensions.
     pub fn learned(k: usize, dtype: DType, device: &Device) -> Result<Spread> {
         Ok(Spread::Learned(Param::new(&Tensor::zeros([k], dtype, device)?)))
     }
 }
 
-/// How an [`Information`] is estimated, and the sizes of its networks.
+/// The estimator of an [`Information`], and the sizes of its networks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"inverse\", lambda2 = 1.0 }")]
 pub enum InformationConfig {
-    /// [`Information::Inverse`] with a fixed spread.
+    /// [`Information::Inverse`] with a fixed standard deviation.
     Inverse {
         /// The weight of `|z - E(G(z))|^2`.
         lambda2: f64,
     },
-    /// [`Information::Inverse`] with a spread that is learned for each dimension.
+    /// [`Information::Inverse`] with a standard deviation that is learned for each dimension.
     LearnedInverse,
     /// [`Information::JensenShannon`].
     JensenShannon {
-        /// How independent pairs are made.
+        /// The way to make independent pairs.
         shuffle: Shuffle,
     },
     /// [`Information::InfoNce`].
     InfoNce {
-        /// Numbers that the scores are products of.
+        /// The width of the embeddings whose products are the scores.
         width: usize,
     },
 }
 
-/// What is maximised in place of the mutual information I(x; z) of x = G(z), z being N(0, I).
+/// A quantity to maximise in place of the mutual information I(x; z) of x = G(z), where z is N(0, I).
 #[derive(Debug)]
 pub enum Information {
     /// The variational bound of Barber and Agakov (2003): `H(z) + E log q(z|x)` with a Gaussian q around a network of x.
@@ -90,11 +90,11 @@ pub enum Information {
     /// The Jensen-Shannon divergence of p(x, z) from p(x) p(z), by its dual (Nowozin et al. 2016; Hjelm et al. 2019, equation 4):
     /// `max_T E_p(x,z) [-softplus(-T)] - E_p(x)p(z) [softplus(T)]`. No bound on the mutual information, but largest where it is.
     JensenShannon {
-        /// What T sees of a sample; [`crate::nn::Flatten`] for all of it.
+        /// The features of a sample that T sees; [`crate::nn::Flatten`] gives all of it.
         features: Box<dyn Module>,
         /// T, from features beside z [rows, features + k] to scores [rows, 1].
         critic: Box<dyn Module>,
-        /// How independent pairs are made.
+        /// The way to make independent pairs.
         shuffle: Shuffle,
     },
     /// InfoNCE (van den Oord et al. 2018): telling the z of a sample among those of the batch, by scores `f(x) . g(z)`. The bound is
@@ -110,7 +110,7 @@ pub enum Information {
 /// An estimate from a batch.
 #[derive(Debug, Clone)]
 pub struct InformationEstimate {
-    /// What the generator and the networks of the estimate minimise: less the bound, up to a constant.
+    /// The loss of the generator and of the estimator's networks: the negative bound, up to a constant.
     pub loss: Tensor,
     /// The bound in nats: on I(x; z), or, for [`Information::JensenShannon`], on the divergence, which is at most log 2.
     pub nats: Tensor,

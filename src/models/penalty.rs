@@ -7,12 +7,12 @@ use crate::grad::grad_graph;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// What a penalty does not let sqrt see: its slope at 0 is infinite. The square of a norm that f32 still tells from 0.
+/// Squared norms below this are clamped before the square root, whose slope at 0 is infinite. f32 still tells it from 0.
 const SMALLEST: f64 = 1e-30;
 /// Standard deviation of DRAGAN's noise, in standard deviations of the data.
 const DRAGAN_SPREAD: f64 = 0.5;
 
-/// Where the gradient of the critic D is taken and what it should be. `|.|` is the Euclidean norm over all axes but the first:
+/// The points at which the gradient of the critic D is penalised, and its target. `|.|` is the Euclidean norm over all axes but the first:
 /// all channels and pixels of an example together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -33,7 +33,7 @@ pub enum PenaltyKind {
     Dragan,
 }
 
-/// What a coefficient c multiplies. Papers and their own code differ here, and a factor of 2 is easily lost.
+/// The factor of a coefficient c. Papers and their own code differ here, and a factor of 2 is easily lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Convention {
@@ -60,11 +60,11 @@ pub enum Convention {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { kind = \"r1\", coefficient = 10.0, convention = \"half\" }")]
 pub struct Penalty {
-    /// Where, and towards what.
+    /// The points at which the gradient is taken, and its target.
     pub kind: PenaltyKind,
     /// The coefficient.
     pub coefficient: f64,
-    /// What the coefficient multiplies.
+    /// The meaning of the coefficient.
     pub convention: Convention,
     /// Steps from one use to the next, each of them with as many times the coefficient (lazy regularisation: Karras et al. 2020,
     /// appendix B); 1 for every step.
@@ -79,7 +79,7 @@ fn one() -> u64 {
 /// A penalty at some points.
 #[derive(Debug, Clone)]
 pub struct PenaltyValue {
-    /// What is added to the critic's loss; in f32 for a 16-bit critic, since squares of norms leave the range of f16.
+    /// The term to add to the critic's loss; in f32 for a 16-bit critic, since squares of norms leave the range of f16.
     pub loss: Tensor,
     /// The gradient of the critic at each point, of the points' shape.
     pub gradient: Tensor,
@@ -174,7 +174,7 @@ impl Penalty {
         step.is_multiple_of(self.every.max(1))
     }
 
-    /// What multiplies the expectation in a step that has the penalty.
+    /// The factor of the expectation in a step that has the penalty.
     pub fn weight(&self) -> f64 {
         let half = if self.convention == Convention::Half { 0.5 } else { 1.0 };
         half * self.coefficient * self.every as f64

@@ -39,7 +39,7 @@ impl Step {
     }
 }
 
-/// What becomes of a proposal.
+/// The treatment of a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Correction {
@@ -53,7 +53,7 @@ pub enum Correction {
     Metropolis,
 }
 
-/// How a chain moves.
+/// The settings of Langevin chains.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Langevin {
     /// The step.

@@ -26,14 +26,14 @@ pub struct Discriminator {
     head: Box<dyn Module>,
 }
 
-/// What a discriminator makes of a batch.
+/// A discriminator's results for a batch.
 #[derive(Debug, Clone)]
 pub struct DiscriminatorOutput {
     /// Logits `[rows]`: positive for what seems real.
     pub logits: Tensor,
-    /// KL(E(z|x) || N(0, I)) in nats, over all of z `[rows]`; none without a bottleneck, and none where z is the mean.
+    /// KL(E(z|x) || N(0, I)) in nats, over all of z `[rows]`; `None` without a bottleneck or when z is the mean.
     pub kl: Option<Tensor>,
-    /// Positions of the map that z is; 1 for a vector.
+    /// The number of positions of the latent map z; 1 for a vector.
     pub positions: usize,
 }
 
@@ -74,8 +74,14 @@ impl Discriminator {
         self.score(&features, noise, None, mode)
     }
 
-    /// [`Discriminator::forward`] after the encoder; `spread` is the deviation of noise that is added to z.
-    fn score(&self, features: &Tensor, noise: Option<Noise<'_>>, spread: Option<f64>, mode: &mut Mode<'_>) -> Result<DiscriminatorOutput> {
+    /// [`Discriminator::forward`] after the encoder; `noise_std` is the standard deviation of noise that is added to z.
+    fn score(
+        &self,
+        features: &Tensor,
+        noise: Option<Noise<'_>>,
+        noise_std: Option<f64>,
+        mode: &mut Mode<'_>,
+    ) -> Result<DiscriminatorOutput> {
         let posterior = self.bottleneck.posterior(features.clone())?;
         let (z, kl) = match noise {
             Some(noise) => {
@@ -84,7 +90,7 @@ impl Discriminator {
             }
             None => (posterior.mean()?, None),
         };
-        let z = match spread {
+        let z = match noise_std {
             Some(deviation) => add_noise(&z, deviation, mode)?,
             None => z,
         };
@@ -97,8 +103,8 @@ impl Discriminator {
     }
 
     /// The encoder alone: the statistics of z given x, or features without a bottleneck.
-    fn features(&self, x: &Tensor, spread: Option<f64>, mode: &mut Mode<'_>) -> Result<Tensor> {
-        match spread {
+    fn features(&self, x: &Tensor, noise_std: Option<f64>, mode: &mut Mode<'_>) -> Result<Tensor> {
+        match noise_std {
             Some(deviation) => {
                 let noisy = add_noise(x, deviation, mode)?;
                 self.encoder.forward(&noisy, mode)

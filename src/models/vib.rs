@@ -27,7 +27,7 @@ pub struct VibConfig {
     pub dropout: f64,
 }
 
-/// What is minimised besides the cross entropy.
+/// The terms of the objective besides the cross entropy.
 #[derive(Debug, Clone, Default)]
 pub struct VibObjective {
     /// Weight of the rate (equation 17).
@@ -50,7 +50,7 @@ pub struct Vib {
 /// The parts of the loss, means over the batch, in nats.
 #[derive(Debug, Clone)]
 pub struct VibLoss {
-    /// What is minimised.
+    /// The objective, a scalar to minimise.
     pub loss: Tensor,
     /// Cross entropy, averaged over samples; with label smoothing if that was asked for.
     pub cross_entropy: Tensor,

@@ -176,8 +176,8 @@ impl ConvInput {
             }
         }
         let along = |d: usize| {
-            let reach = g[2 + d].checked_sub(1)?.checked_mul(stride[d])?.checked_add(span(weight[2 + d], dilation[d])?)?;
-            reach.checked_add(extra[d])?.checked_sub(padding[d].checked_mul(2)?).filter(|&n| n > 0)
+            let extent = g[2 + d].checked_sub(1)?.checked_mul(stride[d])?.checked_add(span(weight[2 + d], dilation[d])?)?;
+            extent.checked_add(extra[d])?.checked_sub(padding[d].checked_mul(2)?).filter(|&n| n > 0)
         };
         let rule = "the image must have an element and the result more elements than the padding takes away";
         Ok([along(0).ok_or_else(|| mismatch(self.name(), inputs, rule))?, along(1).ok_or_else(|| mismatch(self.name(), inputs, rule))?])

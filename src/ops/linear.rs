@@ -89,7 +89,7 @@ struct LinearGrad {
 
 impl LinearGrad {
     /// One entry for x, W and b, in order, from those that are wanted.
-    fn spread<T>(&self, outputs: impl IntoIterator<Item = T>) -> [Option<T>; 3] {
+    fn by_input<T>(&self, outputs: impl IntoIterator<Item = T>) -> [Option<T>; 3] {
         let mut outputs = outputs.into_iter();
         self.wanted.map(|wanted| if wanted { outputs.next() } else { None })
     }
@@ -108,15 +108,15 @@ impl Kernel for LinearGrad {
         let (x, weight) = (inputs[2], inputs[3]);
         let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
         let rows: usize = x.dims()[..x.rank() - 1].iter().product();
-        let [dx, dw, db] = self.spread(outputs);
+        let [dx, dw, db] = self.by_input(outputs);
         dispatch_float!(x.dtype(), T => {
             let mut pulled = None;
             let g: &[T] = if self.activation == Fused::Identity {
                 inputs[0].slice()
             } else {
-                let room: &mut [T] = pulled.insert(Buffer::new(rows * out_features * size_of::<T>())?).as_mut_slice();
-                self.activation.pull_into(inputs[0].view(), inputs[1].view(), room);
-                room
+                let scratch: &mut [T] = pulled.insert(Buffer::new(rows * out_features * size_of::<T>())?).as_mut_slice();
+                self.activation.pull_into(inputs[0].view(), inputs[1].view(), scratch);
+                scratch
             };
             let cotangent = MatRef::new(g, rows, out_features);
             if let Some(dx) = dx {
@@ -136,7 +136,7 @@ impl Kernel for LinearGrad {
         let (dtype, device) = (x.dtype(), x.gpu());
         let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);
         let rows: usize = x.dims()[..x.rank() - 1].iter().product();
-        let [dx, dw, db] = self.spread(outputs);
+        let [dx, dw, db] = self.by_input(outputs);
         let pointer = |output: &Option<&mut Output>| output.as_ref().map_or(Ptr::NULL, |output| output.ptr());
         // The products with a cotangent. Without dw the sums of its rows are computed alone.
         let products = |g: &Tensor| {
@@ -198,7 +198,7 @@ impl Op for Linear {
         if !v.differentiable {
             let grad = LinearGrad { activation: self.activation, wanted: [0, 1, 2].map(|i| v.needs.get(i).copied().unwrap_or(false)) };
             let grads = launch(&grad, &[v.cotangent(), v.output(), x, weight])?;
-            return Ok(grad.spread(grads).into_iter().take(v.inputs.len()).collect());
+            return Ok(grad.by_input(grads).into_iter().take(v.inputs.len()).collect());
         }
         let g = self.activation.pull_graph(v.cotangent(), v.output())?;
         let (out_features, in_features) = (weight.dims()[0], weight.dims()[1]);

@@ -1,4 +1,4 @@
-//! What a run shows: a list of headings, notes, charts and pictures in their order, which a program lays out as a page and as files.
+//! The contents of a run's report: headings, notes, charts and pictures in their order, which a program lays out as a page and as files.
 
 use super::svg::{Axis, LineChart, PlaneChart, Series};
 
@@ -12,7 +12,7 @@ pub struct Picture {
     pub file: String,
     /// The picture as the bytes of a PNG file.
     pub png: Vec<u8>,
-    /// What it shows.
+    /// Its label.
     pub label: String,
 }
 
@@ -53,7 +53,7 @@ pub enum Item {
         file: String,
         /// The chart as a complete `<svg>`.
         svg: String,
-        /// What is to be seen.
+        /// The caption.
         caption: String,
     },
     /// A picture made of pixels.
@@ -62,35 +62,35 @@ pub enum Item {
         file: String,
         /// The picture as the bytes of a PNG file.
         png: Vec<u8>,
-        /// What is to be seen.
+        /// The caption.
         caption: String,
     },
     /// Small pictures side by side.
     Strip {
         /// The pictures from left to right.
         pictures: Vec<Picture>,
-        /// What is to be seen in all of them.
+        /// The caption of all of them together.
         caption: String,
     },
     /// Pictures of the plane side by side.
     Planes {
         /// The pictures from left to right.
         planes: Vec<Plane>,
-        /// What is to be seen in all of them.
+        /// The caption of all of them together.
         caption: String,
     },
     /// Examples that a classifier got wrong, side by side.
     Examples {
         /// The examples in their order.
         examples: Vec<Example>,
-        /// What is to be seen in all of them.
+        /// The caption of all of them together.
         caption: String,
     },
     /// A file that is not shown on a page.
     File {
         /// Name of the file.
         file: String,
-        /// What it holds.
+        /// The contents of the file.
         bytes: Vec<u8>,
     },
 }
@@ -115,7 +115,7 @@ impl Item {
     }
 }
 
-/// What a run shows, in its order, beside the metrics that curves are drawn from.
+/// The contents of a run's report, in their order, beside the metrics that curves are drawn from.
 #[derive(Debug, Clone, Default)]
 pub struct Drawing {
     metrics: Vec<Metric>,

@@ -18,7 +18,7 @@ const GAP: u8 = 150;
 /// The colour of dots: the first one of the charts.
 const DOT: [u8; 3] = [0x1a, 0x7f, 0xc1];
 
-/// How to lay out a grid of images of equal size.
+/// The layout of a grid of images of equal size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     /// Number of images.

@@ -106,7 +106,7 @@ fn grid<T: Real>(out: &mut [T], out_stride: usize, offsets: &[[usize; 2]], a: Ma
         let b = b.shifted(b_offset).cut(0..depth, col..col + n);
         let offset = matrix * matrix_stride + row * out_stride + col;
         if !accumulate && worth_turning(a, b) {
-            return turned(a, b, |row, line| {
+            return transposed_product(a, b, |row, line| {
                 assert!(row < m && line.len() == n, "matmul: a line lies inside its cell");
                 // SAFETY: the line's n elements start at `offset + row * out_stride`, inside the cell, which this thread alone writes
                 // to; the cells are disjoint and inside `out`, as for the parts below.
@@ -158,7 +158,7 @@ fn grid<T: Real>(out: &mut [T], out_stride: usize, offsets: &[[usize; 2]], a: Ma
     }
 }
 
-/// Lanes of the widest vectors, along which a turned product has its rows.
+/// Lanes of the widest vectors, along which a transposed product has its rows.
 const LANES: usize = 16;
 
 /// Whether to compute `(bᵀ aᵀ)ᵀ`: when the columns of `b` and the rows of `a` lie along memory, the rows fill vectors, and transposing
@@ -170,7 +170,7 @@ fn worth_turning<T: Real>(a: MatRef<T>, b: MatRef<T>) -> bool {
 }
 
 /// Calls `write(row, line)` for the lines of `a b`, computed as `(bᵀ aᵀ)ᵀ`.
-fn turned<T: Real>(a: MatRef<T>, b: MatRef<T>, write: impl Fn(usize, &[T])) {
+fn transposed_product<T: Real>(a: MatRef<T>, b: MatRef<T>, write: impl Fn(usize, &[T])) {
     let (m, n, depth) = (a.rows, b.cols, a.cols);
     scratch::with(m * (n + depth.max(n)), |buffer: &mut [T]| {
         let (result, copy) = buffer.split_at_mut(m * n);

@@ -163,7 +163,7 @@ pub fn ksd<T: Real>(x: &[T], d: usize, length: f64, mut gradient: Option<&mut [T
 /// Sums `pair` over `points`, and writes the gradients, times `common`, with respect to the first and the second sample.
 fn scatter<T: Real, C: Real, P: Pair<C>>(points: &Points<C>, pair: &P, common: f64, gradients: [Option<&mut [T]>; 2]) -> f64 {
     let sum = points.sum(pair, [gradients[0].is_some(), gradients[1].is_some()]);
-    let (first, second) = sum.gradient.split_at(if sum.gradient.is_empty() { 0 } else { points.border() });
+    let (first, second) = sum.gradient.split_at(if sum.gradient.is_empty() { 0 } else { points.first_len() });
     for (out, part) in gradients.into_iter().zip([first, second]) {
         if let Some(out) = out {
             assert_eq!(out.len(), part.len(), "pairwise: a gradient must be as long as its sample");

@@ -6,7 +6,7 @@ use crate::nn::{Apply, Builder, Mode, Module, Params, path};
 use crate::ops::{ConvOptions, PoolOptions};
 use crate::tensor::Tensor;
 
-/// How much of a block is added to its shortcut (Mescheder et al. 2018, appendix: 0.1 keeps deep stacks close to the identity).
+/// The factor of a block before it is added to its shortcut (Mescheder et al. 2018, appendix: 0.1 keeps deep stacks close to the identity).
 const SHARE: f64 = 0.1;
 
 /// `shortcut(x) + 0.1 conv(act(conv(act(x))))` with 3 x 3 convolutions; the shortcut is a 1 x 1 convolution where channels

@@ -34,7 +34,7 @@ impl LatentCritic {
         self.layers.forward(z, &mut Mode::Eval)
     }
 
-    /// What the critic minimises: the cross entropy, in nats, of draws from the prior with 1 plus that of codes with 0. No gradient
+    /// The critic's loss: the cross entropy, in nats, of draws from the prior with 1 plus that of codes with 0. No gradient
     /// flows to the codes.
     pub fn loss(&self, z: &Tensor, prior: &PriorSample) -> Result<Tensor> {
         let of_prior = self.logits(&prior.z)?.neg()?.softplus()?.mean_all()?;

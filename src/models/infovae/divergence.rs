@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::ops::{Estimator, MmdKernel};
 use crate::tensor::Tensor;
 
-/// Shorter typical distances than this are taken for it: codes that have all become one have none.
+/// Lower bound of the squared bandwidth: the typical distance of collapsed codes is 0.
 const SMALLEST_SQUARED_DISTANCE: f64 = 1e-6;
 
 /// The squared distance at which a kernel has fallen to a part of its maximum: Gaussian kernels to 1/e, inverse multiquadrics
@@ -39,7 +39,7 @@ pub enum KernelFamily {
     Imq,
 }
 
-/// How the aggregate posterior is compared with the prior N(0, I).
+/// The divergence between the aggregate posterior and the prior N(0, I).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"mmd\", kernel = \"rbf\" }")]
 pub enum LatentDivergence {
@@ -54,7 +54,7 @@ pub enum LatentDivergence {
         /// The distance to which scales are relative.
         #[serde(default)]
         bandwidth: Bandwidth,
-        /// Which pairs count; the unbiased estimate can be negative.
+        /// The pairs that the estimate counts; the unbiased estimate can be negative.
         #[serde(default = "unbiased")]
         estimator: Estimator,
     },
@@ -73,7 +73,7 @@ pub enum LatentDivergence {
         /// Of the Gaussian kernel.
         #[serde(default)]
         bandwidth: Bandwidth,
-        /// Which pairs count; the unbiased estimate can be negative.
+        /// The pairs that the estimate counts; the unbiased estimate can be negative.
         #[serde(default = "unbiased")]
         estimator: Estimator,
     },
@@ -100,7 +100,7 @@ fn fifty() -> usize {
 /// A divergence of one batch of codes.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// What is minimised: its gradient moves the codes towards the prior. In f32 for 16-bit codes, unless by a critic.
+    /// The term to minimise: its gradient moves the codes towards the prior. In f32 for 16-bit codes, unless a critic gives it.
     pub term: Tensor,
     /// The estimate of the divergence, a constant. For JS it is not the term: the encoder's loss is another function of the critic.
     pub estimate: Tensor,

@@ -8,7 +8,7 @@ use crate::tensor::Tensor;
 
 /// The smallest standard deviation of pixels: the square of the differences over its own stays within f32.
 const SMALLEST: f64 = 1e-12;
-/// Where softplus is 1, so that a raw scale of 0 means a standard deviation of about 1.
+/// The argument at which softplus is 1. Added to raw scales, so that a raw scale of 0 means a standard deviation of about 1.
 const UNIT: f64 = 0.541_324_854_612_918_1;
 
 /// The distribution of pixels given a code; pixels are independent, and log likelihoods are sums over them in nats.
@@ -34,7 +34,7 @@ pub enum Likelihood {
     },
 }
 
-/// What the decoder says of codes.
+/// The distribution of pixels that the decoder gives for each code.
 #[derive(Debug, Clone)]
 pub struct Decoded {
     /// Logits of pixels, or their means [rows, pixels].
@@ -75,7 +75,7 @@ impl Likelihood {
 }
 
 impl Decoded {
-    /// What pixels are expected to be [rows, pixels].
+    /// The expected pixels [rows, pixels].
     pub fn mean(&self) -> Result<Tensor> {
         match self.likelihood {
             Likelihood::Bernoulli => self.raw.sigmoid(),

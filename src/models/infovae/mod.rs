@@ -53,7 +53,7 @@ pub struct InfoVae {
 /// The parts of the loss, means over the batch, in nats.
 #[derive(Debug, Clone)]
 pub struct InfoVaeLoss {
-    /// What is minimised.
+    /// The objective, a scalar to minimise.
     pub loss: Tensor,
     /// `-log p(x|z)`, summed over pixels.
     pub reconstruction: Tensor,

@@ -1,4 +1,4 @@
-//! What an InfoVAE minimises.
+//! The objective of an InfoVAE.
 
 use super::LatentDivergence;
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ impl InfoVaeObjective {
         if weight < ROUNDING { 0.0 } else { weight }
     }
 
-    /// How the aggregate posterior is compared with the prior.
+    /// The divergence between the aggregate posterior and the prior.
     pub fn divergence(&self) -> &LatentDivergence {
         &self.divergence
     }

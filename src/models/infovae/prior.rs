@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 pub struct PriorSample {
     /// Standard normals [rows, k].
     pub z: Tensor,
-    /// What random directions are made from.
+    /// The random numbers of the projection directions.
     pub directions: Draw,
 }
 

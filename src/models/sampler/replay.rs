@@ -17,7 +17,7 @@ pub struct ReplayBuffer {
 pub struct Replayed {
     /// Positions [rows, ..].
     pub positions: Tensor,
-    /// Where in the buffer they belong.
+    /// Their slots in the buffer.
     pub slots: Vec<usize>,
 }
 
@@ -36,10 +36,10 @@ impl ReplayBuffer {
         Ok(ReplayBuffer { positions: positions.detach(), restart })
     }
 
-    /// As many different chains as `fresh` [rows, ..] has rows; those that start anew are at its rows.
+    /// Draws as many different chains as `fresh` [rows, ..] has rows. A chain that starts anew starts at its row of `fresh`.
     ///
     /// # Errors
-    /// More rows than the buffer holds, or of another shape.
+    /// There are more rows than the buffer holds, or they have another shape.
     pub fn draw(&self, fresh: &Tensor, rng: &mut Rng) -> Result<Replayed> {
         let (rows, capacity) = (fresh.shape().first().copied().unwrap_or(0), self.positions.dims()[0]);
         if rows == 0 || rows > capacity {

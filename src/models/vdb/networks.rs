@@ -13,7 +13,7 @@ use crate::ops::Activation;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// What makes a logit of z. The paper's is one linear layer.
+/// The head, which maps z to a logit. The paper's is one linear layer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Head {
@@ -23,16 +23,16 @@ pub struct Head {
     pub hidden: Vec<usize>,
 }
 
-/// How a discriminator is built.
+/// The sizes and settings of a discriminator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiscriminatorConfig {
     /// The encoder's layers.
     pub architecture: Architecture,
     /// The shape of an example: channels, height and width, or a number of coordinates.
     pub example: Vec<usize>,
-    /// What z is.
+    /// The shape of z: a vector or a map.
     pub latent: Latent,
-    /// What z is made of what the encoder gives.
+    /// The distribution of z that the encoder's output describes.
     pub scale: Scale,
     /// From z to a logit.
     pub head: Head,
@@ -40,7 +40,7 @@ pub struct DiscriminatorConfig {
     pub spectral_norm: bool,
 }
 
-/// How a generator is built.
+/// The sizes and settings of a generator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GeneratorConfig {
     /// Its layers.

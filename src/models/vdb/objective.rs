@@ -1,4 +1,4 @@
-//! What discriminator and generator minimise.
+//! The objectives of discriminator and generator.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ pub enum Constraint {
     Mixture,
 }
 
-/// How the KL divergences at the positions of a latent map become the one number that the constraint bounds.
+/// The reduction of the KL divergences at the positions of a latent map to the one number that the constraint bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KlReduction {
@@ -35,7 +35,7 @@ pub enum KlReduction {
     MeanOverPositions,
 }
 
-/// What z is where the generator learns from the discriminator.
+/// The choice of z in the generator's step: its mean or a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pass {
@@ -46,7 +46,7 @@ pub enum Pass {
     Sample,
 }
 
-/// Where instance noise is added.
+/// The place where instance noise is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoisePlace {
@@ -59,13 +59,13 @@ pub enum NoisePlace {
 /// Normal noise on what the discriminator sees, real or generated alike (Sønderby et al. 2017), in training only.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InstanceNoise {
-    /// Where.
+    /// The place where it is added.
     pub place: NoisePlace,
     /// Its standard deviation.
     pub deviation: f64,
 }
 
-/// What is minimised in one step.
+/// The settings of both losses.
 #[derive(Debug, Clone, Default)]
 pub struct VdbObjective {
     /// The game.
@@ -78,7 +78,7 @@ pub struct VdbObjective {
     pub constraint: Constraint,
     /// Over which positions.
     pub reduction: KlReduction,
-    /// What z is in the generator's step.
+    /// The choice of z in the generator's step.
     pub pass: Pass,
     /// The penalty on the discriminator's gradient, if this step has one.
     pub penalty: Option<Penalty>,
@@ -89,7 +89,7 @@ pub struct VdbObjective {
 /// KL divergences of a batch in nats, means over examples, as scalars.
 #[derive(Debug, Clone)]
 pub struct Rates {
-    /// What the constraint compares with I_c: over its examples, after its reduction.
+    /// The rate that the constraint compares with I_c, in nats: the mean over its examples, after its reduction.
     pub constrained: Tensor,
     /// Of real examples, over all of z.
     pub real: Tensor,
@@ -100,7 +100,7 @@ pub struct Rates {
 /// The parts of the discriminator's loss.
 #[derive(Debug, Clone)]
 pub struct DiscriminatorLoss {
-    /// What is minimised: `adversarial + beta (KL - I_c) + penalty`.
+    /// The objective, a scalar to minimise: `adversarial + beta (KL - I_c) + penalty`.
     pub loss: Tensor,
     /// The game alone.
     pub adversarial: Tensor,
@@ -115,7 +115,7 @@ pub struct DiscriminatorLoss {
 }
 
 impl VdbObjective {
-    fn spread(&self, place: NoisePlace) -> Option<f64> {
+    fn noise_std(&self, place: NoisePlace) -> Option<f64> {
         self.noise.filter(|noise| noise.place == place).map(|noise| noise.deviation)
     }
 }
@@ -138,22 +138,22 @@ impl Discriminator {
         mode: &mut Mode<'_>,
     ) -> Result<DiscriminatorLoss> {
         let fake = &fake.detach();
-        let (rows, spread) = (real.dims().first().copied().unwrap_or(0), objective.spread(NoisePlace::Input));
+        let (rows, noise_std) = (real.dims().first().copied().unwrap_or(0), objective.noise_std(NoisePlace::Input));
         let kind = objective.penalty.map(|penalty| penalty.kind);
         let (features, points) = match kind {
             Some(PenaltyKind::R1 | PenaltyKind::R2) => {
                 let points = if kind == Some(PenaltyKind::R1) { real.requires_grad() } else { fake.requires_grad() };
                 let (real, fake) = if kind == Some(PenaltyKind::R1) { (&points, fake) } else { (real, &points) };
-                let parts = [self.features(real, spread, mode)?, self.features(fake, spread, mode)?];
+                let parts = [self.features(real, noise_std, mode)?, self.features(fake, noise_std, mode)?];
                 (Tensor::concat(&[&parts[0], &parts[1]], 0)?, Some(points))
             }
             _ => {
                 let both = Tensor::concat(&[real, fake], 0)?;
                 let both = if kind == Some(PenaltyKind::R1R2) { both.requires_grad() } else { both };
-                (self.features(&both, spread, mode)?, (kind == Some(PenaltyKind::R1R2)).then_some(both))
+                (self.features(&both, noise_std, mode)?, (kind == Some(PenaltyKind::R1R2)).then_some(both))
             }
         };
-        let all = self.score(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
+        let all = self.score(&features, Some(noise), objective.noise_std(NoisePlace::Latent), mode)?;
         let (of_real, of_fake) = (all.rows(0, rows)?, all.rows(rows, all.logits.element_count() - rows)?);
         let adversarial = objective.loss.discriminator(&of_real.logits, &of_fake.logits)?;
         let mut loss = adversarial.clone();
@@ -198,8 +198,8 @@ impl Discriminator {
         };
         let points = penalty.points(real, fake, rng)?.requires_grad();
         let noise = Noise::Draw(rng.draw());
-        let features = self.features(&points, objective.spread(NoisePlace::Input), mode)?;
-        let output = self.score(&features, Some(noise), objective.spread(NoisePlace::Latent), mode)?;
+        let features = self.features(&points, objective.noise_std(NoisePlace::Input), mode)?;
+        let output = self.score(&features, Some(noise), objective.noise_std(NoisePlace::Latent), mode)?;
         penalty.of(&output.logits, &points)
     }
 
@@ -218,8 +218,8 @@ impl Discriminator {
     ) -> Result<Tensor> {
         let noise = (objective.pass == Pass::Sample).then_some(noise);
         let mut logits = |x: &Tensor| {
-            let features = self.features(x, objective.spread(NoisePlace::Input), mode)?;
-            Ok(self.score(&features, noise, objective.spread(NoisePlace::Latent), mode)?.logits)
+            let features = self.features(x, objective.noise_std(NoisePlace::Input), mode)?;
+            Ok(self.score(&features, noise, objective.noise_std(NoisePlace::Latent), mode)?.logits)
         };
         let real = real.filter(|_| objective.loss.generator_needs_real()).map(&mut logits).transpose()?;
         objective.loss.generator(&logits(fake)?, real.map(|logits: Tensor| logits.detach()).as_ref())

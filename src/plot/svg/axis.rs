@@ -1,4 +1,4 @@
-//! What surrounds the data of a chart: title, legend, frame, grid, ticks and axis labels.
+//! The surroundings of a chart's data: title, legend, frame, grid, ticks and axis labels.
 
 use super::canvas::{Anchor, Svg, Text, fit, num, text_width, wrap};
 use super::scale::{Scale, Tick};
@@ -21,7 +21,7 @@ pub fn title(svg: &mut Svg, text: &str, width: f64) -> f64 {
     y + if text.trim().is_empty() { 0.0 } else { 4.0 }
 }
 
-/// How an entry of a legend is drawn.
+/// The mark of a legend's entry.
 #[derive(Debug, Clone)]
 pub enum Swatch {
     Line { color: String, dashed: bool },

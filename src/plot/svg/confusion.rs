@@ -93,7 +93,7 @@ impl ConfusionMatrix {
                 let (x, y) = (left + predicted as f64 * cell, top + truth as f64 * cell);
                 let diagonal = truth == predicted;
                 let (color, most) = if diagonal { (RIGHT, right) } else { (WRONG, wrong) };
-                // Counts far below the largest stay visible: a fifth of the depth is for being there at all.
+                // Counts far below the largest stay visible: any nonzero count gets at least a fifth of the colour's depth.
                 let depth = if count == 0 { 0.0 } else { 0.2 + 0.75 * count as f64 / most as f64 };
                 let box_side = cell - gap;
                 if each {

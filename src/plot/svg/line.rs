@@ -20,7 +20,7 @@ pub struct Series {
     pub dashed: bool,
     /// Drawn faintly, with its moving average over a fortieth of the points on top: for a noisy loss of every step.
     pub smooth: bool,
-    /// Which colour; otherwise the next one.
+    /// The index of its colour; `None` takes the next one.
     pub color: Option<usize>,
 }
 
@@ -58,9 +58,9 @@ impl Series {
 /// A horizontal line with a label, for a value to compare with. The axis is extended to show it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    /// Where on the vertical axis.
+    /// Its position on the vertical axis.
     pub value: f64,
-    /// What it is.
+    /// Its label.
     pub label: String,
 }
 
@@ -233,7 +233,7 @@ fn moving_average(points: &[(f64, f64)], drawable: impl Fn(&(f64, f64)) -> bool)
     (0..points.len()).map(mean).collect()
 }
 
-/// Where more than four points share a column of pixels: the first, lowest, highest and last of them, which draw the same picture.
+/// Thins a line: of more than four points in one column of pixels, the first, lowest, highest and last draw the same picture.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut out = Vec::new();
     for column in points.chunk_by(|a, b| a.0.floor() == b.0.floor()) {

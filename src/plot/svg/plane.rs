@@ -11,10 +11,10 @@ const GAP: f64 = 14.0;
 const BAR: f64 = 16.0;
 const PIECES: usize = 64;
 
-/// What the colours of a picture mean.
+/// The scale of a picture's colours.
 #[derive(Debug, Clone)]
 pub struct ColorBar {
-    /// What is shown, with its unit.
+    /// The quantity, with its unit.
     pub label: String,
     /// The values at its lower and its upper end.
     pub range: [f64; 2],
@@ -35,7 +35,7 @@ pub struct PlaneChart {
     pub columns: usize,
     /// Pixels of a side of a panel.
     pub side: f64,
-    /// What the colours mean, if that needs to be said.
+    /// The colour bar, if there is one.
     pub bar: Option<ColorBar>,
 }
 

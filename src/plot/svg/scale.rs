@@ -1,9 +1,9 @@
 //! Axes as a caller describes them, the mapping from data to pixels, and where ticks go.
 
-/// What runs along an axis.
+/// An axis of a chart.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Axis {
-    /// What is shown, with its unit: "rate (nats)".
+    /// The quantity, with its unit: "rate (nats)".
     pub label: String,
     /// Equal distances are equal ratios; values at or below 0 are left out.
     pub log: bool,

@@ -3,7 +3,7 @@
 use super::line::{Mark, Panel, Series, StackedChart};
 use super::scale::Axis;
 
-/// What one run of a sweep over beta measured. Errors in percent, information in bits; NaN where it was not measured.
+/// The measurements of one run of a sweep over beta: errors in percent, information in bits; NaN where not measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SweepPoint {
     /// The weight of the rate in the loss; a run at 0 has no place on the logarithmic axis and is left out of the chart over beta.

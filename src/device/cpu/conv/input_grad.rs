@@ -32,13 +32,13 @@ pub fn conv2d_input_grad<T: Real>(dx: &mut [T], g: &[T], w: &[T], dims: &ConvDim
 
 /// With stride 1 the adjoint is a convolution with the window turned by half a turn and the channels exchanged.
 fn flipped(dims: &ConvDims) -> Option<ConvDims> {
-    let reach = |d: usize| dims.dilation[d] * (dims.kernel[d] - 1);
-    (dims.stride == [1, 1] && (0..2).all(|d| dims.padding[d] <= reach(d))).then(|| ConvDims {
+    let extent = |d: usize| dims.dilation[d] * (dims.kernel[d] - 1);
+    (dims.stride == [1, 1] && (0..2).all(|d| dims.padding[d] <= extent(d))).then(|| ConvDims {
         in_channels: dims.out_channels,
         out_channels: dims.in_channels,
         input: dims.output,
         output: dims.input,
-        padding: [0, 1].map(|d| reach(d) - dims.padding[d]),
+        padding: [0, 1].map(|d| extent(d) - dims.padding[d]),
         ..*dims
     })
 }

@@ -139,7 +139,7 @@ impl<C: Real> Points<C> {
     }
 
     /// Elements of the first sample.
-    pub fn border(&self) -> usize {
+    pub fn first_len(&self) -> usize {
         self.blocks.iter().filter(|b| !b.second).map(|b| b.len * self.width).sum()
     }
 
