@@ -1,4 +1,4 @@
-//! Folders for new work: each is one process's, and holds nothing else.
+//! Folders for new work: each belongs to one process, and holds nothing else.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::lock::{self, Lock};
 
 /// The folder `out`, or the first of `runs/NAME`, `runs/NAME-2`, ... that is new or, as `ours` finds, of the same work; locked.
 ///
-/// A folder that is there must be empty or ours: whatever lies in it could be taken for part of the run.
+/// A folder that exists must be empty or ours: other files in it could be taken for part of the run.
 pub fn claim(out: Option<&Path>, name: &str, ours: impl Fn(&Path) -> Result<bool>) -> Result<(PathBuf, Lock)> {
     let make = |path: &Path, source| Error::Io { path: path.into(), action: "create the folder", source };
     if let Some(out) = out {
@@ -33,7 +33,7 @@ pub fn claim(out: Option<&Path>, name: &str, ours: impl Fn(&Path) -> Result<bool
         let path = runs.join(if number == 1 { name.to_string() } else { format!("{name}-{number}") });
         match std::fs::create_dir(&path) {
             Ok(()) => {}
-            // What cannot be read is not ours.
+            // A folder that cannot be read is not ours.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if !ours(&path).unwrap_or(false) {
                     continue;
@@ -119,7 +119,7 @@ mod tests {
         // ours alone while we live
         assert!(claim(Some(&path), "", none).unwrap_err().to_string().contains("is at work"));
         drop(lock);
-        // what a killed process leaves is nothing
+        // leftovers of a killed process do not count
         std::fs::write(path.join(".config.toml.12-0.tmp"), "half").unwrap();
         claim(Some(&path), "", none).unwrap();
         std::fs::write(path.join("checkpoint.safetensors"), "stale").unwrap();

@@ -17,15 +17,15 @@ Examples:
   strait train vib                                   train on the digits inside the binary
   strait train vib --config vib-mnist-fast --data mnist:DIR
   strait train vib --set beta.value=0.01 --set latent=32 --seed 3 --out runs/try
-  strait resume runs/vib-digits                      go on after a stop or a crash
+  strait resume runs/vib-digits                      continue after a stop or a crash
   strait sweep vib --over beta.value=1e-5,1e-4,1e-3,1e-2,1e-1
 
 Exit codes:
   0    done
-  1    an error, which is told on standard error
+  1    an error, whose message is on standard error
   2    wrong arguments
   130  interrupted by Ctrl-C, a termination or a lost terminal, with a checkpoint
-  141  whoever read standard output has stopped, as in 'strait presets | head'
+  141  the reader of standard output has stopped, as in 'strait presets | head'
 
 Data inside: UCI Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, CC BY 4.0, doi 10.24432/C50P49.";
 
@@ -33,7 +33,7 @@ Data inside: UCI Optical Recognition of Handwritten Digits, E. Alpaydin and C. K
 #[derive(Debug, Parser)]
 #[command(name = "strait", version, after_help = AFTER)]
 struct Cli {
-    /// Number of threads, at most 1024; all cores if left out. Results do not depend on it.
+    /// The number of threads, at most 1024 [default: one for each core]. Results do not depend on it.
     #[arg(long, global = true, value_name = "N")]
     threads: Option<usize>,
     #[command(subcommand)]
@@ -42,65 +42,65 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a model; leaves a run folder with settings, metrics, checkpoint, pictures and report.html.
+    /// Train a model, and write settings, metrics, a checkpoint, pictures and report.html into a run folder.
     Train {
         #[command(flatten)]
         settings: Settings,
-        /// Make so many runs, with the seed and those after it, each in a folder seed-S, and report mean and standard deviation.
+        /// Make N runs, with the seed and the N - 1 after it, each in a folder seed-S, and report their mean and standard deviation.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=seeds::MOST))]
         seeds: Option<u64>,
     },
-    /// Go on with a run (or with several of --seeds) that was stopped, killed or interrupted, bitwise as if it had not been.
+    /// Continue a run (or the runs of --seeds) that was stopped or killed. The result is bitwise that of an uninterrupted run.
     Resume {
         #[command(flatten)]
         run: Existing,
-        /// Begin at step 0 again, for a run whose checkpoint is lost. Its metrics so far are kept as metrics-1.jsonl.
+        /// Begin at step 0 again, for a run whose checkpoint is lost. Its earlier metrics are kept as metrics-1.jsonl.
         #[arg(long)]
         restart: bool,
     },
-    /// Evaluate a run's checkpoint and print the figures.
+    /// Evaluate a run's checkpoint and print its metrics.
     Eval {
         #[command(flatten)]
         run: Existing,
-        /// Print one JSON object with all figures.
+        /// Print all metrics as one JSON object.
         #[arg(long)]
         json: bool,
     },
-    /// Draw samples from a run's checkpoint: a PNG or SVG picture, and all values as samples.npy.
+    /// Draw samples from a run's checkpoint, and write them as a PNG or SVG picture and as samples.npy.
     Sample {
         #[command(flatten)]
         run: Existing,
-        /// How many.
+        /// The number of samples.
         #[arg(long, value_name = "N", default_value_t = 64)]
         count: usize,
-        /// The same seed gives the same samples.
+        /// The seed of the samples.
         #[arg(long, value_name = "N", default_value_t = 0)]
         seed: u64,
-        /// Folder for the files; the run's folder samples if left out.
+        /// The folder for the files [default: samples in the run's folder].
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
-    /// Train once per value of a setting and draw the results against it.
+    /// Train once for each value of a setting, and plot the results against it.
     Sweep {
         #[command(flatten)]
         settings: Settings,
-        /// A setting with a number as value, and the values to try: beta.value=1e-4,1e-3 or latent=2,16,256. If left out, what the
-        /// family's paper changes: beta for vib, the constraint I_c for vdb.
+        /// A numeric setting and its values: beta.value=1e-4,1e-3 or latent=2,16,256 [default: the sweep of the family's paper, beta
+        /// for vib and the constraint I_c for vdb].
         #[arg(long, value_name = "KEY=V1,V2,...")]
         over: Option<String>,
     },
-    /// Draw a run's pictures and report.html again from its checkpoint and metrics; without a checkpoint, from metrics alone.
+    /// Draw a run's pictures and report.html again, from its checkpoint and metrics, or from the metrics alone if there is no checkpoint.
     Report(Existing),
     /// Check every op's derivatives to second order against finite differences.
     Gradcheck,
-    /// List the devices, and why one cannot be used.
+    /// List the devices, with the reason for each that cannot be used.
     Devices,
     /// List the presets, or print one.
     Presets {
         /// The preset to print.
         name: Option<String>,
     },
-    /// About data sets.
+    /// Show the data sets.
     Data {
         #[command(subcommand)]
         command: DataCommand,
@@ -109,20 +109,20 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum DataCommand {
-    /// List the data sets and where to get them.
+    /// List the data sets and the places to get them.
     List,
 }
 
-/// More threads help no machine, and tens of thousands bring one down.
+/// An upper bound of the threads: more do not help, and tens of thousands can exhaust a machine.
 const MOST_THREADS: usize = 1024;
 
-/// As of a process that ended when nobody read what it wrote, which is what other programs do.
+/// The exit code when the reader of standard output is gone: that of a process that SIGPIPE ended.
 const UNREAD: u8 = 141;
 
-/// Characters of an error that are shown.
+/// The most characters of an error that are shown.
 const SHOWN: usize = 4000;
 
-/// Runs the command line of this process, tells the error if there is one, and returns its exit code.
+/// Runs the command line of this process, prints the error if there is one, and returns the exit code.
 pub fn run() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => execute(cli),
@@ -130,7 +130,7 @@ pub fn run() -> ExitCode {
         Err(told) if !told.use_stderr() => terminal::written(told.print()),
         Err(mut wrong) => {
             shorten_values(&mut wrong);
-            // There is nobody left to tell.
+            // Standard error may be closed.
             let _ = wrong.print();
             return ExitCode::from(2);
         }
@@ -149,7 +149,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Shortens what was given as arguments, which the error repeats.
+/// Shortens the arguments that the error quotes.
 fn shorten_values(error: &mut clap::Error) {
     let shorter = |(kind, value): (ContextKind, &ContextValue)| match value {
         ContextValue::String(text) => Some((kind, ContextValue::String(shorten(text, QUOTED).into_owned()))),
@@ -160,7 +160,7 @@ fn shorten_values(error: &mut clap::Error) {
     }
 }
 
-/// As many threads as are asked for, here or by rayon's variable.
+/// The number of threads to use: by the argument, or by rayon's variable; 0 for one per core.
 fn threads(asked: Option<usize>) -> anyhow::Result<usize> {
     let (name, count) = match asked {
         Some(count) => ("--threads", count),
@@ -173,7 +173,7 @@ fn threads(asked: Option<usize>) -> anyhow::Result<usize> {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<()> {
-    // This thread works too, instead of handing all work over and waiting.
+    // The calling thread is one of the pool's, so it works too instead of waiting.
     rayon::ThreadPoolBuilder::new().num_threads(threads(cli.threads)?).use_current_thread().build_global()?;
     match cli.command {
         Command::Train { settings, seeds } => train::train(&settings, seeds),

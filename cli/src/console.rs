@@ -1,4 +1,4 @@
-//! What a run tells: metrics and TensorBoard files, and progress on the terminal.
+//! The output of a run that trains: metrics and TensorBoard files, and progress on the terminal.
 
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::report::tensorboard::EventWriter;
 use crate::signals;
 use crate::terminal::say;
 
-/// Figures of a step that are shown beside the progress.
+/// The most metrics of a step that are shown beside the progress.
 const SHOWN: usize = 3;
 
 /// Writes a run's metrics and pictures of samples, and shows its progress.
@@ -35,7 +35,7 @@ pub struct Console {
     checkpoint: Seen,
 }
 
-/// What is known of the run's first checkpoint.
+/// The state of the run's first checkpoint.
 #[derive(PartialEq)]
 enum Seen {
     No,
@@ -48,7 +48,7 @@ impl Console {
     pub fn new(folder: &RunFolder, run: &Run) -> Result<Console> {
         let (done, plan) = (run.done(), run.plan());
         if done > 0 && !folder.metrics().exists() {
-            say!("{}: is missing, and with it what the first {done} steps measured: it begins anew", folder.metrics().display());
+            say!("{}: is missing, with the metrics of the first {done} steps; a new file begins here", folder.metrics().display());
         }
         let (metrics, kept) = MetricsWriter::resume(folder.metrics(), done)?;
         let events = EventWriter::create(folder.path(), Some(done + 1))?;
@@ -67,7 +67,7 @@ impl Console {
         Ok(Console { folder, metrics, events, progress, start: Instant::now(), before, evaluated, done, reached: done, plan, checkpoint })
     }
 
-    /// Sees to it that all metrics are on the disk, under their name.
+    /// Writes all metrics to the disk, under their name.
     fn sync(&mut self) -> Result<()> {
         if let Some(what) = self.metrics.sync()? {
             self.progress.line(&format!("{}: {what}", self.folder.metrics().display()));

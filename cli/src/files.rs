@@ -5,10 +5,10 @@ use std::path::Path;
 use strait::io::atomic::write_atomic_bytes;
 use strait::{Error, Result};
 
-/// What tells a folder of runs of several seeds from others: their settings.
+/// The file that marks a folder of runs of several seeds, and holds their settings.
 pub const SEEDS_FILE: &str = "seeds.toml";
 
-/// What tells the folder of a sweep from others: its settings.
+/// The file that marks the folder of a sweep, and holds its settings.
 pub const SWEEP_FILE: &str = "sweep.toml";
 
 /// Writes a file into a folder that is made if there is none.

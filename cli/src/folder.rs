@@ -24,7 +24,7 @@ pub const EVERY: u64 = 20;
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
-    /// Held by whoever trains in it, for as long.
+    /// The lock of the process that trains in it.
     _lock: Option<Arc<Lock>>,
 }
 
@@ -54,7 +54,7 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// The same, for this process alone.
+    /// The same, locked for this process.
     pub fn open_to_train(folder: &Path) -> Result<RunFolder> {
         let run = RunFolder::open(folder)?;
         Ok(RunFolder { _lock: Some(Arc::new(Lock::take(folder)?)), ..run })
@@ -90,7 +90,7 @@ impl RunFolder {
         [self.path.clone(), self.path.join("pictures"), self.samples()].iter().try_for_each(|folder| remove_leftovers(folder).map(drop))
     }
 
-    /// Where samples are written.
+    /// The folder of the samples.
     pub fn samples(&self) -> PathBuf {
         self.path.join("samples")
     }
@@ -135,7 +135,7 @@ impl RunFolder {
         let mut run = Run::start(self.configuration(changes)?, device)?;
         let Some(checkpoint) = run.resume(&self.checkpoint())? else { return Ok((run, false)) };
         if let Some(saved) = run.other_data(&checkpoint) {
-            say!("note: these are not the data that the run was trained on, which were {saved}");
+            say!("note: the run was trained on other data: {saved}");
         }
         Ok((run, true))
     }
@@ -150,14 +150,14 @@ impl RunFolder {
         Err(Error::BadFile {
             path: self.checkpoint(),
             found: "no checkpoint, so nothing that was trained".into(),
-            expected: format!("one, which the run writes as it goes; go on with 'strait resume {}'", self.path.display()),
+            expected: format!("a checkpoint, which the run writes while it trains; go on with 'strait resume {}'", self.path.display()),
         })
     }
 
-    /// Says so if another process is training the run meanwhile.
+    /// Prints a note if another process is training the run meanwhile.
     pub fn tell_of_others(&self, run: &Run) {
         if let Some(process) = Lock::holder(&self.path) {
-            say!("{}: process {process} is at work there: this is its checkpoint at step {}", self.path.display(), run.done());
+            say!("{}: process {process} is at work in this folder; this is its checkpoint at step {}", self.path.display(), run.done());
         }
     }
 

@@ -10,10 +10,10 @@ use strait::{Error, Result};
 
 use crate::terminal::say;
 
-/// The file that is locked. It stays: a lock is the system's, and ends with the process that holds it, whatever ends that.
+/// The file that is locked. It stays in the folder: the system releases the lock when the process ends, however it ends.
 pub const FILE: &str = ".lock";
 
-/// Held by the process that writes a run's state, or that of several runs. Whoever only reads needs none: files are replaced as a whole.
+/// The lock of a process that writes the state of one or several runs. Readers need none: files are replaced as a whole.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -25,17 +25,17 @@ impl Lock {
         let path = folder.join(FILE);
         let failed = |source| Error::Io { path: path.clone(), action: "open the lock", source };
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        // Whoever asks whether there is a lock has it for a moment.
+        // A process that tests the lock holds it for a moment.
         for _ in 0..5 {
             match file.try_lock() {
                 Ok(()) => {
-                    // Who it is helps a person, and nothing depends on it.
+                    // The process id is for people; nothing depends on it.
                     let _ = file.set_len(0).and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
                     return Ok(Lock { _file: file });
                 }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
                 Err(TryLockError::Error(error)) => {
-                    say!("{}: cannot be locked ({error}): see to it that only one process works in this folder", folder.display());
+                    say!("{}: cannot be locked ({error}); make sure that only one process works in this folder", folder.display());
                     return Ok(Lock { _file: file });
                 }
             }
@@ -54,7 +54,7 @@ impl Lock {
     }
 }
 
-/// The number that the process left there.
+/// The process id in the file.
 fn owner(file: &mut File) -> String {
     let mut text = String::new();
     let read = file.rewind().and_then(|()| file.take(20).read_to_string(&mut text));

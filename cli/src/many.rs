@@ -1,4 +1,4 @@
-//! What commands that make several runs have in common.
+//! Helpers of the commands that make several runs.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a run came to, in figures and pictures.
+//! The results of a run: metrics, pictures and the report.
 
 use strait::Result;
 use strait::io::open;
@@ -17,13 +17,13 @@ use crate::terminal::{out, say, width};
 /// Pictures of samples over time that a report shows.
 const STRIP: usize = 12;
 
-/// Pixels of a side of one of points.
+/// Pixels of a side of a picture of points.
 const PLANE: f64 = 200.0;
 
 /// The longest picture that is taken into a report.
 const MAX_PICTURE: u64 = 64 << 20;
 
-/// Prints figures.
+/// Prints metrics.
 pub fn print(figures: &[MetricLine]) -> anyhow::Result<()> {
     let widest = |part: fn(&MetricLine) -> &String| figures.iter().map(|f| length(part(f))).max().unwrap_or(0);
     let [names, values, units] = [widest(|f| &f.name), widest(|f| &f.value), widest(|f| &f.unit)];
@@ -48,7 +48,7 @@ fn beside(start: &str, note: &str, width: Option<usize>) -> Vec<String> {
     lines.iter().enumerate().map(line).map(|line| line.trim_end().to_string()).collect()
 }
 
-/// Evaluates the run, writes its pictures and report.html, and returns the figures.
+/// Evaluates the run, writes its pictures and report.html, and returns the metrics.
 pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<MetricLine>> {
     let _working = Working::new("evaluating, and drawing the report");
     let values = run.evaluate()?;
@@ -67,13 +67,13 @@ pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<MetricLine>> {
     Ok(figures)
 }
 
-/// Writes what there is of a run without a checkpoint: its metrics so far.
+/// Writes the report of a run without a checkpoint: its metrics so far.
 pub fn draw_metrics(folder: &RunFolder, run: &Run) -> anyhow::Result<()> {
     let (mut page, records) = start(folder, run)?;
     let Some(last) = records.last().map(|record| record.step) else {
-        anyhow::bail!("{}: there is neither a checkpoint nor a metric yet: nothing to report", folder.path().display());
+        anyhow::bail!("{}: nothing to report: there is neither a checkpoint nor a metric yet", folder.path().display());
     };
-    let told = format!("There is no checkpoint: this is what the metrics say up to step {last}.");
+    let told = format!("There is no checkpoint; the report shows the metrics up to step {last}.");
     say!("{}: {told}", folder.path().display());
     page.paragraph(&told);
     over_time(folder, run, last, &mut page)?;

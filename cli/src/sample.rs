@@ -28,7 +28,7 @@ pub fn sample(existing: &Existing, count: usize, seed: u64, out: Option<&Path>) 
     more.iter().try_for_each(|(name, samples)| write(&out, name, samples))
 }
 
-/// Writes samples as NAME.npy and a picture, and says so.
+/// Writes samples as NAME.npy and as a picture, and prints the names of the files.
 fn write(out: &Path, name: &str, samples: &Samples) -> anyhow::Result<()> {
     let written = |ending: &str, bytes: &[u8]| -> anyhow::Result<()> {
         let file = format!("{name}.{ending}");
@@ -65,7 +65,7 @@ fn write(out: &Path, name: &str, samples: &Samples) -> anyhow::Result<()> {
     }
 }
 
-/// How many values lie in each of the equal parts of a range, as the corners of a line: (left, count), (right, count), ...
+/// The histogram of values over the equal bins of a range, as the corners of a line: (left, count), (right, count), ...
 fn histogram(values: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
     const PARTS: usize = 100;
     let mut counts = [0u64; PARTS];

@@ -1,4 +1,4 @@
-//! `strait train --seeds N`: the same run with one seed after the other, and what they come to together.
+//! `strait train --seeds N`: the same run with one seed after the other, and the mean and standard deviation of their metrics.
 
 use std::path::{Path, PathBuf};
 
@@ -23,18 +23,18 @@ use crate::report::record::{Number, Record};
 use crate::session::go_on;
 use crate::terminal::{out, print_table};
 
-/// What is to be done in a folder.
+/// The runs of a folder, as its `seeds.toml` records them.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Seeds {
     /// The first seed.
     first: u64,
-    /// How many there are.
+    /// The number of seeds.
     count: u64,
     /// The settings of the first run.
     settings: toml::Table,
 }
 
-/// So many runs are the most that one command makes.
+/// The most runs that one command makes.
 pub const MOST: u64 = 10_000;
 
 /// One finished run.
@@ -94,7 +94,9 @@ pub fn report(existing: &Existing) -> anyhow::Result<()> {
             last = Some(run);
         }
     }
-    let Some(run) = last else { anyhow::bail!("{}: no run is finished yet: go on with: strait resume {}", root.display(), root.display()) };
+    let Some(run) = last else {
+        anyhow::bail!("{}: no run is finished yet; go on with 'strait resume {}'", root.display(), root.display())
+    };
     summarise(root, &run, &rows)?;
     out!("{}", root.join("report.html").display())
 }
@@ -164,7 +166,7 @@ fn mean_and_deviation(numbers: &[f64]) -> (f64, f64) {
     (mean, (squares / (n - 1.0)).sqrt())
 }
 
-/// One figure of all runs.
+/// One metric of all runs.
 struct Statistic {
     name: String,
     mean: f64,
@@ -181,7 +183,7 @@ fn statistics(rows: &[Row]) -> Vec<Statistic> {
     rows[0].values.iter().enumerate().map(of).collect()
 }
 
-/// Headers and cells: a row for each figure, with mean and standard deviation as a person reads them, then each seed.
+/// Headers and cells: a row for each metric, with mean and standard deviation as a person reads them, then each seed.
 fn table(run: &Run, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
     let statistics = statistics(rows);
     let figures =

@@ -1,4 +1,4 @@
-//! A run that is trained in its folder, and what is told when that is interrupted.
+//! Training of a run in its folder, and the message when that is interrupted.
 
 use std::fmt::{self, Display};
 
@@ -39,7 +39,7 @@ impl Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
-/// Tells how to go on with what was interrupted.
+/// Adds the command that continues an interrupted run.
 pub fn go_on<T>(result: anyhow::Result<T>, how: &str) -> anyhow::Result<T> {
     result.map_err(|error| match error.downcast() {
         Ok(cause @ Error::Interrupted { .. }) => Interrupted { cause, how: how.into() }.into(),

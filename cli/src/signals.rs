@@ -1,4 +1,4 @@
-//! How Ctrl-C, a termination and a lost terminal reach a training run.
+//! Ctrl-C, SIGTERM and SIGHUP during a training run: the first asks it to write a checkpoint and stop.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use crate::terminal::say;
 static STOP: AtomicBool = AtomicBool::new(false);
 static TRAINING: AtomicBool = AtomicBool::new(false);
 
-/// As a shell reports a command that Ctrl-C ended.
+/// The exit code with which a shell reports a command that Ctrl-C ended.
 pub const INTERRUPTED: u8 = 130;
 
 /// Set when the run should write a checkpoint and stop.
@@ -38,7 +38,7 @@ impl Drop for Training {
     }
 }
 
-/// A signal has come, and `again` says whether a second one means haste.
+/// Handles a signal; `again` is true for a second one.
 fn heard(again: bool) {
     let before = STOP.swap(true, Ordering::Relaxed);
     let training = TRAINING.load(Ordering::Relaxed);
@@ -47,11 +47,11 @@ fn heard(again: bool) {
         std::process::exit(INTERRUPTED.into());
     }
     if !before {
-        say!("\nstopping after this step and writing a checkpoint; once more to stop at once");
+        say!("\nstopping after this step and writing a checkpoint; press Ctrl-C once more to stop at once");
     }
 }
 
-/// Hears the signals in a thread of their own, but for those that whoever started the process has it ignore, as `nohup` does and a
+/// Listens for the signals in a thread of its own, except for those that the process was started to ignore, as `nohup` does and a
 /// shell does for background work.
 #[cfg(unix)]
 fn listen() -> std::io::Result<()> {
@@ -62,7 +62,7 @@ fn listen() -> std::io::Result<()> {
         return Ok(());
     }
     let mut signals = signal_hook::iterator::Signals::new(wanted)?;
-    // A terminal that goes away is told twice, by the kernel and by the shell.
+    // A closed terminal sends the signal twice, from the kernel and from the shell.
     let hear = move || signals.forever().for_each(|signal| heard(signal != SIGHUP));
     std::thread::Builder::new().name("signals".into()).spawn(hear).map(drop)
 }
@@ -79,14 +79,14 @@ fn is_ignored(signal: i32) -> bool {
     ignored_in(&status, signal).unwrap_or_else(|| is_ignored_by_children(signal))
 }
 
-/// What Linux says: bit n - 1 of a mask in hexadecimal is signal n.
+/// Reads the status file of Linux: bit n - 1 of a hexadecimal mask is signal n.
 #[cfg(unix)]
 fn ignored_in(status: &str, signal: i32) -> Option<bool> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     Some(u64::from_str_radix(mask.trim(), 16).ok()? >> (signal - 1) & 1 == 1)
 }
 
-/// What other systems say only to whoever tries: children inherit it, and one that sends itself the signal survives.
+/// Tests it on other systems: a child process inherits ignored signals, and survives one that it sends itself.
 #[cfg(unix)]
 fn is_ignored_by_children(signal: i32) -> bool {
     use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! `strait sweep`: one run per value of a setting, and a picture of what changes.
+//! `strait sweep`: one run for each value of a setting, and plots of the metrics against it.
 
 use std::path::Path;
 
@@ -18,16 +18,16 @@ use crate::report::progress::Working;
 use crate::session::go_on;
 use crate::terminal::{out, print_table};
 
-/// What tells a sweep from others in the same place. Its values do not: more of them may follow.
+/// The settings that identify a sweep. The values are not among them: more of them may follow.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Sweep {
     /// The setting that is changed.
     over: String,
-    /// All settings of the runs, but for that.
+    /// All other settings of the runs.
     settings: toml::Table,
 }
 
-/// A run of a sweep: its place, what came out, and how a person reads that.
+/// A run of a sweep: its folder and its metrics, as values and as text.
 struct Row {
     text: String,
     row: SweepRow,
@@ -70,7 +70,7 @@ pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
     out!("report: {}", root.join("report.html").display())
 }
 
-/// Headers and cells: a row for each run, a column for each figure.
+/// Headers and cells: a row for each run, a column for each metric.
 fn table(key: &str, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
     let with_unit = |f: &MetricLine| if f.unit.is_empty() { f.name.clone() } else { format!("{} ({})", f.name, f.unit) };
     let headers = std::iter::once(key.to_string()).chain(rows[0].figures.iter().map(with_unit)).collect();

@@ -1,4 +1,5 @@
-//! What commands write: results to standard output, where a failure is an error, and all else to standard error, where it is none.
+//! The output of commands: results go to standard output, where a failure to write is an error; all else goes to standard error, where
+//! it is not.
 //!
 //! The macros `out!` and `say!` are the only way to either; those of the standard library panic where nothing can be written.
 
@@ -9,7 +10,7 @@ use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::report::columns::{hang, table};
 
-/// The reader of standard output has seen enough, as `head` does.
+/// The reader of standard output has closed it, as `head` does.
 #[derive(Debug)]
 pub struct Closed;
 
@@ -21,7 +22,7 @@ impl Display for Closed {
 
 impl std::error::Error for Closed {}
 
-/// What came of writing to standard output, as the error of a command.
+/// The result of writing to standard output, as the result of a command.
 pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
     match result.and_then(|()| io::stdout().flush()) {
         Ok(()) => Ok(()),
@@ -37,11 +38,11 @@ pub fn write_out(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
 
 /// Writes a line to standard error, if that is possible.
 pub fn write_error(text: &str) {
-    // There is nobody left to tell.
+    // Standard error may be closed.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
-/// The same, broken between words where a terminal would break it anywhere.
+/// The same, with lines broken between words to the width of the terminal.
 pub fn tell(text: fmt::Arguments<'_>) {
     let text = text.to_string();
     match columns(terminal_size_of(io::stderr())) {
@@ -55,19 +56,19 @@ macro_rules! out {
     ($($text:tt)*) => { $crate::terminal::write_out(format_args!($($text)*)) };
 }
 
-/// A line for whoever looks; that nobody can is no reason to stop.
+/// A line on standard error; a failure to write it is ignored.
 macro_rules! say {
     ($($text:tt)*) => { $crate::terminal::tell(format_args!($($text)*)) };
 }
 
 pub(crate) use {out, say};
 
-/// How wide lines on standard output may be: as the terminal is, or the variable COLUMNS says; otherwise there is no limit.
+/// The width of lines on standard output: that of the terminal, or the variable COLUMNS; otherwise there is no limit.
 pub fn width() -> Option<usize> {
     columns(terminal_size_of(io::stdout())).or_else(|| std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0))
 }
 
-/// Columns of a terminal that says how many it has.
+/// The columns of a terminal that reports them.
 fn columns(size: Option<(Width, Height)>) -> Option<usize> {
     size.map(|(Width(width), _)| width.into()).filter(|width| *width > 0)
 }

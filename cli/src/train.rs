@@ -41,7 +41,7 @@ pub fn resume(existing: &Existing, restart: bool) -> anyhow::Result<()> {
     finish(&folder, &mut run)
 }
 
-/// Trains to the end and prints what came out.
+/// Trains to the end and prints the metrics.
 fn finish(folder: &RunFolder, run: &mut Run) -> anyhow::Result<()> {
     results::print(&go_on(train_in(folder, run), &format!("strait resume {}", folder.path().display()))?)?;
     out!("report: {}", folder.html().display())

@@ -218,7 +218,7 @@ fn a_run_finds_its_data_from_elsewhere_and_knows_them() {
     // and knowingly, under a name of their own
     put_images(&at("other.safetensors"), 5);
     let output = succeed(folder.path(), &["eval", "run", "--set", "data=other.safetensors"]);
-    assert!(text(&output.stderr).contains("note: these are not the data"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("note: the run was trained on other data"), "{}", text(&output.stderr));
 }
 
 #[test]

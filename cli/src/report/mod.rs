@@ -1,4 +1,4 @@
-//! What a run leaves for people and for other programs: metrics files, TensorBoard events, the HTML report, and progress on a terminal.
+//! The output of a run, for people and for other programs: metrics files, TensorBoard events, the HTML report, and progress on a terminal.
 //!
 //! All of it works on plain numbers, strings and bytes, so that it can be used and tested without a model.
 

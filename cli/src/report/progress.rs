@@ -9,7 +9,7 @@ use terminal_size::{Width, terminal_size_of};
 
 use super::columns::{hang, length};
 
-/// How long the work is and how often it says so.
+/// The length of the work, and the rate at which its progress is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// Steps in all.
@@ -38,9 +38,9 @@ pub struct Progress {
     finished: bool,
     /// Whether the bar shows other work than steps.
     working: bool,
-    /// What the bar says of the last step.
+    /// The bar's text about the last step.
     status: String,
-    /// Other work that was said in a plain line.
+    /// Other work that a plain line has announced.
     said: BTreeSet<String>,
     /// Columns of the terminal when the bar was drawn last.
     columns: usize,
@@ -70,7 +70,7 @@ impl Progress {
         Progress { plan, sink, start: now, shown: now, finished: false, working: false, status: String::new(), said, columns: 0 }
     }
 
-    /// `step` steps are done (counted from the start of the run, not of this process); `message` says how it goes, as "loss 0.123".
+    /// `step` steps are done (counted from the start of the run, not of this process); `message` describes the step, as "loss 0.123".
     ///
     /// Cheap to call at every step. Plain lines appear no more often than the plan says, and at the end of each epoch.
     pub fn tick(&mut self, step: u64, message: &str) {
@@ -133,7 +133,7 @@ impl Progress {
         }
     }
 
-    /// Shows what is known of the last step, in place of other work.
+    /// Shows the last step again, in place of other work.
     fn show_status(&mut self) {
         let Sink::Bar(bar) = &self.sink else { return };
         if std::mem::take(&mut self.working) {
@@ -217,7 +217,7 @@ impl Progress {
     }
 }
 
-/// Between two pictures of what turns while the program works.
+/// The time between two frames of the spinner.
 const TICK: Duration = Duration::from_millis(120);
 
 /// Columns beside the bar for the share that is done, and blanks.
@@ -240,11 +240,11 @@ fn set_style(bar: &ProgressBar, columns: usize, working: bool) {
     bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
 }
 
-/// Says that something takes its time, for as long as this lives: on a terminal a line that goes away, elsewhere a plain one.
+/// A message that work is going on, for as long as this value lives: on a terminal a line that goes away, elsewhere a plain one.
 pub struct Working(Option<ProgressBar>);
 
 impl Working {
-    /// Begins to say it, as "evaluating".
+    /// Shows the message, such as "evaluating".
     pub fn new(what: &str) -> Working {
         if !io::stderr().is_terminal() {
             let _ = writeln!(io::stderr(), "{what}");
@@ -342,7 +342,7 @@ mod tests {
         let two = Duration::from_secs(2);
         assert_eq!(progress.fit(60, "loss 1", two, 80), "step  60/100  loss 1  8.0s left  50 examples/s");
         assert_eq!(progress.fit(50, "loss 1", two, 80), "step  50/100  loss 1");
-        // the time left stays longest
+        // the time left is dropped last
         assert_eq!(progress.fit(60, "loss 1  rate 2", two, 44), "step  60/100  loss 1  rate 2  8.0s left");
         assert_eq!(progress.fit(60, "loss 1  rate 2", two, 36), "step  60/100  loss 1  8.0s left");
         assert_eq!(progress.fit(60, "loss 1  rate 2", two, 30), "step  60/100  8.0s left");

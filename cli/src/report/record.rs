@@ -1,6 +1,6 @@
 //! Metrics as JSON lines: one flat object per line, `{"step":..,"epoch":..,"time_s":..,name:value,..}`.
 //!
-//! Reading a number may round its last bit differently unless serde_json's feature `float_roundtrip` is on; resuming keeps bytes.
+//! serde_json's feature `float_roundtrip` is on, so a number that was read is the number that was written.
 //!
 //! Keys keep the order in which the run gives them. Numbers are f64, printed with the fewest digits that read back as the
 //! same number. JSON has no NaN and no infinity: all JSON of this program writes them as [`Number`] does, as the strings `"NaN"`,
@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use strait::plot::Metric;
 use strait::{Error, Result};
 
-/// What a file of metrics is, for errors.
+/// The description of a file of metrics in errors.
 pub const FORMAT: &str = "a file of metrics: one JSON object of step, epoch, time_s and numbers on each line";
 
-/// What was measured at one step.
+/// The metrics of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Record {
     /// Optimiser steps taken so far.
@@ -163,7 +163,7 @@ pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Record>> {
     Ok(parse(path, bytes)?.into_iter().map(|(_, record)| record).collect())
 }
 
-/// The lines of a metrics file and what they say. What follows the last line break is skipped if it does not parse.
+/// The lines of a metrics file and their records. An incomplete line at the end is skipped if it does not parse.
 pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Record)>> {
     let mut out = Vec::new();
     let mut lines = bytes.split(|&b| b == b'\n').enumerate().peekable();

@@ -37,7 +37,7 @@ fn masked(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
-/// Just enough of protobuf's wire format. Field numbers come first, as in a reader meets them.
+/// Just enough of protobuf's wire format. The field number comes first, as on the wire.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
