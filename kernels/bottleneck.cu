@@ -49,7 +49,7 @@ __device__ __forceinline__ void write(T* p, const Four<T>& v, uint64_t count) {
   }
 }
 
-// Where eps comes from: this tensor [samples, rows, k], or a draw.
+// The source of eps: this tensor [samples, rows, k], or a draw.
 template <class T>
 struct Noise {
   const T* given;

@@ -1,4 +1,4 @@
-// Convolutions, their transposes and their weight gradients on the ordinary cores.
+// Convolutions, their transposes and their weight gradients on the CUDA cores.
 #include "conv.cuh"
 
 #define CONV(T, suffix, blocks, size, TILE)                                                                             \

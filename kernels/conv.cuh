@@ -6,12 +6,12 @@
 
 namespace {
 
-// How many there are from `first` on, as a number that fits.
+// The number of elements from `first` on, limited to a number that fits.
 __device__ __forceinline__ int limited(uint64_t all, uint64_t first) {
   return first >= all ? 0 : all - first < 1 << 20 ? int(all - first) : 1 << 20;
 }
 
-// How many of the sum's `k` elements a split has.
+// The number of the sum's `k` elements in a split.
 __device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
   const uint64_t first = split * split_k;
   return uint32_t(first >= k ? 0 : min(k - first, split_k));
@@ -122,7 +122,7 @@ struct Convolution {
   uint32_t transposed;  // from windows to the image; otherwise from the image to windows
 };
 
-// In one direction: the results of one phase, and where in the source each of their taps lies. A transposed convolution has as many
+// In one direction: the results of one phase, and the cell of the source under each of their taps. A transposed convolution has as many
 // phases as the stride; the cells of each meet the same taps, so that none is multiplied in vain.
 struct Direction {
   uint32_t first, next, count;              // results: the first, from one to the next, how many
@@ -291,7 +291,7 @@ struct CotangentLoader {
   __device__ __forceinline__ void stash(T*) const {}
 };
 
-// A channel and a tap: where its cell lies, seen from a window's first.
+// A channel and a tap: the offset of its cell from a window's first cell.
 struct __align__(16) Patch {
   int64_t offset;
   uint32_t row, col;

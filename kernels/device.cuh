@@ -1,4 +1,4 @@
-// What every kernel includes: one vocabulary with one meaning for nvcc and for the emulated driver of the tests, which compiles the
+// Included by every kernel: one vocabulary with one meaning for nvcc and for the emulated driver of the tests, which compiles the
 // kernels as C++ (tests/emulator).
 //
 //   KERNEL(add_f32, 256, const float* x, const float* y, float* out, uint64_t n) { ... }

@@ -1,4 +1,4 @@
-// Matrix products on the ordinary cores: small and medium tiles, any strides, batches, sums over k cut among blocks.
+// Matrix products on the CUDA cores: small and medium tiles, any strides, batches, sums over k cut among blocks.
 #include "product.cuh"
 
 #define MATMUL(name, T, suffix, blocks, TILE, MASKED)                                          \

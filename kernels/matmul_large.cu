@@ -1,4 +1,4 @@
-// Matrix products of large matrices on the ordinary cores: 128 x 128 results per block, 8 x 8 per thread.
+// Matrix products of large matrices on the CUDA cores: 128 x 128 results per block, 8 x 8 per thread.
 #include "product.cuh"
 
 namespace {

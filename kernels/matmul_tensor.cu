@@ -1,4 +1,4 @@
-// Matrix products on the tensor cores: what becomes of the operands is in the names.
+// Matrix products on the tensor cores. The names say how the operands are converted.
 #include "tensor.cuh"
 
 namespace {

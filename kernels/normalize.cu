@@ -4,7 +4,7 @@
 
 namespace {
 
-// What a group's sums come to.
+// The moments that follow from a group's sums.
 template <class T>
 struct Moments {
   T *mean, *variance, *saved, *scale;

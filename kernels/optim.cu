@@ -40,7 +40,7 @@ __device__ __forceinline__ T* tensor(const Tensors& t, int role, int index) {
 
 // Roles of the tensors.
 enum { WEIGHT, GRADIENT, FIRST, SECOND };
-// What `optim_prepare` leaves for the step.
+// The scalars that `optim_prepare` computes for the step.
 enum { STEPS, LEARNING_RATE, RATE, SCALE, LEFT };
 
 template <class T>

@@ -67,7 +67,7 @@ __device__ __forceinline__ void exp_pair(double t, double& less, double& k) {
 __device__ __forceinline__ float reciprocal(float x) { return __fdividef(1.f, x); }
 __device__ __forceinline__ double reciprocal(double x) { return 1. / x; }
 
-// What a pair contributes: to the value `part` + `count`, to the pull on its row `moved` (b - a) + `own` a. The count of kernels above
+// The contribution of a pair: to the value `part` + `count`, to the pull on its row `moved` (b - a) + `own` a. The count of kernels above
 // 1/2, whose parts are k - 1, is exact: sums keep the digits in which the samples differ, both where k is flat and where it is small.
 template <class T>
 struct Pull {
@@ -317,7 +317,7 @@ __device__ __forceinline__ void unit_rows(const T* x, double* unit, double* scal
   if (some && team.rank == 0) scales[team.row] = scale;
 }
 
-// What pulls unit rows, as it pulls the rows: without what lies along them.
+// The gradient of the rows from that of the unit rows: its component along each row is removed.
 template <class T>
 __device__ __forceinline__ void cosine_grad(const double* pulls, const double* unit, const double* scales, T* out, uint64_t rows, uint64_t length,
                                             uint64_t slabs, double factor, uint32_t size) {

@@ -69,7 +69,7 @@ __device__ __forceinline__ void sum_windows(const T* g, T* dx, const Pool& p) {
   dx[i] = sum;
 }
 
-// Where the maximum of each window lies within its plane: the first of equal ones, or the first NaN.
+// The index of each window's maximum within its plane: the first of equal ones, or the first NaN.
 template <class T>
 __device__ __forceinline__ void find_maximum(const T* x, int64_t* y, const Pool& p) {
   const uint64_t i = global_index();

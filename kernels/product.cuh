@@ -21,7 +21,7 @@ struct Product {
   double slope;
 };
 
-// Which part of a product a block computes.
+// The part of a product that a block computes.
 struct Part {
   uint64_t row, col, batch, split;
   __device__ __forceinline__ Part(const Product& p, uint32_t tile_m, uint32_t tile_n) {
@@ -35,7 +35,7 @@ struct Part {
   }
 };
 
-// How many there are from `first` on, as a number that fits.
+// The number of elements from `first` on, limited to a number that fits.
 __device__ __forceinline__ int limited(uint64_t all, uint64_t first) {
   return first >= all ? 0 : all - first < 1 << 20 ? int(all - first) : 1 << 20;
 }
@@ -94,7 +94,7 @@ struct MatrixStore {
   }
 };
 
-// How many of the sum's `k` elements a split has.
+// The number of the sum's `k` elements in a split.
 __device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
   const uint64_t first = split * split_k;
   return uint32_t(first >= k ? 0 : k - first < split_k ? k - first : split_k);

@@ -135,7 +135,7 @@ __device__ __forceinline__ double sum_of(uint64_t count, uint64_t rank, uint64_t
   return total;
 }
 
-// How the 256 threads of a block lie over `width` columns of numbers: 256 / width of them work on each, next to each other if `along`.
+// The assignment of a block's 256 threads to `width` columns of numbers: 256 / width work on each, next to each other if `along`.
 struct Lanes {
   static constexpr uint32_t THREADS = 256;
   uint32_t width, height, column, rank;

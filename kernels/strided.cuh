@@ -4,7 +4,7 @@
 
 namespace {
 
-// Where the elements of N tensors of one shape lie. Twin of `Strided` in src/device/cuda/args.rs.
+// The layouts of N tensors of one shape. Twin of `Strided` in src/device/cuda/args.rs.
 template <int N>
 struct Strided {
   uint32_t rank;        // axes after joining; 0 for a single element

@@ -7,7 +7,7 @@
 
 namespace {
 
-// What becomes of an operand's elements (In) on their way to shared memory: PLANES numbers (of type Element) each, of which `d` gets
+// The conversion of an operand's elements (In) on their way to shared memory: PLANES numbers (of type Element) each, of which `d` gets
 // the product.
 
 // Rounded to TF32: 11 significant bits.
@@ -74,7 +74,7 @@ struct TensorTile {
   static constexpr int M = 16 * DOWN * WARPS_M, N = 8 * ACROSS * WARPS_N, THREADS = 32 * WARPS_M * WARPS_N;
   // Elements of the sum that a stage holds, and that an instruction takes.
   static constexpr int DEPTH = 64 / sizeof(E), STEP = 32 / sizeof(E);
-  // What is stored as it is is copied asynchronously, some stages ahead; the rest waits in registers for one stage.
+  // Elements that need no conversion are copied asynchronously, some stages ahead; the others wait in registers for one stage.
   static constexpr bool COPIED = sizeof(In) == 2;
   static constexpr int STAGES = COPIED ? 4 : 2;
   // Bytes from line to line in shared memory, or from element to element of the sum for transposed operands: 16, or 32 (of the banks'

@@ -1,4 +1,4 @@
-// One tile of a product, by one block of threads, on the ordinary cores. Matrix products and convolutions share it: they differ in
+// One tile of a product, by one block of threads, on the CUDA cores. Matrix products and convolutions share it: they differ in
 // where the operands lie (loaders) and where results go (stores).
 //
 // The sum over k is cut into slices, one for each group of warps, whose results are added in a fixed order at the end. With slices,
@@ -37,7 +37,7 @@ using SmallTile = Tile<T, 1, 1, 8, 4>;
 template <class T>
 using MediumTile = Tile<T, 2, 2, 2, 3>;
 
-// Which rows and columns of its warp's 32 x 32 a thread has. Lanes that differ in bit 0 share rows, lanes that differ in bit 1 share
+// The rows and columns of its warp's 32 x 32 that a thread has. Lanes that differ in bit 0 share rows, lanes that differ in bit 1 share
 // columns: that is how 16-byte reads of shared memory that repeat addresses take no longer than others.
 struct Lane {
   int m, n;
@@ -57,7 +57,7 @@ struct Lane {
   }
 };
 
-// Where an element lies in a stage. An operand has lines along its axis of the output, each with DEPTH elements of the sum. It is kept
+// The position of an element in a stage. An operand has lines along its axis of the output, each with DEPTH elements of the sum. It is kept
 // line by line, with chunks exchanged so that threads that read neighbouring lines meet no bank conflict, or transposed.
 template <class T>
 __device__ __forceinline__ int by_line(int line, int chunk) {

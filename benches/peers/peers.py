@@ -1,4 +1,4 @@
-"""The peers of `compare.py`: the work of `benches/work` in PyTorch and JAX, and a process that answers the commands of `ours.rs`.
+"""The peers of `compare.py`: the work of `benches/tasks` in PyTorch and JAX, and a process that answers the commands of `ours.rs`.
 
     peers.py CONTESTANT THREADS
 """

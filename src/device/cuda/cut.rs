@@ -3,7 +3,7 @@
 /// Results of a block: the tiles of `kernels/tile.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tile {
-    /// 32 x 32; for ordinary cores.
+    /// 32 x 32; for CUDA cores.
     Small,
     /// 64 x 64.
     Medium,

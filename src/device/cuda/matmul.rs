@@ -90,7 +90,7 @@ impl Product {
     /// Whether the kernel for this can take a mask.
     pub fn takes_mask(&self) -> bool {
         let plan = self.plan();
-        plan.cores == Cores::Ordinary && plan.tile != Tile::Large
+        plan.cores == Cores::Cuda && plan.tile != Tile::Large
     }
 
     /// The fastest kernel for this product, and its division into parts.
@@ -101,7 +101,7 @@ impl Product {
             (DType::F32, Precision::F32x3) => Cores::F32x3,
             (DType::F32, Precision::Tf32) => Cores::Tf32,
             (DType::F32, Precision::Bf16) => Cores::Rounded,
-            _ => Cores::Ordinary,
+            _ => Cores::Cuda,
         };
         let count = self.batch.map_or(1, |(count, _)| count);
         Plan::of([self.rows, self.cols, self.depth], count, self.dtype.size(), cores, self.mask != Ptr::NULL)
@@ -110,7 +110,7 @@ impl Product {
     /// Computes it.
     pub fn run(&self) -> Result<()> {
         let plan = self.plan();
-        if plan.cores == Cores::Ordinary || self.row_sums == Ptr::NULL {
+        if plan.cores == Cores::Cuda || self.row_sums == Ptr::NULL {
             return self.run_as(plan);
         }
         // On tensor cores the operands are not there in full: the sums are computed alone.
@@ -158,7 +158,7 @@ impl Product {
         // The sums of rows are made by the first column of blocks, which is there for them even without results.
         let blocks = self.rows.div_ceil(side) * self.cols.div_ceil(side).max(1) * splits * count;
         let masked = self.mask != Ptr::NULL;
-        if plan.cores == Cores::Ordinary {
+        if plan.cores == Cores::Cuda {
             let grid = Grid::blocks(blocks, 256);
             dispatch_float!(self.dtype, T => match (plan.tile, masked) {
                 (Tile::Small, false) => launch::<{ kernel!("matmul_small", T) }, _>(device, grid, (args, batches))?,
@@ -193,7 +193,7 @@ fn on_tensor_cores(plan: Plan, device: CudaDevice, blocks: usize, args: (Argumen
     };
     let grid = Grid::blocks(blocks, if large { 256 } else { 128 }).shared(80 * 2 * plan.tile.side() * planes_and_stages);
     match (plan.cores, large) {
-        (Cores::Ordinary, _) => unreachable!("this plan is for the ordinary cores"),
+        (Cores::Cuda, _) => unreachable!("this plan is for the CUDA cores"),
         (Cores::F32x3, false) => launch::<{ kernel!("matmul_f32x3_medium") }, _>(device, grid, args),
         (Cores::F32x3, true) => launch::<{ kernel!("matmul_f32x3_large") }, _>(device, grid, args),
         (Cores::Tf32, false) => launch::<{ kernel!("matmul_tf32_medium") }, _>(device, grid, args),

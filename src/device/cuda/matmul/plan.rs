@@ -5,8 +5,8 @@ use crate::device::cuda::cut::{Tile, cheapest};
 /// The cores that multiply, and the conversion of the operands before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cores {
-    /// The ordinary cores: f32 and f64 in full.
-    Ordinary,
+    /// The CUDA cores: f32 and f64 in full.
+    Cuda,
     /// Tensor cores, f32 as sums of two bf16.
     F32x3,
     /// Tensor cores, f32 rounded to TF32.
@@ -26,7 +26,7 @@ fn rate(cores: Cores, tile: Tile) -> usize {
         Tile::Large => 800,
     };
     match (cores, tile) {
-        (Cores::Ordinary, _) => tile.ordinary_rate(),
+        (Cores::Cuda, _) => tile.ordinary_rate(),
         (Cores::F32x3, _) => halves / 3,
         (Cores::Tf32, _) => halves / 2,
         (Cores::Rounded | Cores::Bf16 | Cores::F16, _) => halves,
@@ -45,8 +45,8 @@ impl Plan {
     /// The plan that is estimated to take the least time.
     pub(super) fn of(sizes: [usize; 3], count: usize, size: usize, cores: Cores, masked: bool) -> Plan {
         let tiles: &[Tile] = match (cores, size) {
-            (Cores::Ordinary, 4) if !masked => &[Tile::Small, Tile::Medium, Tile::Large],
-            (Cores::Ordinary, _) => &[Tile::Small, Tile::Medium],
+            (Cores::Cuda, 4) if !masked => &[Tile::Small, Tile::Medium, Tile::Large],
+            (Cores::Cuda, _) => &[Tile::Small, Tile::Medium],
             _ => &[Tile::Medium, Tile::Large],
         };
         let tiles: Vec<(Tile, usize)> = tiles.iter().map(|&tile| (tile, rate(cores, tile))).collect();
