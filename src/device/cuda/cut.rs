@@ -21,7 +21,7 @@ impl Tile {
     }
 
     /// Multiplications in a clock cycle of a multiprocessor without tensor cores, by estimate: larger tiles read less for each.
-    pub fn ordinary_rate(self) -> usize {
+    pub fn cuda_rate(self) -> usize {
         match self {
             Tile::Small => 64,
             Tile::Medium => 80,

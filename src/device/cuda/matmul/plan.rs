@@ -26,7 +26,7 @@ fn rate(cores: Cores, tile: Tile) -> usize {
         Tile::Large => 800,
     };
     match (cores, tile) {
-        (Cores::Cuda, _) => tile.ordinary_rate(),
+        (Cores::Cuda, _) => tile.cuda_rate(),
         (Cores::F32x3, _) => halves / 3,
         (Cores::Tf32, _) => halves / 2,
         (Cores::Rounded | Cores::Bf16 | Cores::F16, _) => halves,

@@ -15,13 +15,13 @@ fn gpu() -> Option<CudaDevice> {
 
 #[test]
 fn plans_fill_the_multiprocessors() {
-    let plan = |sizes| Plan::of(sizes, 1, 4, Cores::Ordinary, false);
-    let ordinary = |tile, split_k| Plan { cores: Cores::Ordinary, tile, split_k };
+    let plan = |sizes| Plan::of(sizes, 1, 4, Cores::Cuda, false);
+    let cuda_cores = |tile, split_k| Plan { cores: Cores::Cuda, tile, split_k };
     // one wave of small tiles for a layer of a small batch; long sums with few results are cut
-    assert_eq!(plan([100, 1024, 784]), ordinary(Tile::Small, 800));
+    assert_eq!(plan([100, 1024, 784]), cuda_cores(Tile::Small, 800));
     let long = plan([10, 256, 60_000]);
     assert!(long.split_k <= 60_000 / 8, "{long:?}");
-    assert_eq!(plan([4096, 4096, 4096]), ordinary(Tile::Large, 4096));
+    assert_eq!(plan([4096, 4096, 4096]), cuda_cores(Tile::Large, 4096));
     assert!(plan([1, 1, usize::MAX >> 20]).split_k <= LONGEST);
     for cores in [Cores::F32x3, Cores::Tf32, Cores::Rounded, Cores::Bf16, Cores::F16] {
         assert_eq!(Plan::of([4096, 4096, 4096], 1, 2, cores, false), Plan { cores, tile: Tile::Large, split_k: 4096 });
@@ -81,7 +81,7 @@ struct Case {
 /// The most that a product of two numbers is off by what becomes of them on their way to the tensor cores.
 fn error(cores: Cores) -> f64 {
     match cores {
-        Cores::Ordinary | Cores::Bf16 | Cores::F16 => 0.0,
+        Cores::Cuda | Cores::Bf16 | Cores::F16 => 0.0,
         Cores::F32x3 => Precision::F32x3.error(),
         Cores::Tf32 => Precision::Tf32.error(),
         Cores::Rounded => Precision::Bf16.error(),
@@ -153,14 +153,14 @@ fn edges<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, masked: bool) {
                     offset: usize::from(turn % 5 == 4),
                     splits: 1 + turn % 7 % 3,
                     masked,
-                    sums: cores == Cores::Ordinary && turn % 2 == 0,
+                    sums: cores == Cores::Cuda && turn % 2 == 0,
                 };
                 check::<T>(gpu, cores, tile, &case);
             }
         }
     }
     // nothing to add up, and sums of rows alone
-    let sums = cores == Cores::Ordinary;
+    let sums = cores == Cores::Cuda;
     let plain = Case { sizes: [5, 3, 0], layouts: [0, 0], gap: 0, offset: 0, splits: 1, masked, sums };
     check::<T>(gpu, cores, tile, &plain);
     check::<T>(gpu, cores, tile, &Case { sizes: [side + 2, 0, 70], layouts: [1, 0], splits: 2, ..plain });
@@ -171,11 +171,11 @@ fn ordinary_cores_compute_products_of_every_layout_at_every_edge() {
     let Some(gpu) = gpu() else { return };
     for masked in [false, true] {
         for tile in [Tile::Small, Tile::Medium] {
-            edges::<f32>(gpu, Cores::Ordinary, tile, masked);
-            edges::<f64>(gpu, Cores::Ordinary, tile, masked);
+            edges::<f32>(gpu, Cores::Cuda, tile, masked);
+            edges::<f64>(gpu, Cores::Cuda, tile, masked);
         }
     }
-    edges::<f32>(gpu, Cores::Ordinary, Tile::Large, false);
+    edges::<f32>(gpu, Cores::Cuda, Tile::Large, false);
 }
 
 #[test]
