@@ -27,7 +27,7 @@ const ELEMENTS: usize = 64;
 /// ```
 ///
 /// # Errors
-/// [`Error::GradCheck`] with the worst element; whatever `f` fails with.
+/// [`Error::GradCheck`] with the worst element, or an error of `f`.
 pub fn gradcheck(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor], order: usize) -> Result<()> {
     if !(1..=2).contains(&order) {
         return Err(Error::OutOfRange { op: "gradcheck", name: "order", value: order as f64, expected: "1 or 2" });

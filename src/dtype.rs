@@ -66,7 +66,7 @@ impl fmt::Display for DType {
 
 /// A Rust type that can be an element of a tensor.
 pub trait Element: bytemuck::Pod + Send + Sync + fmt::Debug + PartialEq + 'static {
-    /// Its dtype.
+    /// The dtype of this element type.
     const DTYPE: DType;
     /// The value as f64 (exact but for large i64).
     fn to_f64(self) -> f64;

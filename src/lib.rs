@@ -1,9 +1,9 @@
-//! Generative and representation models with an information constraint, on a tensor and autodiff engine written here.
+//! Generative and representation models with an information constraint, on a tensor and autodiff engine of their own.
 //!
 //! # Devices and tensors
 //!
 //! A [`Tensor`] is immutable, cheap to clone, and knows its [`Device`], its [`DType`] and its [`Shape`]. Nothing is global: every constructor
-//! is told the device, and random numbers come from an [`Rng`] that is a value. Axes count from the first, 0, or back from the last, -1.
+//! takes the device, and random numbers come from an [`Rng`] that is a value. Axes count from the first, 0, or back from the last, -1.
 //!
 //! ```
 //! use strait::{DType, Device, Rng, Tensor};
@@ -20,7 +20,7 @@
 //!
 //! # Gradients
 //!
-//! [`grad`] gives gradients as values; those of [`grad_graph`] can be differentiated again, to any order. [`Gradient`] has the choices.
+//! [`grad`] returns gradients as tensors; those of [`grad_graph`] can be differentiated again, to any order. [`Gradient`] has the options.
 //!
 //! ```
 //! use strait::{Device, Tensor, grad, grad_graph};
@@ -30,12 +30,12 @@
 //! # Ok::<(), strait::Error>(())
 //! ```
 //!
-//! [`check::gradcheck`] compares them with finite differences, also for an op of your own ([`op::apply`] shows one).
+//! [`check::gradcheck`] compares gradients with finite differences, also for an op of your own ([`op::apply`] shows one).
 //!
 //! # Modules and training
 //!
-//! [`nn`] has layers with named parameters and their [`nn::Builder`], [`optim`] the optimisers. A pass is told what it is for by an
-//! [`nn::Mode`]. [`nn::Params`] give their gradients and are saved and loaded by name.
+//! [`nn`] has layers with named parameters and their [`nn::Builder`], and [`optim`] the optimisers. A forward pass takes its purpose,
+//! training or evaluation, as an [`nn::Mode`]. [`nn::Params`] return their gradients, and are saved and loaded by name.
 //!
 //! ```
 //! use strait::nn::{Builder, Mode, Module};
@@ -58,9 +58,9 @@
 //!
 //! # Models
 //!
-//! [`models`] has the networks and losses of the papers (VIB, VDB, InfoVAE, EBGAN, energy models), to be trained by a loop of your own, as
-//! the programs in `examples/` do; [`metrics`] judges them, [`data`] has their data sets. [`train`] runs the families of the command line,
-//! with settings, checkpoints and reports.
+//! [`models`] has the networks and losses of the papers (VIB, VDB, InfoVAE, EBGAN, energy models), for training loops of your own such as
+//! the programs in `examples/`. [`metrics`] evaluates models, and [`data`] has the data sets. [`train`] runs the families of the command
+//! line, with settings, checkpoints and reports.
 //!
 //! ```
 //! use strait::models::{Scale, Vib, VibConfig, VibObjective};
@@ -87,7 +87,7 @@
 //!
 //! # Errors
 //!
-//! An [`Error`] is a sentence: what was called, what is wrong, with the shapes, and what would be right. Any method that computes can fail in
+//! An [`Error`] is a sentence: it names what was called, what is wrong, with the shapes, and what would be right. Any method that computes can fail in
 //! these ways, which its own documentation does not repeat:
 //!
 //! - the device is out of memory, or fails;

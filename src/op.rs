@@ -156,7 +156,7 @@ pub(crate) struct Call {
 }
 
 impl Drop for Call {
-    /// Takes a graph apart iteratively: one that is 100,000 calls deep must not overflow the stack.
+    /// Drops a graph iteratively: one that is 100,000 calls deep must not overflow the stack.
     fn drop(&mut self) {
         let mut pending = std::mem::take(&mut self.inputs);
         while let Some(tensor) = pending.pop() {

@@ -1,4 +1,4 @@
-//! The memory behind tensors, on whichever device it lies.
+//! The memory behind tensors, on any device.
 
 use crate::device::Device;
 use crate::device::cpu::buffer::Buffer;
@@ -57,7 +57,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Its length in bytes.
+    /// The length in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Storage::Cpu(buffer) => buffer.as_slice::<u8>().len(),
@@ -83,7 +83,7 @@ impl Storage {
     /// The buffer of a CPU storage.
     ///
     /// # Panics
-    /// It is on another device.
+    /// The storage is on another device.
     pub(crate) fn cpu(&self) -> &Buffer {
         match self {
             Storage::Cpu(buffer) => buffer,
@@ -94,7 +94,7 @@ impl Storage {
     /// The buffer of a CPU storage, to write.
     ///
     /// # Panics
-    /// It is on another device.
+    /// The storage is on another device.
     pub(crate) fn cpu_mut(&mut self) -> &mut Buffer {
         match self {
             Storage::Cpu(buffer) => buffer,
@@ -105,7 +105,7 @@ impl Storage {
     /// The buffer of a GPU's storage.
     ///
     /// # Panics
-    /// It is on another device.
+    /// The storage is on another device.
     pub(crate) fn cuda(&self) -> &CudaBuffer {
         match self {
             Storage::Cuda(buffer) => buffer,

@@ -47,7 +47,7 @@ pub fn claim(out: Option<&Path>, name: &str, ours: impl Fn(&Path) -> Result<bool
     unreachable!("numbers do not end")
 }
 
-/// The folder of several runs, which what `file` says tells from others: that of `this` work, begun by an earlier command or new.
+/// The folder of several runs of `this` work, new or begun by an earlier command. The contents of `file` identify the work.
 pub fn claim_for<T: Serialize + DeserializeOwned>(
     out: Option<&Path>,
     name: &str,

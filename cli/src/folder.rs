@@ -196,7 +196,8 @@ impl RunFolder {
         std::fs::write(&path, b"").map_err(|source| Error::Io { path, action: "write", source })
     }
 
-    /// Whether a run with these metrics must have written a checkpoint: it says so, or it was evaluated, or went on after that.
+    /// Whether a run with these metrics must have written a checkpoint: its marker exists, or it was evaluated, or it has metrics from
+    /// after that.
     fn had_checkpoint(&self, plan: &Plan, records: &[Record]) -> bool {
         let due = [plan.evaluate_every, plan.checkpoint_every, plan.steps];
         let first = due.into_iter().filter(|steps| *steps > 0).min().unwrap_or(0);

@@ -29,7 +29,7 @@ impl Feed {
     /// These rows of u8 or f32 [rows, width], with a label of i64 for each unless there are none, in their order.
     ///
     /// # Errors
-    /// They are not on a GPU; other shapes or dtypes.
+    /// The tensors are not on a GPU, or have other shapes or dtypes.
     pub fn new(rows: Tensor, labels: Option<Tensor>) -> Result<Feed> {
         let device = rows.device();
         if !device.captures() {
@@ -87,7 +87,7 @@ impl Feed {
     /// Sets the order: different rows, all of them or the first ones that there will be.
     ///
     /// # Errors
-    /// It is longer than there are rows, or names one that is not there.
+    /// The order has more entries than there are rows, or names a row that does not exist.
     pub fn set_order(&self, order: &[u32]) -> Result<()> {
         if is_capturing() {
             return Ok(());

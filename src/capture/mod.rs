@@ -51,7 +51,7 @@ impl Device {
     /// the device. Random numbers must come from `rng`.
     ///
     /// # Errors
-    /// This is not a GPU; `step` does what cannot be repeated without the host: it looks at elements, copies from the host, or
+    /// The device is not a GPU; `step` does something that cannot be repeated without the host: it reads elements, copies from the host, or
     /// allocates memory that was not there (the error names the op); its own errors. Then `rng` and all step counts are as they were.
     pub fn capture(&self, rng: &mut Rng, steps: usize, mut step: impl FnMut(&mut Rng) -> Result<()>) -> Result<CapturedSteps> {
         match *self {
@@ -87,7 +87,7 @@ impl CapturedSteps {
         Ok(())
     }
 
-    /// As [`CapturedSteps::replay`], and says how long the device took, from the driver's events before and after.
+    /// As [`CapturedSteps::replay`], and returns the device's time, from the driver's events before and after.
     ///
     /// # Errors
     /// As [`CapturedSteps::replay`].

@@ -15,7 +15,7 @@ const TRIES: usize = 3;
 pub struct StepRun {
     /// The number of steps, at least 1.
     pub len: u64,
-    /// Tells their work from that of other steps of the loop, such as those with a penalty that is not in every step.
+    /// Distinguishes these steps from others of the loop, such as those with a penalty that is not in every step.
     pub graph_key: u64,
 }
 

@@ -28,7 +28,7 @@ struct Resident {
     feed: Feed,
     range: Range,
     device: Device,
-    /// The epoch whose order it is in.
+    /// The epoch whose order is loaded.
     epoch: Option<u64>,
 }
 
@@ -44,13 +44,13 @@ impl Batches {
         self
     }
 
-    /// Batches of an epoch.
+    /// The number of batches in an epoch.
     pub fn per_epoch(&self) -> u64 {
         let count = if self.whole { self.examples / self.batch } else { self.examples.div_ceil(self.batch) };
         count as u64
     }
 
-    /// Examples of batch `number`.
+    /// The number of examples in batch `number`.
     pub fn rows(&self, number: u64) -> usize {
         self.batch.min(self.examples - (number % self.per_epoch()) as usize * self.batch)
     }
@@ -59,7 +59,7 @@ impl Batches {
     /// many equally sized batches there are from this one on, before the epoch ends.
     ///
     /// # Errors
-    /// The split has not the number of examples given at first.
+    /// The split has another number of examples than the first one had.
     pub fn prefetch(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<u64> {
         let (epoch, first) = (number / self.per_epoch(), (number % self.per_epoch()) as usize * self.batch);
         let follow = ((self.examples - first) / self.rows(number)) as u64;
@@ -93,7 +93,7 @@ impl Batches {
     /// the first call; captured steps get those that follow what was last prefetched.
     ///
     /// # Errors
-    /// The split has not the number of examples given at first.
+    /// The split has another number of examples than the first one had.
     pub fn load(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<(Tensor, Tensor)> {
         self.prefetch(split, number, range, device)?;
         match &self.resident {
@@ -102,7 +102,7 @@ impl Batches {
         }
     }
 
-    /// As [`Batches::load`], after `change` has had the images on the host, row after row.
+    /// As [`Batches::load`], after `change` has modified the images on the host, row by row.
     ///
     /// # Errors
     /// As [`Batches::load`].

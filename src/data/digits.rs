@@ -23,7 +23,7 @@ const TEST_LABELS: &[u8] = include_bytes!("optdigits/t10k-labels-idx1-ubyte.gz")
 /// The digits as published: 3,823 for training and 1,797 by other writers for the test.
 ///
 /// # Errors
-/// None in a library that was built whole; the embedded files are read like any other.
+/// The embedded files are damaged, which does not happen in a correct build.
 pub fn load() -> Result<Dataset> {
     let split = |images, labels| -> Result<Split> {
         let path = Path::new("the embedded digits");

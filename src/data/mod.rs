@@ -66,7 +66,7 @@ impl Dataset {
         format!("{} images, {bytes} bytes, xxh3 {hash}", self.train.len() + self.test.len())
     }
 
-    /// Takes the last `n` images out of the training part and returns them as a validation part, to choose models by. The
+    /// Removes the last `n` images from the training part and returns them as a validation part, for choosing models. The
     /// rule is fixed, so that every run of every seed judges by the same images.
     ///
     /// # Errors

@@ -36,13 +36,13 @@ pub enum DataSpec {
 pub struct Source {
     /// The value of `--data` that names it.
     pub spec: &'static str,
-    /// Its full name.
+    /// The full name.
     pub name: &'static str,
     /// Number and size of the images.
     pub sizes: &'static str,
     /// Its authors.
     pub source: &'static str,
-    /// Under which terms.
+    /// The licence.
     pub licence: &'static str,
     /// Instructions for getting it.
     pub get: &'static str,
@@ -152,7 +152,7 @@ impl DataSpec {
     /// The same data with the channels of its images where `layout` says.
     ///
     /// # Errors
-    /// The format of the data says where the channels are.
+    /// The format of the data already fixes the position of the channels.
     pub fn with_layout(self, layout: Layout) -> Result<DataSpec> {
         match self {
             DataSpec::Npy(path, _) => Ok(DataSpec::Npy(path, Some(layout))),
@@ -169,7 +169,7 @@ impl DataSpec {
     /// the data were moved together with what uses them, [`DataSpec::load`] finds them by that.
     ///
     /// # Errors
-    /// There is no working directory any more.
+    /// The working directory no longer exists.
     pub fn absolute(self) -> Result<DataSpec> {
         let absolute = |path: PathBuf| {
             if path.is_absolute() {

@@ -132,7 +132,7 @@ impl Split {
         Ok(Feed::new(images, labels)?.scaled(self.max_value.into(), range == Range::Symmetric))
     }
 
-    /// Takes the images from `at` on out of this split.
+    /// Removes the images from `at` on from this split, and returns them.
     pub(super) fn split_off(&mut self, at: usize) -> Split {
         let images = match &mut self.images {
             Pixels::U8(values) => Pixels::U8(values.split_off(at * self.pixels)),

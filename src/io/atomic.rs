@@ -1,4 +1,4 @@
-//! Files that are either the old one or the new one, whatever happens in between.
+//! Atomic replacement of files: after a crash there is either the old file or the new one.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -105,7 +105,7 @@ fn is_temporary(candidate: &OsStr) -> bool {
 struct Temporary {
     path: PathBuf,
     renamed: bool,
-    /// Locked until the file has its name, so that nobody takes it for a leftover.
+    /// Locked until the file has its name, so that no other process deletes it as a leftover.
     _lock: Option<File>,
 }
 

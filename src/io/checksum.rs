@@ -74,7 +74,7 @@ pub fn is_sealed(metadata: &BTreeMap<String, String>) -> bool {
 /// Checks that a file is as it was when [`seal`] was called.
 ///
 /// # Errors
-/// It has no checksums, a tensor or the table of strings was changed, or a tensor is missing or was added; named by `path`.
+/// The file has no checksums, a tensor or the table of strings was changed, or a tensor is missing or was added; named by `path`.
 pub fn verify(path: &Path, file: &TensorFile) -> Result<()> {
     let bad = |found: String| {
         let expected = "the file as it was written: it is damaged, take an older copy".into();

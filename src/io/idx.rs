@@ -104,7 +104,7 @@ pub fn encode(idx: &Idx) -> Result<Vec<u8>> {
 /// Writes an IDX file (not compressed), atomically.
 ///
 /// # Errors
-/// As [`encode`], and whatever the operating system refuses.
+/// As [`encode`], and errors of the operating system.
 pub fn write(path: &Path, idx: &Idx) -> Result<()> {
     write_atomic_bytes(path, &encode(idx)?)
 }

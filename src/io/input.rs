@@ -203,7 +203,7 @@ impl<'a> Input<'a> {
         Error::BadFile { path: self.path.clone(), found: found.into(), expected: expected.into() }
     }
 
-    /// An error that says what the contents look like instead of the expected format.
+    /// An error that describes the contents, which do not have the expected format.
     pub fn wrong_format(&self) -> Error {
         self.bad(describe(&self.head), self.format)
     }

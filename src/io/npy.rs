@@ -199,7 +199,7 @@ fn header(npy: &Npy) -> Result<Vec<u8>> {
 /// Writes a `.npy` file, atomically.
 ///
 /// # Errors
-/// As [`encode`], and whatever the operating system refuses.
+/// As [`encode`], and errors of the operating system.
 pub fn write(path: &Path, npy: &Npy) -> Result<()> {
     let header = header(npy)?;
     write_atomic(path, |writer| writer.write_all(&header).and_then(|()| writer.write_all(&npy.bytes)))

@@ -37,7 +37,7 @@ const METADATA: &str = "__metadata__";
 /// A tensor in a file: name, dtype, shape and little-endian, row-major elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedTensor<'a> {
-    /// Its name in the file.
+    /// The name in the file.
     pub name: String,
     /// The type of the elements.
     pub dtype: Stored,
@@ -212,7 +212,7 @@ pub fn encode(tensors: &[NamedTensor], metadata: &BTreeMap<String, String>) -> R
 /// Writes a file as [`encode`] makes it, atomically.
 ///
 /// # Errors
-/// As [`encode`], and whatever the operating system refuses.
+/// As [`encode`], and errors of the operating system.
 pub fn write(path: &Path, tensors: &[NamedTensor], metadata: &BTreeMap<String, String>) -> Result<()> {
     let (header, order) = header(tensors, metadata)?;
     write_atomic(path, |writer| {

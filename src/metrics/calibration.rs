@@ -1,4 +1,4 @@
-//! Calibration of a classifier: how often it is right when it says that it is sure.
+//! Calibration of a classifier: its accuracy as a function of its confidence.
 
 /// The predictions whose confidence lies in one interval.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

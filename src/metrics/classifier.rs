@@ -19,12 +19,12 @@ const SEED: u64 = 0xc1a5;
 /// Steps of training, and images of each: three passes over MNIST.
 const STEPS: u64 = 1800;
 const BATCH: usize = 100;
-/// Falls in equal steps to zero.
+/// The learning rate at the start, which falls linearly to zero.
 const LEARNING_RATE: f64 = 2e-3;
 /// Channels of the two convolutions, which halve the image each, and width of the features.
 const CHANNELS: [usize; 2] = [16, 32];
 const WIDTH: usize = 128;
-/// Images at a time outside of training.
+/// The batch size outside of training.
 const ROWS: usize = 500;
 
 /// Two convolutions, a hidden layer of 128 features, and a layer of logits.
@@ -141,7 +141,7 @@ impl Classifier {
         Ok((Features::new(Extractor::Named(self.name.clone()), features)?, classes))
     }
 
-    /// Share of a labelled split that it gets wrong.
+    /// The error rate on a labelled split, from 0 to 1.
     ///
     /// # Errors
     /// The images have another size, or no labels.

@@ -21,7 +21,7 @@ const INCEPTION_WIDTH: usize = 2048;
 pub enum Extractor {
     /// The last pooling layer of Inception-v3, 2,048 wide, trained on ImageNet; computed elsewhere and read from a file.
     Inception,
-    /// Anything else, by its name.
+    /// Another extractor, by its name.
     Named(String),
 }
 
@@ -95,7 +95,7 @@ impl Features {
         self.values.dims()[1]
     }
 
-    /// Nothing unless both are of the same extractor.
+    /// An error unless both have the same extractor.
     pub(super) fn comparable(&self, other: &Features) -> Result<()> {
         if self.extractor == other.extractor && self.width() == other.width() {
             return Ok(());

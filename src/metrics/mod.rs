@@ -1,7 +1,7 @@
 //! Figures by which generative models are judged: distances between sets of features, modes that were found, likelihoods,
 //! and what a latent code holds.
 //!
-//! Logarithms are natural, information is in nats. Computed in f64, whatever the dtype of what is judged, and the same for
+//! Logarithms are natural, information is in nats. Computed in f64, whatever the dtype of the input, and the same for
 //! any number of threads.
 
 mod calibration;
@@ -49,7 +49,7 @@ fn matrix(op: &'static str, x: &Tensor, rows: usize) -> Result<()> {
     finite(op, x.shape(), &x.to_f64_vec()?)
 }
 
-/// Nothing unless a number that was given is a NaN or an infinity; `values` are those of an input of this shape.
+/// An error if a value is NaN or infinite; `values` are those of an input of this shape.
 fn finite(op: &'static str, shape: Shape, values: &[f64]) -> Result<()> {
     let width: usize = shape.iter().skip(1).product();
     match values.iter().position(|v| !v.is_finite()) {

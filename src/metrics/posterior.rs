@@ -64,7 +64,7 @@ pub fn active_units(mean: &Tensor, threshold: f64) -> Result<usize> {
 pub struct MutualInformation {
     /// I(x; z) under q: at most the log of the number of rows, which limits what can be seen.
     pub information: f64,
-    /// Its standard error, from the spread over rows.
+    /// The standard error of the information, from its variance over rows.
     pub standard_error: f64,
     /// KL(q(z) || N(0, I)).
     pub marginal_kl: f64,
@@ -72,7 +72,7 @@ pub struct MutualInformation {
     pub rows: usize,
 }
 
-/// An estimate of information within this share of its limit says no more than that there is at least so much.
+/// An estimate of information within this share of its limit, log n, is only a lower bound.
 const LIMITED: f64 = 0.05;
 
 /// Whether an estimate of information in nats that cannot exceed `limit`, the log of a number of examples, has come within 5 % of it.

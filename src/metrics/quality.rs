@@ -19,12 +19,12 @@ const NEIGHBORS: usize = 3;
 /// Blocks of the kernel distance, and images of each kind in one, but at most half of them.
 const BLOCKS: usize = 50;
 const BLOCK: usize = 500;
-/// Chooses the blocks.
+/// The draw that chooses the blocks.
 const DRAW: Draw = Draw { key: 0x51ab, number: 0 };
 
-/// Judges generated images against the test part of a labelled data set, by a classifier trained on its training part.
+/// Compares generated images with the test part of a labelled data set, by a classifier trained on its training part.
 ///
-/// Stacked digits are looked at one channel at a time, by a classifier of single digits: features are those of the three
+/// Stacked digits are evaluated one channel at a time, by a classifier of single digits: features are those of the three
 /// channels side by side, and the class is 100 times the first digit, plus 10 times the second, plus the third.
 #[derive(Debug)]
 pub struct ImageQuality {
@@ -33,7 +33,7 @@ pub struct ImageQuality {
     real: Features,
 }
 
-/// The figures.
+/// The metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quality {
     /// Frechet distance of the features.
@@ -47,7 +47,7 @@ pub struct Quality {
 }
 
 impl ImageQuality {
-    /// Trains the classifier, which takes seconds, and looks at the first `limit` test images, or all.
+    /// Trains the classifier, which takes seconds, and extracts features of the first `limit` test images, or of all.
     ///
     /// # Errors
     /// The data cannot be loaded or have no labels; there are fewer than four test images.

@@ -30,7 +30,7 @@ const BASE: usize = 4;
     expecting = "a table such as { kind = \"mlp\", hidden = [512, 512] }"
 )]
 pub enum Architecture {
-    /// Linear layers of these widths.
+    /// A perceptron: linear layers of these widths.
     Mlp {
         /// Widths of the hidden layers.
         hidden: Vec<usize>,
@@ -70,7 +70,7 @@ pub enum Latent {
     Features,
     /// A vector of this size, by a linear layer.
     Vector {
-        /// K.
+        /// The size of the vector.
         size: usize,
     },
     /// A map of this many channels, by a 1 x 1 convolution of the features.
@@ -149,7 +149,7 @@ impl Architecture {
     /// Checks the sizes.
     ///
     /// # Errors
-    /// A layer without units.
+    /// A layer has no units.
     pub fn validate(&self) -> Result<()> {
         let smallest = match self {
             Architecture::Mlp { hidden, .. } => hidden.iter().copied().min().unwrap_or(1),

@@ -11,14 +11,14 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"fixed\", value = 1e-3 }")]
 pub enum Beta {
-    /// The same in every step.
+    /// A constant weight.
     Fixed {
         /// The weight.
         value: f64,
     },
     /// Linear from 0 to `value` over the first `epochs`, then constant.
     Annealed {
-        /// The weight in the end.
+        /// The weight after the rise.
         value: f64,
         /// Epochs of the rise.
         epochs: f64,
@@ -27,11 +27,11 @@ pub enum Beta {
     Dual {
         /// The weight to start from.
         initial: f64,
-        /// The rate that is aimed for, in nats.
+        /// The target rate, in nats.
         target: f64,
-        /// Step of the ascent.
+        /// The step size of the ascent.
         step: f64,
-        /// On beta itself or on its logarithm.
+        /// The form of the ascent: on beta itself or on its logarithm.
         #[serde(default)]
         form: DualForm,
     },
@@ -83,7 +83,7 @@ impl Beta {
     /// All is computed where `beta` is, and in f64 if it is: on a GPU the host does not look.
     ///
     /// # Errors
-    /// Not scalars, or on two devices.
+    /// An argument is not a scalar, or they are on two devices.
     pub fn next(&self, beta: &Tensor, rate: &Tensor) -> Result<Tensor> {
         let (beta, rate) = (beta.detach(), rate.detach().to_dtype(beta.dtype())?);
         let Beta::Dual { target, step, form, .. } = *self else { return Ok(beta) };
@@ -96,10 +96,10 @@ impl Beta {
         }
     }
 
-    /// Checks the numbers.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
-    /// One is out of range.
+    /// A setting is out of range.
     pub fn validate(&self) -> Result<()> {
         let check = |name: &'static str, value: f64, positive: bool| {
             if value.is_finite() && (value > 0.0 || (!positive && value == 0.0)) {
@@ -144,10 +144,10 @@ impl RateAverage {
         Ok(RateAverage { decay, sums: Tensor::zeros([2], DType::F64, device)? })
     }
 
-    /// Takes a rate in, a scalar, and returns the average, in f64.
+    /// Adds a rate, a scalar, to the average, and returns the average in f64.
     ///
     /// # Errors
-    /// Not a scalar, or on another device.
+    /// The rate is not a scalar, or on another device.
     pub fn update(&mut self, rate: &Tensor) -> Result<Tensor> {
         let rate = rate.detach().to_dtype(DType::F64)?;
         if self.decay == 0.0 {

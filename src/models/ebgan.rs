@@ -48,8 +48,8 @@ impl ReconstructionEnergy {
         energy?.to_dtype(x.dtype())
     }
 
-    /// The largest energy that a sample of this many numbers in [-1, 1] with a reconstruction in [-1, 1] can have. From here on a
-    /// margin never stops pushing.
+    /// The largest energy that a sample of this many numbers in [-1, 1] with a reconstruction in [-1, 1] can have. From here on the
+    /// hinge of a margin always has a gradient.
     pub fn largest(self, size: usize) -> f64 {
         match self {
             ReconstructionEnergy::L2Norm => 2.0 * (size as f64).sqrt(),
@@ -63,7 +63,7 @@ impl ReconstructionEnergy {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"fixed\", value = 10.0 }")]
 pub enum Margin {
-    /// The same in every step.
+    /// A constant margin.
     Fixed {
         /// The margin.
         value: f64,
@@ -78,7 +78,7 @@ pub enum Margin {
 }
 
 impl Margin {
-    /// The margin after so many steps.
+    /// The margin after `done` steps.
     pub fn at(&self, done: u64) -> f64 {
         match *self {
             Margin::Fixed { value } => value,
@@ -86,10 +86,10 @@ impl Margin {
         }
     }
 
-    /// Checks the numbers.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
-    /// One is not positive and finite.
+    /// A setting is not positive and finite.
     pub fn validate(&self) -> Result<()> {
         let check = |name: &'static str, value: f64| match value > 0.0 && value.is_finite() {
             true => Ok(()),
@@ -126,11 +126,11 @@ pub struct EbganConfig {
 /// The networks: the autoencoder that is the discriminator, and the generator from latent vectors [rows, k] to samples.
 #[derive(Debug)]
 pub struct Ebgan {
-    /// From samples [rows, ..] to codes [rows, ..].
+    /// The encoder, from samples [rows, ..] to codes [rows, ..].
     pub encoder: Box<dyn Module>,
-    /// From codes to samples.
+    /// The decoder, from codes to samples.
     pub decoder: Box<dyn Module>,
-    /// From latent vectors to samples.
+    /// The generator, from latent vectors to samples.
     pub generator: Box<dyn Module>,
     /// The measure of the reconstruction error.
     pub energy: ReconstructionEnergy,
@@ -141,7 +141,7 @@ pub struct Ebgan {
 pub struct Reconstruction {
     /// Codes as rows [rows, c].
     pub codes: Tensor,
-    /// As the samples.
+    /// The reconstruction, of the samples' shape.
     pub reconstruction: Tensor,
     /// Energy of each sample `[rows]`.
     pub energy: Tensor,

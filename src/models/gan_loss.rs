@@ -65,7 +65,7 @@ impl GanLoss {
         })
     }
 
-    /// Whether the generator's loss looks at the logits of real examples.
+    /// Whether the generator's loss uses the logits of real examples.
     pub fn generator_needs_real(self) -> bool {
         self == GanLoss::Relativistic
     }

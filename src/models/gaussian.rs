@@ -1,4 +1,5 @@
-//! The stochastic bottleneck: what an encoder's output says of z, a sample of it, and its rate. VIB, VDB and InfoVAE all have this one.
+//! The stochastic bottleneck: the distribution of z that an encoder's output describes, samples of z, and the rate. VIB, VDB and InfoVAE
+//! share it.
 
 use std::sync::OnceLock;
 
@@ -25,7 +26,7 @@ pub enum Scale {
     Deterministic,
     /// `sigma = softplus(raw - shift)`, as Alemi et al. 2017 have it.
     Softplus {
-        /// Subtracted first.
+        /// The number that is subtracted from the raw scale.
         #[serde(default)]
         shift: f64,
     },
@@ -41,14 +42,14 @@ pub enum Scale {
     /// A full covariance L L^T by its Cholesky factor L, whose diagonal is `softplus(raw - shift)` and whose entries below are raw
     /// (Alemi et al. 2017, section 4.1.2). The output holds k means, the diagonal, and what is below it, row by row.
     Cholesky {
-        /// Subtracted from the diagonal first.
+        /// The number that is subtracted from the raw diagonal.
         #[serde(default)]
         shift: f64,
     },
 }
 
 impl Scale {
-    /// Checks the numbers.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
     /// A smallest sigma that is not between 0 and 1; a shift that is not finite.
@@ -101,7 +102,7 @@ impl Gaussian {
         Gaussian { scale, tril_index: OnceLock::new() }
     }
 
-    /// Its scale.
+    /// The scale of this bottleneck.
     pub fn scale(&self) -> Scale {
         self.scale
     }
@@ -165,7 +166,7 @@ pub struct Posterior {
     tril_index: Option<Tensor>,
 }
 
-/// Samples of z, and what they cost.
+/// Samples of z, and their rate.
 #[derive(Debug, Clone)]
 pub struct Sample {
     /// [samples, rows, k], or [samples, rows, k, height, width] of a map.
@@ -259,7 +260,7 @@ impl Posterior {
     /// [samples, rows positions, k]; positions of a map follow each other row by row. Without a bottleneck z is the same in every sample.
     ///
     /// # Errors
-    /// Noise of another shape or dtype; no samples.
+    /// The noise has another shape or dtype, or no samples are asked for.
     pub fn sample(&self, samples: usize, noise: Noise<'_>) -> Result<Sample> {
         if samples == 0 {
             return Err(Error::OutOfRange { op: NAME, name: "samples", value: 0.0, expected: "at least 1" });
@@ -300,7 +301,7 @@ impl Posterior {
     /// The noise that [`Posterior::sample`] adds [samples, rows positions, k].
     ///
     /// # Errors
-    /// Noise of another shape.
+    /// The noise has another shape.
     pub fn noise(&self, samples: usize, noise: Noise<'_>) -> Result<Tensor> {
         let (output, k) = (&self.output, self.k);
         let shape = Shape::from([samples, output.dims()[0] * self.positions(), k]);

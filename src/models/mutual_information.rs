@@ -116,7 +116,7 @@ pub struct InformationEstimate {
     pub nats: Tensor,
 }
 
-/// Numbers that the critic sees of an image.
+/// The number of features of an image that the critic sees.
 const FEATURES: usize = 128;
 
 impl Information {
@@ -262,7 +262,7 @@ mod tests {
         (z, x)
     }
 
-    /// Its mutual information in nats.
+    /// The mutual information in nats.
     fn truth(k: usize) -> f64 {
         0.5 * k as f64 * (1.0 + 1.0 / (NOISE * NOISE)).ln()
     }

@@ -37,9 +37,9 @@ pub enum PenaltyKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Convention {
-    /// The loss gets `c / 2` times the expectation: R1 and R2 as their paper writes them.
+    /// The term is `c / 2` times the expectation: R1 and R2 as their paper writes them.
     Half,
-    /// The loss gets `c` times the expectation.
+    /// The term is `c` times the expectation.
     Full,
 }
 
@@ -64,7 +64,7 @@ pub struct Penalty {
     pub kind: PenaltyKind,
     /// The coefficient.
     pub coefficient: f64,
-    /// The meaning of the coefficient.
+    /// The factor that the coefficient stands for.
     pub convention: Convention,
     /// Steps from one use to the next, each of them with as many times the coefficient (lazy regularisation: Karras et al. 2020,
     /// appendix B); 1 for every step.
@@ -157,7 +157,7 @@ impl Penalty {
         Penalty { every: steps, ..self }
     }
 
-    /// Checks the numbers.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
     /// The coefficient is not above 0, or the interval is 0.

@@ -43,24 +43,24 @@ impl Step {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Correction {
-    /// It is taken. The chain's density is that of the energy up to an error that grows with the step.
+    /// Every proposal is accepted. The chain's density is that of the energy up to an error that grows with the step.
     Unadjusted {
         /// Multiplies the noise, and is 1 for the density of the energy. Less is a descent with some noise, as the training of energy
         /// models often has it. It is not the temperature: that one divides the energy.
         noise: f64,
     },
-    /// It is taken with the probability of Metropolis and Hastings, so that the chain's density is exactly that of the energy.
+    /// A proposal is accepted with the probability of Metropolis and Hastings, so that the chain's density is exactly that of the energy.
     Metropolis,
 }
 
 /// The settings of Langevin chains.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Langevin {
-    /// The step.
+    /// The step size.
     pub step: Step,
     /// T of the density `exp(-U / T)`.
     pub temperature: f64,
-    /// Whether the step's error is corrected.
+    /// Whether the discretisation error is corrected.
     pub correction: Correction,
 }
 
@@ -80,10 +80,10 @@ impl Langevin {
         Langevin { temperature, ..self }
     }
 
-    /// Checks the numbers.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
-    /// One is out of range.
+    /// A setting is out of range.
     pub fn validate(&self) -> Result<()> {
         let check = |name: &'static str, value: f64, least: f64| match value.is_finite() && value > least {
             true => Ok(()),
@@ -154,10 +154,10 @@ impl Langevin {
 
     /// Moves every chain `steps` times, and finds the step at which MALA accepts [`MALA_ACCEPTANCE`] of the proposals on the way: the
     /// step's logarithm follows the difference, by less and less (Robbins and Monro 1951). The positions on the way are not from the
-    /// target: it is for the beginning.
+    /// target: use it for warm-up only.
     ///
     /// # Errors
-    /// As for [`Langevin::advance`]; there is no acceptance without a correction.
+    /// As for [`Langevin::advance`]; the chains have no correction, so there is no acceptance rate.
     pub fn warm_up(&mut self, energy: impl Fn(&Tensor) -> Result<Tensor>, chain: &Chain, steps: usize, rng: &mut Rng) -> Result<Chain> {
         if self.correction != Correction::Metropolis {
             return Err(Error::OutOfRange { op: "warm_up", name: "acceptance", value: 1.0, expected: "a chain with a correction" });

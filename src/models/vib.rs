@@ -10,7 +10,7 @@ use crate::ops::{Activation, Noise};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// The architecture.
+/// The sizes and the scale of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VibConfig {
     /// Width of the input.
@@ -73,7 +73,7 @@ impl Vib {
     /// A model with Xavier weights and zero biases.
     ///
     /// # Errors
-    /// A size of zero, or a setting out of range.
+    /// A size is zero, or a setting is out of range.
     pub fn new(config: VibConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Vib> {
         let smallest = config.hidden.iter().copied().chain([config.inputs, config.latent, config.classes]).min().unwrap_or(0);
         if smallest == 0 {
@@ -89,7 +89,7 @@ impl Vib {
         Ok(Vib { bottleneck: Gaussian::new(config.scale), config, encoder, decoder })
     }
 
-    /// The architecture.
+    /// The sizes and the scale of the model.
     pub fn config(&self) -> &VibConfig {
         &self.config
     }

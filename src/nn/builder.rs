@@ -88,7 +88,7 @@ impl<'a> Builder<'a> {
         LayerNorm::new(length, self.dtype, &self.device)
     }
 
-    /// A layer as a module: in a [`SpectralNorm`] if the builder was told so, by [`Builder::with_spectral_norm`].
+    /// A layer as a module: in a [`SpectralNorm`] after [`Builder::with_spectral_norm`].
     pub fn module(&mut self, layer: impl Weighted + 'static) -> Result<Box<dyn Module>> {
         Ok(if self.spectral_norm { Box::new(SpectralNorm::new(layer, self.rng)?) } else { Box::new(layer) })
     }

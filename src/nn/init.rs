@@ -19,11 +19,11 @@ pub enum Init {
     KaimingUniform,
     /// Normal with variance 2 / fan_in, for ReLU (He et al. 2015, equation 10).
     KaimingNormal,
-    /// Uniform in +-1 / sqrt(fan_in): what PyTorch does unless told otherwise, and so most published code.
+    /// Uniform in +-1 / sqrt(fan_in): the default of PyTorch, and so of most published code.
     FanIn,
     /// Normal with this standard deviation.
     Normal(f64),
-    /// All equal.
+    /// A constant.
     Constant(f64),
 }
 

@@ -59,7 +59,7 @@ impl Dropout {
     /// Dropout with this probability.
     ///
     /// # Errors
-    /// Not in [0, 1).
+    /// The probability is not in [0, 1).
     pub fn new(probability: f64) -> Result<Dropout> {
         if !(0.0..1.0).contains(&probability) {
             return Err(Error::OutOfRange { op: "dropout", name: "probability", value: probability, expected: "at least 0 and below 1" });
@@ -96,7 +96,7 @@ impl Mlp {
     /// A perceptron with these layer sizes, inputs first.
     ///
     /// # Errors
-    /// Fewer than two sizes.
+    /// There are fewer than two sizes.
     pub fn new(sizes: &[usize], activation: Activation, init: Init, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Mlp> {
         if sizes.len() < 2 {
             return Err(Error::OutOfRange { op: "mlp", name: "sizes", value: sizes.len() as f64, expected: "at least two sizes" });

@@ -64,7 +64,7 @@ pub trait Module: std::fmt::Debug + Send + Sync {
     /// Adds its parameters to `params`, each under `prefix.name`.
     fn collect(&self, prefix: &str, params: &mut Params);
 
-    /// Its parameters by name, in a fixed order.
+    /// The module's parameters by name, in a fixed order.
     fn params(&self) -> Params {
         let mut params = Params::default();
         self.collect("", &mut params);

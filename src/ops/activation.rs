@@ -22,7 +22,7 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// None.
+    /// No activation.
     #[default]
     Identity,
     /// `max(x, 0)`.

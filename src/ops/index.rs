@@ -280,7 +280,7 @@ impl Tensor {
         self.moved(|x| apply(Gather { axis }, &[x, index]))
     }
 
-    /// Zeros of length `length` along `axis`, with these values added where `index` says: the adjoint of [`Tensor::gather`].
+    /// Zeros of length `length` along `axis`, with these values added at the positions in `index`: the adjoint of [`Tensor::gather`].
     ///
     /// # Errors
     /// Axis or index out of range; a wrong dtype or shape.

@@ -171,7 +171,7 @@ impl Tensor {
         apply(Concat { axis }, tensors)
     }
 
-    /// Tensors of one shape joined along a new axis, which comes to stand at `axis` of the result.
+    /// Tensors of one shape joined along a new axis, which is `axis` of the result.
     ///
     /// ```
     /// use strait::{Device, Tensor};

@@ -260,7 +260,7 @@ impl Op for UpsampleGrad {
 }
 
 impl Tensor {
-    /// The mean of each window of images [N, C, H, W]; padding counts as zeros, as PyTorch has it unless told otherwise.
+    /// The mean of each window of images [N, C, H, W]; padding counts as zeros, which is PyTorch's default.
     ///
     /// # Errors
     /// Not four axes; a window or stride of 0; a window larger than the padded image; padding beyond half of the window.

@@ -279,7 +279,7 @@ impl Tensor {
         Ok(parts.try_into().expect("as many parts as were asked for"))
     }
 
-    /// A new axis of length 1, which comes to stand at `axis` of the result: 0 puts it first, -1 last.
+    /// A new axis of length 1, which is `axis` of the result: 0 puts it first, -1 last.
     ///
     /// # Errors
     /// `axis` is out of range of the result's axes, or these are too many.

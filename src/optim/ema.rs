@@ -1,4 +1,4 @@
-//! Exponential moving averages of weights, and of what goes with them.
+//! Exponential moving averages of weights and of the buffers of layers.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ impl Ema {
         self.updates.get()
     }
 
-    /// Takes the parameters' present values in; call it after every step of the optimiser.
+    /// Adds the present values of the parameters to the averages; call it after every step of the optimiser.
     pub fn update(&mut self) -> Result<()> {
         if matches!(self.entries.first().map(|e| e.average.device()), Some(Device::Cuda(_))) {
             return self.update_on_gpu();
@@ -154,7 +154,7 @@ impl Ema {
         self.entries.iter().map(|entry| (entry.name.clone(), entry.average.clone())).collect()
     }
 
-    /// Takes over a state that [`Ema::state`] gave after `updates` updates.
+    /// Loads a state that [`Ema::state`] returned after `updates` updates.
     ///
     /// # Errors
     /// A name is missing or left over, or a shape, dtype or device differs; nothing is changed then.

@@ -1,4 +1,4 @@
-//! One pass over a parameter and what is kept for it: reads and writes each element where it lies.
+//! One pass over a parameter and its optimiser state, which are updated in place.
 
 use crate::device::cpu::buffer::Buffer;
 use crate::device::cpu::math::Real;

@@ -151,7 +151,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Changes the learning rate of steps that a captured graph repeats. Elsewhere [`Optimizer::step`] is told.
+    /// Changes the learning rate of the steps that a captured graph repeats. Other steps get theirs as the argument of [`Optimizer::step`].
     pub fn set_learning_rate(&mut self, _learning_rate: f64) -> Result<()> {
         if let Some(scalars) = &mut self.scalars {
             scalars.set_learning_rate(_learning_rate)?;
@@ -196,7 +196,7 @@ impl Optimizer {
         self.entries.iter().flat_map(|e| slots.iter().zip(&e.slots).map(|(slot, t)| (format!("{slot}.{}", e.name), t.clone()))).collect()
     }
 
-    /// Takes over a state that [`Optimizer::state`] gave after `steps` steps.
+    /// Loads a state that [`Optimizer::state`] returned after `steps` steps.
     ///
     /// # Errors
     /// A name is missing or left over, or a shape, dtype or device differs; nothing is changed then.

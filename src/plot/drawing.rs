@@ -12,7 +12,7 @@ pub struct Picture {
     pub file: String,
     /// The picture as the bytes of a PNG file.
     pub png: Vec<u8>,
-    /// Its label.
+    /// The label.
     pub label: String,
 }
 
@@ -218,7 +218,7 @@ impl Drawing {
     }
 }
 
-/// From so many values on, a line is smoothed.
+/// The number of values from which a line is smoothed.
 const MANY: usize = 200;
 
 #[cfg(test)]

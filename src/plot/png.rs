@@ -175,7 +175,7 @@ pub fn scatter(points: &[f32], d: usize, window: [f64; 4], side: usize) -> Resul
     encode_rgb(&pixels, side, side)
 }
 
-/// So many bytes of one value, if there is memory for them.
+/// A vector of bytes of one value, if there is memory for it.
 fn filled(value: u8, count: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(count).map_err(|e| Error::Io {

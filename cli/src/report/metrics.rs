@@ -81,8 +81,8 @@ impl MetricsWriter {
     /// Waits until everything written is on the disk. A run does this before it writes a checkpoint, so that after a power
     /// failure the file has at least what the checkpoint knows of.
     ///
-    /// A file that somebody has deleted or replaced in the meantime is written again, with all that it had; of one that was cut short
-    /// the rest goes on. Either is said in the answer.
+    /// A file that was deleted or replaced in the meantime is written again with all its lines; one that was cut short is continued.
+    /// The answer tells which of them happened.
     ///
     /// # Errors
     /// The operating system refused.
@@ -100,7 +100,7 @@ impl MetricsWriter {
             self.file = open(&self.path)?;
             return Ok(Some("was deleted or replaced while the run was writing it: it was written again, whole"));
         }
-        Ok(cut.then_some("was cut short while the run was writing it: what it had is lost, the rest goes on"))
+        Ok(cut.then_some("was cut short while the run was writing it: earlier metrics are lost, later ones follow"))
     }
 
     /// Whether the file of this name is the one that is written.

@@ -95,8 +95,8 @@ impl Progress {
         }
     }
 
-    /// Other work than steps begins after `step` of them, as "evaluating". The bar says it, and for how long; a plain line says it the
-    /// first time only.
+    /// Shows that other work than steps begins after `step` of them, such as "evaluating". The bar shows it and its time; a plain line
+    /// announces it the first time only.
     pub fn working(&mut self, step: u64, what: &str) {
         let text = format!("{}  {what}", self.place(step));
         match &self.sink {

@@ -9,14 +9,14 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
-/// After so many bytes a look is taken at what is free, which takes some twenty microseconds. As many must be left over.
+/// After allocations of so many bytes the free memory is read again, which takes some twenty microseconds. As many bytes stay free.
 const LOOK_AFTER: usize = 64 << 20;
 
 /// Bytes that were asked for since the last look: many small requests fill the memory too.
 static SINCE: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes that this process can still get and bytes that there are, by the machine and by the limits of its group of processes.
-/// None where the system does not tell.
+/// `None` where the system does not report it.
 pub fn free_and_total() -> Option<(usize, usize)> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
@@ -27,7 +27,7 @@ pub fn free_and_total() -> Option<(usize, usize)> {
     (total > 0).then(|| (usize::try_from(free).unwrap_or(usize::MAX), usize::try_from(total).unwrap_or(usize::MAX)))
 }
 
-/// The error of a request for `bytes` bytes that cannot be granted. Whoever knows adds the op and the shapes.
+/// The error of a request for `bytes` bytes that cannot be granted. The caller adds the op and the shapes.
 pub fn refused(bytes: u128) -> Error {
     let (free, total) = free_and_total().unzip();
     Error::OutOfMemory { op: "memory", shapes: Vec::new(), device: "cpu".into(), asked: bytes, free, total }

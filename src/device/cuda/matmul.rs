@@ -66,7 +66,7 @@ impl Product {
         Product { device, dtype, rows, cols, depth, a, b, out, batch: None, bias, activation: (0, 0.0), mask, row_sums }
     }
 
-    /// `count` products, with the operands of each where `at` says; results follow each other.
+    /// `count` products, with the operands of each at the offsets `at`; results follow each other.
     pub fn batch(self, count: usize, at: Strided<2>) -> Product {
         Product { batch: Some((count, at)), ..self }
     }

@@ -10,7 +10,7 @@ use crate::ops::Activation;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// Tells draws from the prior from codes. At its optimum its logit is `log p(z) - log q(z)`.
+/// A classifier of draws from the prior against codes. At its optimum its logit is `log p(z) - log q(z)`.
 #[derive(Debug, Clone)]
 pub struct LatentCritic {
     layers: Mlp,

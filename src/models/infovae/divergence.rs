@@ -45,32 +45,32 @@ pub enum KernelFamily {
 pub enum LatentDivergence {
     /// Squared maximum mean discrepancy to a sample of the prior (Gretton et al. 2012).
     Mmd {
-        /// Its shape.
+        /// The shape of the kernel.
         kernel: KernelFamily,
         /// The kernel is a sum of one per scale: lengths relative to that of the bandwidth for `rbf`, squared lengths for `imq`
         /// (Tolstikhin et al. 2018 take 0.1, 0.2, 0.5, 1, 2, 5, 10).
         #[serde(default = "one_scale")]
         scales: Vec<f64>,
-        /// The distance to which scales are relative.
+        /// The squared distance that scales multiply.
         #[serde(default)]
         bandwidth: Bandwidth,
         /// The pairs that the estimate counts; the unbiased estimate can be negative.
         #[serde(default = "unbiased")]
         estimator: Estimator,
     },
-    /// Jensen-Shannon, by a critic; the encoder gets the non-saturating loss (Makhzani et al. 2016).
+    /// Jensen-Shannon, by a critic; the encoder's loss is the non-saturating one (Makhzani et al. 2016).
     Js,
     /// KL(q(z) || p(z)), by the density ratio that the same critic learns.
     KlRatio,
     /// Codes follow the direction of Stein variational gradient descent (Liu and Wang 2016, equation 8) towards the prior.
     SteinDirection {
-        /// Of the Gaussian kernel.
+        /// The bandwidth of the Gaussian kernel.
         #[serde(default)]
         bandwidth: Bandwidth,
     },
     /// Squared kernel Stein discrepancy (Liu, Lee and Jordan 2016).
     KernelStein {
-        /// Of the Gaussian kernel.
+        /// The bandwidth of the Gaussian kernel.
         #[serde(default)]
         bandwidth: Bandwidth,
         /// The pairs that the estimate counts; the unbiased estimate can be negative.
@@ -120,7 +120,7 @@ impl LatentDivergence {
     /// Checks the settings.
     ///
     /// # Errors
-    /// One is out of range.
+    /// A setting is out of range.
     pub fn validate(&self) -> Result<()> {
         let positive = |name, value: f64| match value > 0.0 && value.is_finite() {
             true => Ok(()),
@@ -160,7 +160,7 @@ impl LatentDivergence {
     /// on [`LatentCritic::loss`].
     ///
     /// # Errors
-    /// An adversarial divergence without its critic; fewer rows than the estimator needs.
+    /// The divergence is adversarial, and no critic is given; or there are fewer rows than the estimator needs.
     pub fn measure(&self, z: &Tensor, prior: &PriorSample, critic: Option<&LatentCritic>) -> Result<Measured> {
         if z.rank() != 2 || z.dims()[0] == 0 || z.dims()[1] == 0 {
             return Err(Error::BadShape { op: "infovae", shape: z.shape(), expected: "codes [rows, k], at least one" });

@@ -29,7 +29,7 @@ pub enum Likelihood {
     },
     /// Normal with a standard deviation for every pixel, which the decoder gives.
     GaussianPerPixel {
-        /// The standard deviation stays above this.
+        /// The lower bound of the standard deviation.
         smallest: f64,
     },
 }
@@ -56,7 +56,7 @@ impl Likelihood {
         raw.affine(1.0, UNIT)?.softplus()?.affine(1.0, smallest)
     }
 
-    /// Checks the numbers.
+    /// Checks the ranges of the settings.
     ///
     /// # Errors
     /// A standard deviation that is not finite, or below 1e-12, where likelihoods leave the range of f32.

@@ -24,7 +24,7 @@ use crate::ops::{Activation, Noise};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// The architecture.
+/// The sizes and distributions of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfoVaeConfig {
     /// Channels, height and width of an image; `[1, 1, n]` for rows of n numbers.
@@ -69,7 +69,7 @@ impl InfoVae {
     /// A model with Xavier weights and zero biases.
     ///
     /// # Errors
-    /// A size of zero, or a setting out of range.
+    /// A size is zero, or a setting is out of range.
     pub fn new(config: InfoVaeConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<InfoVae> {
         let k = config.latent;
         if k == 0 {
@@ -119,7 +119,7 @@ impl InfoVae {
         InfoVae { encoder, decoder, ..self }
     }
 
-    /// The architecture.
+    /// The sizes and distributions of the model.
     pub fn config(&self) -> &InfoVaeConfig {
         &self.config
     }
@@ -162,7 +162,7 @@ impl InfoVae {
     /// The loss on images [rows, pixels] with one code each. `noise` is [1, rows, k] if it is given.
     ///
     /// # Errors
-    /// An adversarial divergence without its critic.
+    /// The divergence is adversarial, and no critic is given.
     pub fn loss(
         &self,
         x: &Tensor,

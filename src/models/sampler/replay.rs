@@ -4,15 +4,15 @@ use crate::error::{Error, Result};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// Positions that chains were left at.
+/// A buffer of the last positions of chains.
 #[derive(Debug, Clone)]
 pub struct ReplayBuffer {
-    /// [capacity, ..].
+    /// The positions [capacity, ..].
     pub positions: Tensor,
     restart: f64,
 }
 
-/// A batch out of a buffer.
+/// A batch of chains from a replay buffer.
 #[derive(Debug, Clone)]
 pub struct Replayed {
     /// Positions [rows, ..].

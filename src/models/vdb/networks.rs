@@ -34,7 +34,7 @@ pub struct DiscriminatorConfig {
     pub latent: Latent,
     /// The distribution of z that the encoder's output describes.
     pub scale: Scale,
-    /// From z to a logit.
+    /// The head, which maps z to a logit.
     pub head: Head,
     /// Whether all weights are divided by their largest singular value.
     pub spectral_norm: bool,
@@ -43,7 +43,7 @@ pub struct DiscriminatorConfig {
 /// The sizes and settings of a generator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GeneratorConfig {
-    /// Its layers.
+    /// The generator's layers.
     pub architecture: Architecture,
     /// The shape of an example.
     pub example: Vec<usize>,

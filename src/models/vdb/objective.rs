@@ -15,9 +15,9 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
-    /// Real ones.
+    /// Real examples.
     Data,
-    /// Generated ones.
+    /// Generated examples.
     Fake,
     /// Half real, half generated (Peng et al. 2019, below equation 7).
     #[default]
@@ -50,9 +50,9 @@ pub enum Pass {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoisePlace {
-    /// To the examples.
+    /// On the examples.
     Input,
-    /// To what the head sees.
+    /// On z, the input of the head.
     Latent,
 }
 
@@ -68,21 +68,21 @@ pub struct InstanceNoise {
 /// The settings of both losses.
 #[derive(Debug, Clone, Default)]
 pub struct VdbObjective {
-    /// The game.
+    /// The adversarial loss.
     pub loss: GanLoss,
     /// The weight of the constraint.
     pub beta: Weight,
     /// I_c in nats, after the reduction.
     pub target: f64,
-    /// Over which examples.
+    /// The examples over which the rate is averaged.
     pub constraint: Constraint,
-    /// Over which positions.
+    /// The reduction over the positions of a map.
     pub reduction: KlReduction,
     /// The choice of z in the generator's step.
     pub pass: Pass,
     /// The penalty on the discriminator's gradient, if this step has one.
     pub penalty: Option<Penalty>,
-    /// Noise on what the discriminator sees, if any.
+    /// Instance noise of the discriminator, if any.
     pub noise: Option<InstanceNoise>,
 }
 
@@ -91,9 +91,9 @@ pub struct VdbObjective {
 pub struct Rates {
     /// The rate that the constraint compares with I_c, in nats: the mean over its examples, after its reduction.
     pub constrained: Tensor,
-    /// Of real examples, over all of z.
+    /// The rates of real examples, over all of z.
     pub real: Tensor,
-    /// Of generated examples, over all of z.
+    /// The rates of generated examples, over all of z.
     pub fake: Tensor,
 }
 
@@ -102,7 +102,7 @@ pub struct Rates {
 pub struct DiscriminatorLoss {
     /// The objective, a scalar to minimise: `adversarial + beta (KL - I_c) + penalty`.
     pub loss: Tensor,
-    /// The game alone.
+    /// The adversarial loss alone.
     pub adversarial: Tensor,
     /// Rates, with a bottleneck.
     pub rates: Option<Rates>,
@@ -122,7 +122,7 @@ impl VdbObjective {
 
 impl Discriminator {
     /// The discriminator's loss on real and on generated examples (equation 9). z is sampled, with noise for all real rows and
-    /// then all generated ones; what comes before `fake` gets no gradient.
+    /// then all generated ones; no gradient flows into `fake`.
     ///
     /// The encoder sees all examples in one pass, or in two where a penalty needs the gradient of one kind alone; either way
     /// the penalty at real or generated examples differentiates the pass that is there anyway.
@@ -207,7 +207,7 @@ impl Discriminator {
     /// ([`GanLoss::generator_needs_real`]); `noise` is used where z is sampled.
     ///
     /// # Errors
-    /// The loss needs real examples.
+    /// There are no real examples, and the loss needs them.
     pub fn generator_loss(
         &self,
         fake: &Tensor,

@@ -37,7 +37,7 @@ struct Pairs {
     own: u32,
     /// Whether to add to what is there.
     more: u32,
-    /// Of the sums over unordered pairs within the first sample, between the two, within the second.
+    /// The weights of the sums over unordered pairs within the first sample, between the two, within the second.
     weights: [f64; 3],
 }
 

@@ -1,4 +1,4 @@
-//! Calibration: how often a classifier is right when it says that it is sure.
+//! The calibration chart: a classifier's accuracy as a function of its confidence.
 
 use super::axis::{self, BORDER, Frame, Swatch, TICK};
 use super::canvas::{Anchor, RIGHT, Svg, Text, WRONG};

@@ -58,9 +58,9 @@ impl Series {
 /// A horizontal line with a label, for a value to compare with. The axis is extended to show it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    /// Its position on the vertical axis.
+    /// The position on the vertical axis.
     pub value: f64,
-    /// Its label.
+    /// The label.
     pub label: String,
 }
 

@@ -121,7 +121,7 @@ impl Graph {
         launch::<{ kernel!("fill_u64") }, _>(self.device, Grid::blocks(1, 1), (self.draw_offset.ptr(), offset, 1u64))
     }
 
-    /// As [`Graph::launch`], and says how many milliseconds the device took.
+    /// As [`Graph::launch`], and returns the milliseconds that the device took.
     pub(crate) fn launch_timed(&mut self, times: u64) -> Result<f32> {
         let before = Event::record(self.device)?;
         self.launch(times)?;

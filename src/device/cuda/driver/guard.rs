@@ -54,7 +54,7 @@ impl Gpu {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner).remove(&address);
     }
 
-    /// Looks at all guards after a kernel, which a broken one is blamed on.
+    /// Checks all guards after a kernel; a broken one is reported as that kernel's fault.
     ///
     /// # Errors
     /// The pattern is not whole.
