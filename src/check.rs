@@ -85,7 +85,7 @@ fn compare(order: usize, inputs: &[Tensor], analytic: &[Tensor], f: &dyn Fn(&[Te
         };
         let mut worst: Option<(f64, Error)> = None;
         let mut judge = |element: usize, analytic: f64, numeric: f64, tolerance: f64| {
-            // a NaN is as far away as can be
+            // a NaN has the largest possible error
             let distance = Some((analytic - numeric).abs()).filter(|d| !d.is_nan()).unwrap_or(f64::INFINITY);
             if distance > tolerance && worst.as_ref().is_none_or(|(w, _)| distance > *w) {
                 worst = Some((distance, Error::GradCheck { order, input: i, element, analytic, numeric, tolerance }));

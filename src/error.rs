@@ -121,7 +121,7 @@ impl Error {
     /// The same error with the op in which it happened and the shapes that it was about, where the error has room for them.
     pub(crate) fn in_op(mut self, name: &'static str, about: &[Shape]) -> Error {
         match &mut self {
-            // What is known already was nearer to the cause.
+            // Details that are known already come from nearer to the cause.
             Error::OutOfMemory { op, shapes, .. } if shapes.is_empty() => {
                 *op = name;
                 *shapes = about.to_vec();

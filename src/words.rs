@@ -10,7 +10,7 @@ pub(crate) const SAID: usize = 1500;
 
 /// `text` in about `most` characters: of a longer one the middle is left out. Characters that a terminal would obey are escaped.
 pub fn shorten(text: &str, most: usize) -> Cow<'_, str> {
-    // Bytes are at least as many as characters, so the usual message costs one look at each byte.
+    // Bytes are at least as many as characters, so the usual message needs no count of characters.
     let plain = |text: &str| !text.chars().any(char::is_control);
     if text.len() <= most && plain(text) {
         return text.into();

@@ -116,7 +116,7 @@ mod tests {
         let none = |_: &Path| Ok(false);
         let (path, lock) = claim(Some(&at("new/deep")), "", none).unwrap();
         assert_eq!(path, at("new/deep"));
-        // ours alone while we live
+        // locked while this process lives
         assert!(claim(Some(&path), "", none).unwrap_err().to_string().contains("is at work"));
         drop(lock);
         // leftovers of a killed process do not count

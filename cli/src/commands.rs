@@ -126,7 +126,7 @@ const SHOWN: usize = 4000;
 pub fn run() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => execute(cli),
-        // Help was asked for.
+        // Help or the version was asked for.
         Err(told) if !told.use_stderr() => terminal::written(told.print()),
         Err(mut wrong) => {
             shorten_values(&mut wrong);

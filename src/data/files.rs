@@ -18,7 +18,7 @@ fn find(folders: &[PathBuf], names: &[&str]) -> Result<PathBuf> {
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Ok(path),
             Ok(metadata) => passed.push(format!("{} is {}", path.display(), open::kind(metadata.file_type()))),
-            // Nothing there, or a link that leads nowhere.
+            // There is no file, or a broken link.
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 if let Ok(target) = std::fs::read_link(&path) {
                     passed.push(format!("{} is a link to {}, which cannot be found", path.display(), target.display()));
@@ -64,7 +64,7 @@ pub(super) fn load_idx(name: &str, folder: &Path) -> Result<Dataset> {
             return Err(Error::BadFile { path: labels_path, found, expected });
         }
         let labels = labels.data.into_iter().map(i64::from).collect();
-        // What can still be wrong is a label, hence the path.
+        // Only a label can still be wrong, so errors name the labels' path.
         Ok((Split::new(&labels_path, Pixels::U8(images.data), labels, image.iter().product(), CLASSES, u8::MAX)?, image))
     };
     let ((train, image), (test, test_image)) = (part("train")?, part("t10k")?);

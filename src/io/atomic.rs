@@ -116,7 +116,7 @@ impl Temporary {
             let path = folder.join(temporary_name(name, COUNT.fetch_add(1, Ordering::Relaxed)));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => {
-                    // Without a lock all else is as good. Other systems do not rename what is open.
+                    // It works without a lock too. Other systems do not rename open files.
                     let lock = if cfg!(unix) { file.try_clone().ok().filter(|file| file.try_lock().is_ok()) } else { None };
                     return Ok((file, Temporary { path, renamed: false, _lock: lock }));
                 }
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(names(folder.path()), [&others[..4], &["state", others[4]]].concat());
         assert_eq!(remove_leftovers(&folder.path().join("missing")).unwrap(), 0);
         if cfg!(unix) {
-            // what is being written is no leftover
+            // a file that is being written is not a leftover
             let looks = |writer: &mut dyn Write| writer.write_all(&[u8::try_from(remove_leftovers(folder.path()).unwrap()).unwrap()]);
             write_atomic(&path, looks).unwrap();
             assert_eq!(fs::read(&path).unwrap(), [0]);

@@ -73,7 +73,7 @@ fn parse(mut input: Input<'_>) -> Result<Cifar> {
         }
         if record[0] as usize >= CLASSES {
             let found = match index {
-                // The first label is also the first byte of whatever else this may be.
+                // The first label is also the first byte of a file of another format.
                 0 => format!("{} (a first label of {})", describe(input.head()), record[0]),
                 _ => format!("label {} in record {index}", record[0]),
             };

@@ -159,7 +159,7 @@ mod tests {
         assert!(message(&lengths).contains("little-endian axis lengths [3, 2]: expected an IDX file of bytes with magic number"));
         let all = [&[2, 8, 0, 0][..], &lengths[4..]].concat();
         assert!(message(&all).contains("a little-endian magic number"));
-        // What fits in neither order is judged as it stands.
+        // A length that fits in neither byte order is read as written.
         assert!(message(&[0, 0, 8, 1, 1, 1, 0, 0, 9]).contains("promises 16842752 bytes"));
     }
 

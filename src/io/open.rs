@@ -31,7 +31,7 @@ pub fn regular(path: &Path, expected: &str) -> Result<(File, u64)> {
 pub fn bytes(path: &Path, expected: &str, most: u64) -> Result<Vec<u8>> {
     let (file, _) = regular(path, expected)?;
     let mut bytes = Vec::new();
-    // Not the length asked for before: files of the system say 0, and others grow.
+    // The length is not trusted: files of the system report 0, and others grow.
     let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(|source| Error::Io { path: path.into(), action: "read the file", source })?;
     if bytes.len() as u64 > most {

@@ -107,7 +107,7 @@ pub fn clip_weights(params: &Params, bound: f64) -> Result<()> {
         return Err(Error::OutOfRange { op: "clip_weights", name: "bound", value: bound, expected: "above 0 and finite" });
     }
     params.trained().iter().try_for_each(|(_, param)| {
-        // not within the call: there nothing may hold the old weights
+        // outside of the call, in which nothing may hold the old weights
         let clipped = param.tensor().detach().clamp(-bound, bound)?;
         param.set(&clipped)
     })

@@ -145,7 +145,7 @@ impl Gaussian {
         let below = (1..k).flat_map(|i| (0..i).map(move |j| i * k + j));
         let tril_index: Vec<i64> = (0..k).map(|i| i * (k + 1)).chain(below).map(|at| at as i64).collect();
         let tril_index = Tensor::from_vec(tril_index, [count], device)?;
-        // a second size or device is rare, and goes without
+        // a second size or device is rare, and is not cached
         let _ = self.tril_index.set(tril_index.clone());
         Ok(tril_index)
     }

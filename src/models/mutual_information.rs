@@ -282,7 +282,7 @@ mod tests {
         let found = nats(&fixed(variance), &z, &x);
         assert!((found - truth(3)).abs() < 0.01, "{found} for {}", truth(3));
         approx::assert_relative_eq!(nats(&learned, &z, &x), found, max_relative = 1e-10);
-        // any other width lies below
+        // any other standard deviation gives a lower value
         assert!(nats(&fixed(1.3 * variance), &z, &x) < found - 0.02 && nats(&fixed(0.7 * variance), &z, &x) < found - 0.02);
     }
 

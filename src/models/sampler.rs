@@ -113,7 +113,7 @@ impl Langevin {
             Correction::Metropolis => {
                 let uniform = rng.uniform(0.0, 1.0, chain.energies.shape(), DType::F64, &x.device())?;
                 let ratio = self.log_acceptance(chain, &proposal)?.to_dtype(DType::F64)?;
-                // a ratio that is not a number refuses
+                // a NaN ratio rejects the proposal
                 chain.replaced_where(&ratio.ge(&uniform.log()?)?, &proposal)
             }
         }
@@ -141,7 +141,7 @@ impl Langevin {
     /// # Errors
     /// The chains differ in shape.
     pub fn log_acceptance(&self, from: &Chain, to: &Chain) -> Result<Tensor> {
-        // In f32 of 16-bit chains: what is left of the differences decides. The squares nearly cancel, too; their difference is
+        // In f32 of 16-bit chains: the acceptance depends on small differences. The squares nearly cancel, too; their difference is
         // (g(x) + g(y)) . (2 (y - x) + h (g(x) - g(y))) h.
         let wide = Tensor::widened;
         let (before, after) = (wide(&from.gradients)?, wide(&to.gradients)?);

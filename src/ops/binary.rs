@@ -80,12 +80,12 @@ binary! {
         v.cotangent().div(b),
         in_f32([v.cotangent(), v.output(), b], |[g, y, b]| g.mul(y)?.div(b)?.neg())
     ];
-    // Where the two are equal the whole derivative goes to the first.
+    // If the two are equal, the first gets the whole derivative.
     Maximum = "maximum", |x, y| Real::max_(x, y), |v, a, b| [
         v.cotangent().mul(&a.ge(b)?),
         v.cotangent().mul(&a.ge(b)?.one_minus()?)
     ];
-    // x tanh'(y), and the same of the logistic function: from the argument, because the function's value near its ends no longer tells.
+    // x tanh'(y), and the same of the logistic function: from the argument, because the function's value is rounded to its limit far out.
     TanhGrad = "tanh_grad", |x, y| x * Real::tanh_slope(y), |v, a, b| [
         v.cotangent().tanh_grad(b),
         in_f32([v.cotangent(), a, b], |[g, a, b]| g.mul(a)?.tanh_grad(b)?.mul(&b.tanh()?)?.affine(-2.0, 0.0))

@@ -57,7 +57,7 @@ impl Products {
             };
             (0..shape.rank()).rev().map(along).sum()
         };
-        // Without columns, rows or depth there is nothing to look at.
+        // Without columns, rows or depth there are no elements to read.
         let empty = self.rows * self.cols == 0 || self.depth == 0;
         (0..shape.len()).map(|i| if empty { [0, 0] } else { [offset(&layouts[0], i), offset(&layouts[1], i)] }).collect()
     }

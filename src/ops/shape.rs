@@ -138,7 +138,7 @@ struct Cast;
 view_kernel!(Cast, "to_dtype", |self, meta| meta.shape);
 impl Op for Cast {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
-        // nothing flows to integers
+        // integers have no gradient
         let dtype = v.inputs[0].dtype();
         Ok([if dtype.is_float() { Some(v.cotangent().to_dtype(dtype)?) } else { None }].into_iter().collect())
     }

@@ -26,7 +26,7 @@ pub fn clip_grad_norm(gradients: &[Tensor], max_norm: f64) -> Result<(Vec<Tensor
     }
     let norm = grad_norm(gradients)?;
     let gradients = gradients.iter().map(Tensor::detach);
-    // Where the norm is at hand, gradients within the bound need no pass.
+    // On the CPU the norm is known here, so gradients within the bound need no pass.
     if max_norm.is_infinite() || norm.device() == Device::cpu() && !is_clipped(norm.item()?, max_norm) {
         return Ok((gradients.collect(), norm));
     }

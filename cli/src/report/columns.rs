@@ -84,7 +84,7 @@ mod tests {
         let (headers, rows) = (row(["", "mean", "±", "unit"]), [row(["error", "9.5", "0.25", "%"])]);
         assert_eq!(table(&headers, &rows, None), ["       mean     ±  unit", "error   9.5  0.25     %"]);
         assert_eq!(table(&headers, &rows, Some(18)), ["       mean     ±", "error   9.5  0.25", "", "       unit", "error     %"]);
-        // what does not fit at all is shown nevertheless
+        // a column that does not fit at all is shown nevertheless
         assert_eq!(table(&headers, &rows, Some(1)).len(), 8);
         assert_eq!(table(&headers[..1], &rows, Some(1)), ["", "error"]);
     }

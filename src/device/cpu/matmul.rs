@@ -67,7 +67,7 @@ impl Grid {
         if rows == 0 || cols == 0 {
             return Grid { row_block: 1, col_block: 1 };
         }
-        // Of little depth, a product is over before another thread has woken up.
+        // A product of little depth ends before another thread has woken up.
         let work = rows.saturating_mul(cols).saturating_mul(depth) / if depth < SHALLOW { 2 } else { 1 };
         // A batch has tasks enough when its products are small.
         let wanted = (work / CELL_WORK).min(64.max(count) / count.max(1)).max(1);

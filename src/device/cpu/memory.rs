@@ -44,7 +44,7 @@ pub fn check(bytes: usize) -> Result<()> {
     SINCE.store(0, Ordering::Relaxed);
     let lacks = || free_and_total().is_some_and(|(free, _)| bytes.saturating_add(LOOK_AFTER) > free);
     if lacks() {
-        // What the pool of buffers keeps is free as well.
+        // Buffers in the pool count as free.
         super::recycled::release_unused();
         if lacks() {
             return Err(refused(bytes as u128));

@@ -29,7 +29,7 @@ pub fn load() -> Option<&'static str> {
         let flavour = flavour.unwrap_or_else(|| panic!("STRAIT_EMU={wanted}: must be one of {FLAVOURS:?} or off"));
         // SAFETY: the library's initialisers only fill a list of kernels.
         let library = unsafe { Library::open(Some(path(flavour)), RTLD_NOW | RTLD_GLOBAL) };
-        // Kept for good: cudarc holds pointers into it.
+        // Never dropped: cudarc holds pointers into it.
         std::mem::forget(library.unwrap_or_else(|e| panic!("the emulated driver cannot be loaded: {e}")));
         Some(flavour)
     })

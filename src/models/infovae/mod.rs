@@ -91,7 +91,7 @@ impl InfoVae {
             let expected = "infovae needs a decoder whose rows do not mix, which batch norm would; take resnet or convolutional";
             return Err(Error::BadConfig { key: "architecture".into(), found: "dcgan".into(), expected: expected.into() });
         }
-        // perceptrons take rows, whatever image they are
+        // perceptrons take flat rows of pixels
         let [channels, height, width] = config.image;
         let example = |factor: usize| match architecture {
             Architecture::Mlp { .. } => vec![factor * channels * height * width],

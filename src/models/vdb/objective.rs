@@ -91,9 +91,9 @@ pub struct VdbObjective {
 pub struct Rates {
     /// The rate that the constraint compares with I_c, in nats: the mean over its examples, after its reduction.
     pub constrained: Tensor,
-    /// The rates of real examples, over all of z.
+    /// The mean rate of real examples, over all of z.
     pub real: Tensor,
-    /// The rates of generated examples, over all of z.
+    /// The mean rate of generated examples, over all of z.
     pub fake: Tensor,
 }
 

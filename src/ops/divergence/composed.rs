@@ -51,7 +51,7 @@ fn mean_of_pairs(matrix: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// As [`Tensor::mmd2`].
 pub fn mmd2(x: &Tensor, y: &Tensor, kernel: &MmdKernel, estimator: Estimator) -> Result<Tensor> {
-    // The fused form's checks are these, too.
+    // The fused form makes the same checks.
     super::check_scales(kernel)?;
     let dtype = check(&super::Mmd2 { kernel: kernel.clone(), estimator, wanted: [false; 2] }, &[x, y])?;
     let (x, y) = (x.to_dtype(DType::F64)?, y.to_dtype(DType::F64)?);

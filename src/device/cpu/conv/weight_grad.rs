@@ -85,7 +85,7 @@ fn group<T: Real>(out: &mut [T], x: &[T], g: &[T], dims: &ConvDims, images: Rang
             let batch = batch.min(images.end - first);
             let g = &g[first * outs * plane..];
             let x = &x[first * dims.in_channels * dims.in_plane()..];
-            // Where the group's channels are: in the images, or alone in the copy.
+            // The position of the group's channels: in the images, or alone in the copy.
             let (x, all, channel) = if dims.splits() {
                 let copies = copy.chunks_exact_mut(channels * dims.gathered_plane()).take(batch);
                 for (copy, x) in copies.zip(x.chunks_exact(dims.in_channels * dims.in_plane())) {

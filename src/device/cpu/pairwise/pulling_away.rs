@@ -68,7 +68,7 @@ fn by_columns(unit: &[f64], d: usize) -> (f64, Vec<f64>) {
             pull.iter_mut().zip(u).for_each(|(g, v)| *g -= square * v);
         }
     });
-    // Rounding could leave a little less than nothing.
+    // Rounding could leave a small negative number.
     (if sum < 0.0 { 0.0 } else { sum }, pulls)
 }
 

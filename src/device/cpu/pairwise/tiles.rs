@@ -356,7 +356,7 @@ fn pull<C: Real>(
 /// All pairs of `count` blocks, each with itself included, in rounds in which no block occurs twice (circle method).
 fn rounds(count: usize) -> Vec<Vec<(usize, usize)>> {
     let mut rounds = vec![(0..count).map(|b| (b, b)).collect::<Vec<_>>()];
-    // With an odd count one block rests in every round: it would meet the one that is not there.
+    // With an odd count one block has no partner in each round.
     let seats = count + count % 2;
     for r in 0..seats.saturating_sub(1) {
         let turn = seats - 1;

@@ -32,13 +32,13 @@ pub(crate) struct Graph {
 unsafe impl Send for Graph {}
 
 impl Capture {
-    /// Begins: what is launched on this thread from now on is noted rather than run.
+    /// Begins: launches on this thread are recorded from now on instead of run.
     pub(crate) fn begin(device: CudaDevice) -> Result<Capture> {
         if capture::is_capturing() {
             return Err(Error::Capture { op: "capture", what: "a capture".into() });
         }
         let gpu = device.0;
-        // What the step needs is left in the pool.
+        // A new buffer, so that those that the step needs stay in the pool.
         let mut draw_offset = CudaBuffer::fresh(device, 8)?;
         draw_offset.fill(&0u64.to_ne_bytes())?;
         drop(gpu.enter()?);
