@@ -271,7 +271,7 @@ impl std::fmt::Debug for Error {
 }
 
 impl Error {
-    /// This error, said of another op: of the function that was called rather than of one that it is made of.
+    /// This error in the name of another op: of the function that was called, not of one that it is composed of.
     pub(crate) fn named(mut self, name: &'static str) -> Error {
         match &mut self {
             Error::ShapeMismatch { op, .. }

@@ -92,7 +92,7 @@
 //!
 //! - the device is out of memory, or fails;
 //! - the shapes do not fit each other, or a tensor does not have an axis that is named;
-//! - the dtype is not one that the method takes: where nothing else is said, floats;
+//! - the method does not take the dtype: unless its documentation says otherwise, methods take floats;
 //! - two tensors have different dtypes or are on different devices: nothing is converted or moved silently.
 
 pub mod capture;

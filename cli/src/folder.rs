@@ -219,5 +219,5 @@ impl RunFolder {
     }
 }
 
-/// An empty file that is there once a checkpoint was.
+/// An empty file that marks a run which has written a checkpoint.
 const NOTE: &str = ".checkpointed";

@@ -16,7 +16,7 @@ pub struct Closed;
 
 impl Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("standard output: nobody reads it any more")
+        f.write_str("standard output: its reader has closed it")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows of data that wait in a device's memory for the steps to come.
+//! Rows of data in a device's memory, which steps read one batch after the other.
 
 use crate::device::capture::is_capturing;
 use crate::device::cuda::{Grid, launch};
@@ -11,14 +11,14 @@ use crate::tensor::Tensor;
 
 const THREADS: u32 = 256;
 
-/// Rows on a GPU, the order in which they are visited, and how far the visit is. All three lie in the device's memory, so that captured
-/// steps go on to the next rows by themselves: what sets rows, order or position does nothing while steps are captured.
+/// Rows on a GPU, the order in which they are visited, and the position in that order. All three are in the device's memory, so that
+/// captured steps advance to the next rows. Methods that set rows, order or position do nothing while steps are captured.
 #[derive(Debug)]
 pub struct Feed {
     rows: Tensor,
     labels: Option<Tensor>,
     order: Tensor,
-    /// Rows of this order that were visited.
+    /// The number of rows of this order that were visited.
     position: Tensor,
     width: usize,
     largest: f32,
@@ -63,15 +63,15 @@ impl Feed {
         })
     }
 
-    /// Hands values out divided by `largest`, and then moved from [0, 1] to [-1, 1] if `symmetric`.
+    /// Divides values by `largest` when they are read, and then maps them from [0, 1] to [-1, 1] if `symmetric`.
     pub fn scaled(self, largest: f32, symmetric: bool) -> Feed {
         Feed { largest, symmetric, ..self }
     }
 
-    /// Writes the first rows, which are next then if the order is that of the rows; of f32.
+    /// Writes the first rows, of f32. If the order is that of the rows, they are the next to be visited.
     ///
     /// # Errors
-    /// There are more values than room; rows of u8.
+    /// There are more values than the rows hold, or the rows are of u8.
     pub fn fill(&self, values: &[f32]) -> Result<()> {
         if is_capturing() {
             return Ok(());
@@ -84,7 +84,7 @@ impl Feed {
         self.seek(0)
     }
 
-    /// Sets the order: different rows, all of them or the first ones that there will be.
+    /// Sets the order: the indices of different rows, of all of them or of the first ones to visit.
     ///
     /// # Errors
     /// The order has more entries than there are rows, or names a row that does not exist.
@@ -112,8 +112,8 @@ impl Feed {
         launch::<{ kernel!("fill_u64") }, _>(self.position.gpu(), Grid::blocks(1, 1), (self.position.ptr(), position as u64, 1u64))
     }
 
-    /// The next `count` rows [count, width] in f32 and their labels `[count]`, or `[0]` without labels. They must be left in the order,
-    /// which the device does not check.
+    /// The next `count` rows [count, width] in f32 and their labels `[count]`, or `[0]` without labels. The order must have
+    /// that many more; the device does not check this.
     pub fn next(&self, count: usize) -> Result<(Tensor, Tensor)> {
         let device = self.order.device();
         let empty = |shape: Shape, dtype: DType| -> Result<Tensor> {

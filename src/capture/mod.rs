@@ -1,8 +1,8 @@
-//! Whole training steps as one launch: what a step asks of a GPU is captured once and replayed any number of times.
+//! Whole training steps as one launch: the work of a step on a GPU is captured once and replayed any number of times.
 //!
-//! A replay does on the device exactly what the step did, bit for bit, but with fresh random numbers: draws count on in the device's
-//! memory. The host does nothing in between, so everything that changes from step to step must lie on the device, and does:
-//! parameters and what optimisers and averages keep change in place, and so do step counts.
+//! A replay does on the device exactly what the step did, bit for bit, but with fresh random numbers: the number of
+//! the draw is counted in the device's memory. The host does nothing in between, so everything that changes from step to step is on the
+//! device: parameters, optimiser state, averages and step counts change in place.
 
 mod feed;
 mod replay;
@@ -43,16 +43,16 @@ impl Device {
         matches!(self, Device::Cuda(_))
     }
 
-    /// Captures what `step` launches on this GPU, without running it. `step` may be called several times in a row, to make several steps
-    /// one launch (`steps`).
+    /// Captures the launches of `step` on this GPU, without running them. `step` is called `steps` times in a row, so that several steps
+    /// become one launch.
     ///
-    /// Run the same step once before: then all memory that it needs is there. What is captured keeps that memory, so run it again before the
-    /// next capture. On the host the step does happen now (numbers are drawn from `rng`, steps are counted), and the first replay runs it on
-    /// the device. Random numbers must come from `rng`.
+    /// Run the same step once before, so that the memory that it needs is in the pool. The captured steps keep that memory, so run it again
+    /// before the next capture. On the host the step happens now (numbers are drawn from `rng`, steps are counted); the first replay runs
+    /// it on the device. Random numbers must come from `rng`.
     ///
     /// # Errors
     /// The device is not a GPU; `step` does something that cannot be repeated without the host: it reads elements, copies from the host, or
-    /// allocates memory that was not there (the error names the op); its own errors. Then `rng` and all step counts are as they were.
+    /// allocates memory that is not in the pool (the error names the op); or `step` fails. Then `rng` and all step counts are as they were.
     pub fn capture(&self, rng: &mut Rng, steps: usize, mut step: impl FnMut(&mut Rng) -> Result<()>) -> Result<CapturedSteps> {
         match *self {
             Device::Cpu => Err(Error::Capture { op: "capture", what: "work of the cpu".into() }),
@@ -75,8 +75,9 @@ impl Device {
 }
 
 impl CapturedSteps {
-    /// Replays the steps `times` times with the numbers that `rng` would give them; it is the generator they were captured with, and ends
-    /// where running them would have left it. The first replay is the run that was captured, whose numbers are drawn already.
+    /// Replays the steps `times` times with the numbers that `rng` would draw for them. `rng` is the generator that they were captured with;
+    /// it ends in the state in which running them would have left it. The first replay runs the captured steps themselves, whose numbers
+    /// are already drawn.
     ///
     /// # Errors
     /// `rng` is another generator.
@@ -98,7 +99,7 @@ impl CapturedSteps {
         Ok(Duration::from_secs_f64(f64::from(milliseconds) / 1e3))
     }
 
-    /// Lets the next launch draw what `rng` would.
+    /// Makes the next launch draw the numbers that `rng` would draw.
     fn prepare(&mut self, rng: &Rng) -> Result<()> {
         let ([key, first], [now_key, now]) = (self.start, rng.state());
         if key != now_key {
@@ -113,8 +114,8 @@ impl CapturedSteps {
         Ok(())
     }
 
-    /// Moves `rng` on to after the launch, and counts what was counted in the capture again, except for the first time: that one is the
-    /// run that was captured.
+    /// Advances `rng` past the launch, and advances the counters of the capture, except for the first launch: the capture has counted that
+    /// one.
     fn count(&mut self, rng: &mut Rng, times: u64) {
         let [key, first] = self.start;
         self.next = self.next.wrapping_add(times.wrapping_mul(self.draws));

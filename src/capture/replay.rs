@@ -32,18 +32,18 @@ impl StepRun {
 
 /// The work of a training loop, as [`Replay`] repeats it.
 pub trait Steps {
-    /// Takes the next step, for which the host has prepared, and returns its scalars: f64 `[scalars]`, where the model is. It reads no
+    /// Takes the next step, for which the host has prepared, and returns its scalars: f64 `[scalars]`, on the model's device. It reads no
     /// value back to the host.
     fn step(&mut self) -> Result<Tensor>;
 
     /// The one generator of random numbers that steps draw from.
     fn rng(&mut self) -> &mut Rng;
 
-    /// Shows all tensors that a step changes in place.
+    /// Calls `see` with each tensor that a step changes in place.
     fn each_tensor(&mut self, see: &mut dyn FnMut(&Tensor));
 }
 
-/// Steps, captured. What is captured uses fixed memory, so it is thrown away when what is trained has moved.
+/// Captured steps, and the addresses that they use. They are dropped when the trained tensors have moved.
 #[derive(Debug, Default)]
 pub struct Replay {
     /// The addresses of the state when a step last ran.

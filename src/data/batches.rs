@@ -33,7 +33,7 @@ struct Resident {
 }
 
 impl Batches {
-    /// Batches of `batch` examples; the last one of an epoch has what is left.
+    /// Batches of `batch` examples; the last one of an epoch has the rest.
     pub fn new(examples: usize, batch: usize, key: u64) -> Batches {
         Batches { examples, batch: batch.max(1), key, whole: false, order: None, images: Vec::new(), labels: Vec::new(), resident: None }
     }
@@ -55,8 +55,8 @@ impl Batches {
         self.batch.min(self.examples - (number % self.per_epoch()) as usize * self.batch)
     }
 
-    /// Uploads the order of the epoch of batch `number` and its place there, on devices that hand out batches by themselves; returns how
-    /// many equally sized batches there are from this one on, before the epoch ends.
+    /// On a GPU, uploads the order of the epoch of batch `number` and the batch's position in it. Returns the number of equally sized
+    /// batches from this one to the end of the epoch.
     ///
     /// # Errors
     /// The split has another number of examples than the first one had.

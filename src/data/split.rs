@@ -8,7 +8,7 @@ use crate::device::cpu::{memory, parallel};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
-/// Labels must be below this: models have a row per class, so a wild label would cost memory.
+/// Labels must be below this: models have a row per class, so a very large label would cost memory.
 pub const MAX_CLASSES: usize = 65_536;
 
 /// Rows of a batch that one task gathers when there are more.
@@ -32,7 +32,7 @@ impl Pixels {
         }
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -61,7 +61,7 @@ impl Split {
     /// Errors name `path`.
     ///
     /// # Errors
-    /// There is no image or part of one, there are more than 2^32 - 1, the labels are not as many as the images or not below
+    /// There is no image, or only a part of one; there are more than 2^32 - 1; the labels are not as many as the images or not below
     /// `classes`, `classes` is above [`MAX_CLASSES`], or a pixel is outside its range.
     pub fn new(path: &Path, images: Pixels, labels: Vec<i64>, pixels: usize, classes: usize, max_value: u8) -> Result<Split> {
         let bad = |found: String, expected: String| Err(Error::BadFile { path: path.into(), found, expected });
@@ -98,7 +98,7 @@ impl Split {
         self.images.len() / self.pixels
     }
 
-    /// Whether there are none.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
@@ -118,7 +118,7 @@ impl Split {
         self.max_value
     }
 
-    /// The images, as they are in the file, and the labels in the memory of a GPU, which hands them out in `range`.
+    /// Uploads the images, as they are in the file, and the labels to a GPU, whose batches have pixels in `range`.
     ///
     /// # Errors
     /// The device is not a GPU, or is out of memory.
@@ -148,7 +148,7 @@ impl Split {
     /// A pixel v is mapped to the float nearest to v / max, or (2 v - max) / max, so both ends of the range are exact.
     ///
     /// # Errors
-    /// An index is not below the number of images, or there is no memory for so many. The outputs are then as before.
+    /// An index is not below the number of images, or there is no memory for the batch. The outputs are then unchanged.
     pub fn batch(&self, indices: &[u32], range: Range, images: &mut Vec<f32>, labels: &mut Vec<i64>) -> Result<()> {
         if let Some(&index) = indices.iter().find(|&&i| i as usize >= self.len()) {
             return Err(Error::IndexOutOfRange { op: "batch", index: index.into(), length: self.len() });

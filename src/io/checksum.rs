@@ -66,7 +66,7 @@ pub fn seal(tensors: &[NamedTensor], metadata: &mut BTreeMap<String, String>) {
     metadata.insert(TABLE.into(), of_table(metadata));
 }
 
-/// Whether there are checksums, or what is left of them.
+/// Whether there are checksums, complete or damaged.
 pub fn is_sealed(metadata: &BTreeMap<String, String>) -> bool {
     metadata.contains_key(TENSORS) || metadata.contains_key(TABLE)
 }

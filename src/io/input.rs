@@ -86,7 +86,7 @@ impl<'a> Input<'a> {
         (!self.compressed).then_some(self.limit)
     }
 
-    /// Whether `length` more bytes can be there: for plain files whether they are, for gzip whether so many can be packed in it.
+    /// Whether `length` more bytes are possible: for plain files whether they exist, for gzip whether the stream can hold that many.
     pub fn may_hold(&self, length: u64) -> bool {
         length <= self.limit.saturating_sub(self.read)
     }

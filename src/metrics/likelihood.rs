@@ -38,7 +38,7 @@ pub struct LogLikelihood {
     /// The part of it that is due to the finite number of samples, by the delta method. Weights of a q far from the posterior
     /// hide it; see `effective_samples`.
     pub sampling_error: f64,
-    /// Mean over the rows of (sum w)^2 / sum w^2: of so many equal weights each estimate is worth.
+    /// Mean over the rows of (sum w)^2 / sum w^2: the number of equal weights that each estimate is worth.
     pub effective_samples: f64,
     /// Samples of z per row.
     pub samples: usize,

@@ -76,7 +76,7 @@ pub struct MutualInformation {
 const LIMITED: f64 = 0.05;
 
 /// Whether an estimate of information in nats that cannot exceed `limit`, the log of a number of examples, has come within 5 % of it.
-/// Then the limit is what was measured: the true information may be anything above, and what is left of a rate beside the
+/// Then the estimate is only the limit: the true information may be anything above, and the difference of a rate from the
 /// estimate (KL(q(z) || p(z)) of [`MutualInformation`]) is the rate less the limit.
 pub fn is_limited(information: f64, limit: f64) -> bool {
     limit > 0.0 && information >= (1.0 - LIMITED) * limit

@@ -60,7 +60,7 @@ impl ImageQuality {
         ImageQuality::with(classifier, &set, limit)
     }
 
-    /// The same with a classifier that is there already: of the whole images, or of single channels.
+    /// The same with a classifier that exists already: of the whole images, or of single channels.
     ///
     /// # Errors
     /// The images' size is not the classifier's; there are fewer than four test images.

@@ -76,7 +76,7 @@ impl Scale {
         }
     }
 
-    /// The k for which an encoder gives so many numbers, if there is one.
+    /// The k for which an encoder has this number of outputs, if there is one.
     fn dimensions(self, outputs: usize) -> Option<usize> {
         let k = match self {
             Scale::Deterministic => outputs,

@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shuffle {
-    /// Every dimension of z is permuted by itself, as the paper of maximum entropy generators has it.
+    /// Every dimension of z is permuted by itself, as in the paper on maximum entropy generators.
     #[default]
     Dimensions,
     /// Whole rows of z are permuted, as its authors' code does.

@@ -1,4 +1,4 @@
-//! Layers with named parameters, and how they are composed.
+//! Layers with named parameters, and their composition.
 
 mod builder;
 mod conv;
@@ -33,10 +33,9 @@ pub enum Mode<'a> {
     Record(u64),
 }
 
-/// Makes `passes` forward passes after which all that layers record of their inputs in training is that of their present weights: batch
-/// norm's running statistics are the means over these passes and forget what they were before, and vectors of power iterations have come
-/// as many iterations closer. For weights that no step of training has made, such as averages: what was recorded in training belongs
-/// to other activations.
+/// Recomputes the statistics that layers record in training, by `passes` forward passes with the present weights. Batch norm's running
+/// statistics become the means over these passes, and power iterations advance by as many steps. Use it for weights that training did
+/// not run with, such as averages: the statistics that were recorded in training belong to other activations.
 ///
 /// ```
 /// use strait::nn::{BatchNorm, Mode, Module, record_anew};
@@ -143,7 +142,7 @@ impl Module for Activation {
     fn collect(&self, _: &str, _: &mut Params) {}
 }
 
-/// Rows with these axes after the first, in place of the axes they have: the opposite of [`Flatten`].
+/// Gives rows these axes after the first, in place of their own: the inverse of [`Flatten`].
 #[derive(Debug, Clone, Copy)]
 pub struct Unflatten(pub Shape);
 

@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 pub struct Param(Arc<RwLock<Tensor>>);
 
 impl Param {
-    /// A parameter that gradients are taken with respect to.
+    /// A trained parameter, with respect to which gradients are taken.
     pub fn new(value: &Tensor) -> Param {
         Param(Arc::new(RwLock::new(value.requires_grad())))
     }
@@ -64,7 +64,7 @@ impl Param {
     /// Replaces the tensor. Captured steps can do this only to a tensor that nothing else holds.
     ///
     /// # Errors
-    /// Another shape or dtype; in a capture, something else holds the tensor.
+    /// The tensor has another shape or dtype; or, in a capture, something else holds the old tensor.
     pub fn set(&self, value: &Tensor) -> Result<()> {
         let mut slot = self.0.write().unwrap_or_else(|e| e.into_inner());
         if value.shape() != slot.shape() {
@@ -120,7 +120,7 @@ impl Params {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no parameters.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -169,7 +169,7 @@ impl Params {
     /// ```
     ///
     /// # Errors
-    /// The file system refuses; two parameters have one name. A file that was there stays as it is.
+    /// The file cannot be written, or two parameters have one name. An existing file stays as it is.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let state = self.state();
         let tensors = state.iter().map(|(name, tensor)| NamedTensor::from_tensor(name, tensor)).collect::<Result<Vec<_>>>()?;

@@ -23,7 +23,7 @@ use crate::op::Few;
 use crate::tensor::Tensor;
 use algorithm::Update;
 
-/// Changes parameters along their gradients.
+/// An optimiser: it updates parameters from their gradients.
 ///
 /// ```
 /// use strait::nn::{Param, Params};
@@ -46,7 +46,7 @@ pub struct Optimizer {
     scalars: Option<cuda::Scalars>,
 }
 
-/// A parameter and what is kept for it.
+/// A parameter and its optimiser state.
 #[derive(Debug)]
 struct Entry {
     name: String,
@@ -55,10 +55,10 @@ struct Entry {
 }
 
 impl Optimizer {
-    /// An optimiser of the trained ones of these parameters, before its first step.
+    /// An optimiser of the trained parameters of `params`, before its first step.
     ///
     /// # Errors
-    /// A setting of the algorithm is out of range; no parameter is trained; a parameter is there twice, which would change it
+    /// A setting of the algorithm is out of range; no parameter is trained; a parameter occurs twice, which would change it
     /// twice.
     pub fn new(algorithm: Algorithm, params: &Params) -> Result<Optimizer> {
         algorithm.check()?;
@@ -103,7 +103,7 @@ impl Optimizer {
     }
 
     /// One step along the gradients of the scalar `loss`: [`Params::gradients`] and [`Optimizer::step`]. The loss holds the old weights, so
-    /// the new ones take memory of their own until it is dropped; a captured step cannot have that.
+    /// the new ones need memory of their own until it is dropped; in a captured step this is an error.
     pub fn minimize(&mut self, loss: &Tensor, learning_rate: f64) -> Result<()> {
         let mut params = Params::default();
         self.entries.iter().for_each(|entry| params.push(entry.name.clone(), &entry.param));
@@ -159,7 +159,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// The fused kernels write weights and what is kept for them where they lie.
+    /// The fused kernels update weights and optimiser state in place.
     fn step_on_gpu(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
         let mut tensors = Vec::with_capacity(self.entries.len());
         for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
@@ -181,7 +181,7 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Calls `f` with all that a step on a GPU changes.
+    /// Calls `f` with each tensor that a step on a GPU changes.
     pub(crate) fn each_tensor(&self, f: &mut dyn FnMut(&Tensor)) {
         for entry in &self.entries {
             entry.param.with(&mut *f);

@@ -23,7 +23,7 @@ pub struct MetricsWriter {
 }
 
 impl MetricsWriter {
-    /// Starts an empty file, replacing one that is there.
+    /// Starts an empty file, and replaces an existing one.
     ///
     /// # Errors
     /// The operating system refused to create it.
@@ -103,7 +103,7 @@ impl MetricsWriter {
         Ok(cut.then_some("was cut short while the run was writing it: earlier metrics are lost, later ones follow"))
     }
 
-    /// Whether the file of this name is the one that is written.
+    /// Whether the file of this name is still the open one.
     fn is_in_place(&self) -> bool {
         let (Ok(named), Ok(ours)) = (fs::metadata(&self.path), self.file.metadata()) else { return false };
         #[cfg(unix)]

@@ -229,7 +229,7 @@ fn columns() -> usize {
     if columns == 0 { 80 } else { columns }
 }
 
-/// The bar alone, of a terminal of so many columns.
+/// The width of the bar on a terminal with `columns` columns.
 fn bar_width(columns: usize) -> usize {
     (columns / 6).min(16)
 }

@@ -12,10 +12,10 @@ use crate::shape::Shape;
 /// After allocations of so many bytes the free memory is read again, which takes some twenty microseconds. As many bytes stay free.
 const LOOK_AFTER: usize = 64 << 20;
 
-/// Bytes that were asked for since the last look: many small requests fill the memory too.
+/// Bytes that were allocated since the free memory was last read: many small requests fill the memory too.
 static SINCE: AtomicUsize = AtomicUsize::new(0);
 
-/// Bytes that this process can still get and bytes that there are, by the machine and by the limits of its group of processes.
+/// The free and the total memory in bytes, by the machine and by the limits of the process's control group.
 /// `None` where the system does not report it.
 pub fn free_and_total() -> Option<(usize, usize)> {
     let mut system = sysinfo::System::new().ok()?;
@@ -33,7 +33,7 @@ pub fn refused(bytes: u128) -> Error {
     Error::OutOfMemory { op: "memory", shapes: Vec::new(), device: "cpu".into(), asked: bytes, free, total }
 }
 
-/// Whether so many bytes may be asked for.
+/// Whether this number of bytes may be allocated.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] if more is wanted than is free.

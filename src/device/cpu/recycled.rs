@@ -38,7 +38,7 @@ pub(super) fn held(blocks: usize) -> usize {
     class(blocks).1
 }
 
-/// Blocks that were kept, as many as [`held`] says.
+/// Takes a kept buffer of [`held`] blocks, if there is one.
 pub(super) fn take(blocks: usize) -> Option<Vec<Block>> {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     let found = pool.classes.get_mut(class(blocks).0).and_then(Vec::pop);
@@ -48,7 +48,7 @@ pub(super) fn take(blocks: usize) -> Option<Vec<Block>> {
     found
 }
 
-/// Keeps the blocks of a buffer, as many as [`held`] says.
+/// Keeps the blocks of a buffer, whose number is [`held`].
 pub(super) fn keep(blocks: Vec<Block>) {
     let bytes = blocks.len() * size_of::<Block>();
     let (class, held) = class(blocks.len());

@@ -46,7 +46,7 @@ pub struct InfoVae {
     encoder: Box<dyn Module>,
     bottleneck: Gaussian,
     decoder: Box<dyn Module>,
-    /// The raw standard deviation of all pixels, where it is one that is learned.
+    /// The raw standard deviation of all pixels, if one is learned.
     raw_sigma: Option<Param>,
 }
 

@@ -125,7 +125,7 @@ impl Discriminator {
     /// then all generated ones; no gradient flows into `fake`.
     ///
     /// The encoder sees all examples in one pass, or in two where a penalty needs the gradient of one kind alone; either way
-    /// the penalty at real or generated examples differentiates the pass that is there anyway.
+    /// the penalty at real or generated examples differentiates a pass that is needed anyway.
     ///
     /// # Errors
     /// A penalty at random points outside of [`Mode::Train`], whose generator places them.

@@ -26,7 +26,7 @@ pub fn class_color(index: usize) -> String {
     CLASSES.get(index).map_or_else(|| format!("hsl({hue:.0},{}%,{}%)", 50 + index % 3 * 15, 42 + index % 2 * 14), |c| (*c).into())
 }
 
-/// Fonts that are there on each common system, the nicest first.
+/// Fonts of the common systems, in order of preference.
 const FONT: &str = "Inter,'Helvetica Neue',Helvetica,Arial,'Liberation Sans','DejaVu Sans',sans-serif";
 
 /// Attributes carry the light colours, so that viewers without CSS show those; the style sheet only overrides them for the dark.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const GUARD: usize = 512;
 const PATTERN: u8 = 0xa5;
 
-/// The size of the block for so many bytes and their guards.
+/// The size of the block for this number of bytes and their guards.
 pub(super) fn block_size_of(bytes: usize) -> usize {
     block_size(bytes + 2 * GUARD)
 }

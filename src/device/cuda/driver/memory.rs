@@ -14,7 +14,7 @@ use crate::device::cuda::launch::{Grid, launch};
 use crate::device::cuda::ptx::entry;
 use crate::error::{Error, Result};
 
-/// The size of the block for so many bytes.
+/// The size of the block for this number of bytes.
 fn size(bytes: usize, guarded: bool) -> usize {
     if guarded { guard::block_size_of(bytes) } else { block_size(bytes) }
 }
