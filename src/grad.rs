@@ -45,7 +45,7 @@ pub fn grad_graph(y: &Tensor, xs: &[&Tensor]) -> Result<Vec<Tensor>> {
     Gradient::of(y).differentiable().wrt(xs)
 }
 
-/// A gradient with choices: the cotangent, whether it can be differentiated again, and what to make of unused inputs.
+/// A gradient with options: the cotangent, whether it can be differentiated again, and the treatment of unused inputs.
 #[derive(Debug, Clone)]
 pub struct Gradient<'a> {
     y: &'a Tensor,
@@ -192,7 +192,7 @@ impl<'a> Gradient<'a> {
     }
 }
 
-/// The gradients of a scalar loss with respect to `xs`, after a look whether they and the loss are finite. While a device captures a
+/// The gradients of a scalar loss with respect to `xs`, after a check that they and the loss are finite. While a device captures a
 /// step there are no values yet, and nothing is looked at.
 ///
 /// # Errors

@@ -51,7 +51,7 @@ impl Rng {
         Rng { key: seed, draws: 0 }
     }
 
-    /// Key and number of draws so far: all there is to a generator.
+    /// The key and the number of draws so far, which are the generator's whole state.
     pub fn state(&self) -> [u64; 2] {
         [self.key, self.draws]
     }

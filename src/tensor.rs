@@ -1,4 +1,4 @@
-//! Tensors: immutable, cheap to clone, and aware of how they were made if they are tracked.
+//! Tensors: immutable, cheap to clone, and, if they are tracked, with a record of the op that made them.
 //!
 //! A tensor and the op that made it know each other, so this module and [`crate::op`] are one layer.
 
@@ -53,7 +53,7 @@ pub(crate) enum Origin {
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-/// A number larger than all before: what is made later has the larger id, so descending ids are a reverse
+/// A number larger than all before: later tensors have larger ids, so descending ids are a reverse
 /// topological order of every graph.
 pub(crate) fn next_id() -> u64 {
     NEXT_ID.fetch_add(1, Ordering::Relaxed)
@@ -204,7 +204,7 @@ impl Tensor {
         &self.0.origin
     }
 
-    /// The origin, if this was the last reference to the tensor; lets graphs be taken apart without recursion.
+    /// The origin, if this was the last reference to the tensor; for dropping graphs without recursion.
     pub(crate) fn into_origin(self) -> Option<Origin> {
         Arc::into_inner(self.0).map(|node| node.origin)
     }

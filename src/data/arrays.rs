@@ -1,4 +1,4 @@
-//! Data sets from arrays of a user's own: `.npy` and `.safetensors` files.
+//! Data sets from a user's own arrays: `.npy` and `.safetensors` files.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::io::{Stored, npy, safetensors};
 use crate::shape::Shape;
 
-/// The part of a file without test images that becomes the test part: the last of this many, as in MNIST.
+/// The part of a file without test images that becomes the test part: one in this many, from the end. MNIST has the same share.
 const TEST_SHARE: usize = 6;
 
 /// Images of a `.npy` file, without labels; the last sixth becomes the test part.

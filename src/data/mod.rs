@@ -26,7 +26,7 @@ pub use spec::DataSpec;
 pub use split::{Pixels, Range, Split};
 pub use stream::Stream;
 
-/// Images and labels, split into a part to learn from and a part to be judged on.
+/// Images and labels, split into a training part and a test part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// Its name in reports.
@@ -67,7 +67,7 @@ impl Dataset {
     }
 
     /// Removes the last `n` images from the training part and returns them as a validation part, for choosing models. The
-    /// rule is fixed, so that every run of every seed judges by the same images.
+    /// rule is fixed, so that every run of every seed has the same validation images.
     ///
     /// # Errors
     /// No image would be left to train on.

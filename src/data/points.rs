@@ -1,4 +1,4 @@
-//! Sets of points in the plane, made as they are needed: batch n of a generator depends on its seed and n alone.
+//! Sets of points in the plane, generated on demand: batch n is a function of the seed and of n.
 
 use std::f64::consts::{PI, TAU};
 use std::fmt;
@@ -7,7 +7,7 @@ use crate::device::cpu::{memory, philox};
 use crate::error::Result;
 use crate::rng::Draw;
 
-/// A distribution of points in the plane that models are tried on. It has no end, so it has no test part either: other
+/// A distribution of points in the plane, for experiments with models. It is infinite, so it has no test part: other
 /// draws are as good.
 ///
 /// A batch is a function of one [`Draw`]: one from the run's [`Rng`](crate::Rng), which its checkpoints keep, or

@@ -1,4 +1,4 @@
-//! Synthetic data, generated on the host as steps need them.
+//! Synthetic data, generated on the host on demand.
 
 use crate::capture::{Feed, StepRun};
 use crate::device::Device;
@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 pub struct Stream {
     make: Box<dyn Fn(u64) -> Result<Vec<f32>> + Send>,
     width: usize,
-    /// Batches to come, on devices that hand them out by themselves.
+    /// The next batches, in the memory of a GPU.
     feed: Option<Feed>,
 }
 
@@ -21,12 +21,12 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// Rows of this width, from the indices of batches.
+    /// A stream of rows of this width, from a function of the batch's index.
     pub fn new(width: usize, make: impl Fn(u64) -> Result<Vec<f32>> + Send + 'static) -> Stream {
         Stream { make: Box::new(make), width, feed: None }
     }
 
-    /// Batch `number` [rows, width]. Captured steps get those that follow what was last prefetched.
+    /// Batch `number` [rows, width]. Captured steps read the prefetched batches in order.
     pub fn batch(&self, number: u64, device: &Device) -> Result<Tensor> {
         let rows = (self.make)(number)?;
         let shape = [rows.len() / self.width, self.width];
@@ -35,7 +35,7 @@ impl Stream {
         Ok(feed.next(shape[0])?.0)
     }
 
-    /// Uploads `count` batches from `number` on, `each` for every step, to devices that hand out batches by themselves.
+    /// On a GPU, uploads `count` batches from `number` on, `each` for every step.
     pub fn prefetch(&mut self, number: u64, count: u64, each: u64, device: &Device) -> Result<()> {
         if !device.captures() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Figures by which generative models are judged: distances between sets of features, modes that were found, likelihoods,
+//! Metrics of generative models: distances between sets of features, modes that were found, likelihoods,
 //! and what a latent code holds.
 //!
 //! Logarithms are natural, information is in nats. Computed in f64, whatever the dtype of the input, and the same for

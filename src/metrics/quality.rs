@@ -1,4 +1,4 @@
-//! All figures of generated images at once, for a data set whose classes are known.
+//! All metrics of generated images at once, for a data set with labels.
 
 use std::fmt;
 
@@ -85,7 +85,7 @@ impl ImageQuality {
         &self.real
     }
 
-    /// Judges generated images [n, C, H, W] in [-1, 1].
+    /// The metrics of generated images [n, C, H, W] in [-1, 1].
     ///
     /// # Errors
     /// The images have another size or are fewer than four; a NaN among them.
@@ -102,7 +102,7 @@ impl ImageQuality {
 }
 
 impl Quality {
-    /// The figures by name, as metrics files have them.
+    /// The metrics by name, as metrics files have them.
     pub fn values(&self) -> Vec<(String, f64)> {
         let named = [
             ("frechet", self.frechet.value),
@@ -132,7 +132,7 @@ fn first(split: &Split, limit: usize, image: [usize; 3]) -> Result<Tensor> {
     images(split, &indices, image)
 }
 
-/// Features and classes of images, with groups of channels looked at one by one.
+/// Features and classes of images, with the groups of channels taken one by one.
 fn look(classifier: &Classifier, groups: usize, images: &Tensor) -> Result<(Features, Vec<usize>)> {
     if groups == 1 {
         return classifier.look(images);

@@ -24,7 +24,7 @@ pub struct EnergyConfig {
     pub latent: usize,
     /// The layers of the energy, the generator, and the networks of the information's estimate.
     pub architecture: Architecture,
-    /// After the last layer of the generator: tanh for images in [-1, 1].
+    /// The activation after the last layer of the generator: tanh for images in [-1, 1].
     pub output: Activation,
     /// The estimate of the information between z and the generated sample.
     pub information: InformationConfig,
@@ -69,7 +69,7 @@ impl EnergyModel {
     /// Networks with fresh weights.
     ///
     /// # Errors
-    /// A size of zero; an architecture that does not take such examples.
+    /// A size is zero, or the architecture does not take such examples.
     pub fn new(config: &EnergyConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<EnergyModel> {
         let EnergyConfig { example, latent, architecture, output, information } = config;
         architecture.validate()?;
@@ -121,8 +121,8 @@ impl EnergyModel {
         Ok(EnergyLoss { loss, real, fake, penalty })
     }
 
-    /// `E U(G(z)) + weight L(z, G(z))` of latent vectors [rows, k], where L is less the mutual information's bound, up to a constant:
-    /// `lambda2 |z - E(G(z))|^2` for the inverse with a fixed spread. `draw` shuffles.
+    /// `E U(G(z)) + weight L(z, G(z))` of latent vectors [rows, k], where L is the negative bound of the mutual information, up to a constant:
+    /// `lambda2 |z - E(G(z))|^2` for the inverse with a fixed standard deviation. `draw` shuffles.
     pub fn generator_loss(&self, z: &Tensor, weight: f64, draw: Draw, mode: &mut Mode<'_>) -> Result<EnergyGeneratorLoss> {
         let fake = self.generator.forward(z, mode)?;
         let energy = self.energies(&fake, mode)?.mean_all()?;

@@ -124,7 +124,7 @@ impl Information {
     /// the architecture is of convolutions.
     ///
     /// # Errors
-    /// A size of zero; the architecture does not take such examples.
+    /// A size is zero, or the architecture does not take such examples.
     pub(crate) fn new(
         config: InformationConfig,
         k: usize,

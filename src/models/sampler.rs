@@ -75,7 +75,7 @@ impl Langevin {
         Langevin { step, temperature: 1.0, correction: Correction::Metropolis }
     }
 
-    /// The same at another temperature.
+    /// The same settings at another temperature.
     pub fn at_temperature(self, temperature: f64) -> Langevin {
         Langevin { temperature, ..self }
     }
@@ -226,7 +226,7 @@ impl Chain {
         self.accepted.mean_all()?.item()
     }
 
-    /// These chains, and those of `other` where the mask `[rows]` is 1. Rows are picked, not mixed: what is not picked may be NaN.
+    /// These chains, and those of `other` where the mask `[rows]` is 1. Rows are selected, not blended: rows that are not selected may be NaN.
     fn replaced_where(&self, mask: &Tensor, other: &Chain) -> Result<Chain> {
         let rows = mask.dims()[0];
         let own = Tensor::from_vec((0..rows).map(|row| row as f64).collect(), [rows], &mask.device())?;

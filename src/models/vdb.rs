@@ -114,7 +114,7 @@ impl Discriminator {
     }
 }
 
-/// `x` with normal noise of this deviation; as it is outside of training.
+/// `x` with normal noise of this standard deviation in training, and `x` itself otherwise.
 fn add_noise(x: &Tensor, deviation: f64, mode: &mut Mode<'_>) -> Result<Tensor> {
     match mode {
         Mode::Train(rng) if deviation > 0.0 => x.add(&rng.normal(x.shape(), x.dtype(), &x.device())?.affine(deviation, 0.0)?),

@@ -42,7 +42,7 @@ fn is_clipped(norm: f64, max_norm: f64) -> bool {
     norm.is_finite() && norm > max_norm
 }
 
-/// `max_norm / norm` where that is to be clipped, else 1. Chosen and not computed: 0 times what is not finite is not 0.
+/// `max_norm / norm` where that is to be clipped, else 1. It is selected, not computed, because 0 times a number that is not finite is not 0.
 fn factor(norm: &Tensor, max_norm: f64) -> Result<Tensor> {
     let bound = |value: f64| norm.full_like(value);
     let clipped = norm.ge(&bound(max_norm)?)?.sub(&norm.ge(&bound(f64::INFINITY)?)?)?;

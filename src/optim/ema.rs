@@ -104,7 +104,7 @@ impl Ema {
         Ok(())
     }
 
-    /// Calls `f` with all that an update on a GPU changes.
+    /// Calls `f` with each tensor that an update on a GPU changes.
     pub(crate) fn each_tensor(&self, f: &mut dyn FnMut(&Tensor)) {
         self.entries.iter().for_each(|entry| f(&entry.average));
     }

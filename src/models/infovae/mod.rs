@@ -1,4 +1,5 @@
-//! InfoVAE (Zhao, Song and Ermon 2019): a VAE whose information in the code and whose aggregate posterior are weighted apart.
+//! InfoVAE (Zhao, Song and Ermon 2019): a VAE with separate weights for the information in the code and for the divergence of the
+//! aggregate posterior from the prior.
 
 mod critic;
 mod divergence;

@@ -159,7 +159,7 @@ fn mmd2_of_many_alike_rows_in_single_precision() {
 
 #[test]
 fn far_from_the_origin() {
-    // Points 50 away and 1e-3 apart; then the same in f32, judged against what f32 made of the inputs.
+    // Points 50 away and 1e-3 apart; then the same in f32, compared with the inputs as f32 rounded them.
     let d = 16;
     let x: Vec<f64> = normals(5, 33 * d).iter().map(|v| 50.0 + 1e-3 * v).collect();
     let y: Vec<f64> = x.iter().zip(normals(6, 33 * d)).map(|(x, v)| x + 1e-3 * v).collect();

@@ -167,7 +167,7 @@ fn edges<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, masked: bool) {
 }
 
 #[test]
-fn ordinary_cores_compute_products_of_every_layout_at_every_edge() {
+fn cuda_cores_compute_products_of_every_layout_at_every_edge() {
     let Some(gpu) = gpu() else { return };
     for masked in [false, true] {
         for tile in [Tile::Small, Tile::Medium] {
