@@ -197,7 +197,7 @@ impl<'a> Gradient<'a> {
 ///
 /// # Errors
 /// [`Error::NonFinite`], naming the op that made the first NaN or infinity; as for [`grad`].
-pub fn finite_gradients(loss: &Tensor, xs: &[&Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn finite_gradients(loss: &Tensor, xs: &[&Tensor]) -> Result<Vec<Tensor>> {
     if is_capturing() {
         return Gradient::of(loss).wrt(xs);
     }

@@ -94,6 +94,7 @@
 //! - the shapes do not fit each other, or a tensor does not have an axis that is named;
 //! - the method does not take the dtype: unless its documentation says otherwise, methods take floats;
 //! - two tensors have different dtypes or are on different devices: nothing is converted or moved silently.
+#![warn(unreachable_pub)]
 
 pub mod capture;
 pub mod check;

@@ -9,7 +9,7 @@ use strait::train::families;
 
 /// The settings of a new run.
 #[derive(Debug, Clone, Args)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The family of models.
     #[arg(value_parser = PossibleValuesParser::new(families().iter().map(|f| f.name)))]
     pub model: String,
@@ -46,7 +46,7 @@ pub struct Settings {
 
 /// The arguments for an existing run.
 #[derive(Debug, Args)]
-pub struct Existing {
+pub(crate) struct Existing {
     /// The run's folder.
     pub folder: PathBuf,
     /// The device: cpu or cuda:0. On a GPU, cuda:0/tf32, cuda:0/f32x3 and cuda:0/bf16 multiply matrices faster, in that precision.

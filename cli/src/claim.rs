@@ -14,7 +14,7 @@ use crate::lock::{self, Lock};
 /// The folder `out`, or the first of `runs/NAME`, `runs/NAME-2`, ... that is new or, as `ours` finds, of the same work; locked.
 ///
 /// A folder that exists must be empty or ours: other files in it could be taken for part of the run.
-pub fn claim(out: Option<&Path>, name: &str, ours: impl Fn(&Path) -> Result<bool>) -> Result<(PathBuf, Lock)> {
+pub(crate) fn claim(out: Option<&Path>, name: &str, ours: impl Fn(&Path) -> Result<bool>) -> Result<(PathBuf, Lock)> {
     let make = |path: &Path, source| Error::Io { path: path.into(), action: "create the folder", source };
     if let Some(out) = out {
         let fits = || if is_empty(out)? || ours(out)? { Ok(()) } else { Err(taken(out)) };
@@ -48,7 +48,7 @@ pub fn claim(out: Option<&Path>, name: &str, ours: impl Fn(&Path) -> Result<bool
 }
 
 /// The folder of several runs of `this` work, new or begun by an earlier command. The contents of `file` identify the work.
-pub fn claim_for<T: Serialize + DeserializeOwned>(
+pub(crate) fn claim_for<T: Serialize + DeserializeOwned>(
     out: Option<&Path>,
     name: &str,
     file: &str,
@@ -70,7 +70,7 @@ pub fn claim_for<T: Serialize + DeserializeOwned>(
 }
 
 /// Reads a file of a few settings.
-pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &'static str) -> Result<T> {
+pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path, what: &'static str) -> Result<T> {
     let text = open::settings(path, what)?;
     let syntax = |e: toml::de::Error| Error::ConfigSyntax { origin: path.display().to_string(), message: e.message().into() };
     toml::from_str(&text).map_err(syntax)

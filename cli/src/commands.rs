@@ -123,7 +123,7 @@ const UNREAD: u8 = 141;
 const SHOWN: usize = 4000;
 
 /// Runs the command line of this process, prints the error if there is one, and returns the exit code.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let result = match Cli::try_parse() {
         Ok(cli) => execute(cli),
         // Help or the version was asked for.

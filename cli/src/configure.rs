@@ -10,7 +10,7 @@ use strait::train::{Configuration, family, preset};
 use crate::args::Settings;
 
 /// The settings that the arguments ask for, and a name for the run.
-pub fn configure(settings: &Settings) -> Result<(Configuration, String)> {
+pub(crate) fn configure(settings: &Settings) -> Result<(Configuration, String)> {
     let family = family(&settings.model)?;
     let config = settings.config.as_deref().unwrap_or(family.presets[0].0);
     let path = Path::new(config);
@@ -37,7 +37,7 @@ pub fn configure(settings: &Settings) -> Result<(Configuration, String)> {
 
 /// The change of settings that names their data by an absolute path, so that the run finds them from any working directory, and with
 /// the place of the channels, if that is given.
-pub fn located(configuration: &Configuration, layout: Option<Layout>) -> Result<Option<String>> {
+pub(crate) fn located(configuration: &Configuration, layout: Option<Layout>) -> Result<Option<String>> {
     let Some(data) = configuration.data() else { return Ok(None) };
     let data: DataSpec = data.parse()?;
     let data = layout.map_or(Ok(data.clone()), |layout| data.with_layout(layout))?.absolute()?;

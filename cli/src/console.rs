@@ -18,7 +18,7 @@ use crate::terminal::say;
 const SHOWN: usize = 3;
 
 /// Writes a run's metrics and pictures of samples, and shows its progress.
-pub struct Console {
+pub(crate) struct Console {
     folder: RunFolder,
     metrics: MetricsWriter,
     events: EventWriter,
@@ -45,7 +45,7 @@ enum Seen {
 }
 
 impl Console {
-    pub fn new(folder: &RunFolder, run: &Run) -> Result<Console> {
+    pub(crate) fn new(folder: &RunFolder, run: &Run) -> Result<Console> {
         let (done, plan) = (run.done(), run.plan());
         if done > 0 && !folder.metrics().exists() {
             say!("{}: is missing, with the metrics of the first {done} steps; a new file begins here", folder.metrics().display());
@@ -94,7 +94,7 @@ impl Console {
         self.metrics.write(&record)
     }
 
-    pub fn finish(&mut self) -> Result<()> {
+    pub(crate) fn finish(&mut self) -> Result<()> {
         self.sync()?;
         self.note_checkpoint()?;
         self.progress.finish();

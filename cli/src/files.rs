@@ -6,18 +6,18 @@ use strait::io::atomic::write_atomic_bytes;
 use strait::{Error, Result};
 
 /// The file that marks a folder of runs of several seeds, and holds their settings.
-pub const SEEDS_FILE: &str = "seeds.toml";
+pub(crate) const SEEDS_FILE: &str = "seeds.toml";
 
 /// The file that marks the folder of a sweep, and holds its settings.
-pub const SWEEP_FILE: &str = "sweep.toml";
+pub(crate) const SWEEP_FILE: &str = "sweep.toml";
 
 /// Writes a file into a folder that is made if there is none.
-pub fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     make(folder)?;
     write_atomic_bytes(&folder.join(name), bytes)
 }
 
 /// Makes a folder if there is none.
-pub fn make(folder: &Path) -> Result<()> {
+pub(crate) fn make(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), action: "create the folder", source })
 }

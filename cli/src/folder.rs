@@ -18,11 +18,11 @@ use crate::report::record::Record;
 use crate::terminal::say;
 
 /// Steps between the losses in the metrics.
-pub const EVERY: u64 = 20;
+pub(crate) const EVERY: u64 = 20;
 
 /// A run's folder.
 #[derive(Debug, Clone)]
-pub struct RunFolder {
+pub(crate) struct RunFolder {
     path: PathBuf,
     /// The lock of the process that trains in it.
     _lock: Option<Arc<Lock>>,
@@ -30,13 +30,13 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Makes a folder for a new run; without a name given, `runs/name`, then `runs/name-2`, ...
-    pub fn create(out: Option<&Path>, name: &str) -> Result<RunFolder> {
+    pub(crate) fn create(out: Option<&Path>, name: &str) -> Result<RunFolder> {
         let (path, lock) = claim(out, name, |_| Ok(false))?;
         Ok(RunFolder { path, _lock: Some(Arc::new(lock)) })
     }
 
     /// The folder of a run that exists.
-    pub fn open(folder: &Path) -> Result<RunFolder> {
+    pub(crate) fn open(folder: &Path) -> Result<RunFolder> {
         let run = RunFolder { path: folder.to_path_buf(), _lock: None };
         if !open::exists(&run.config())? {
             let found = match folder.is_dir() {
@@ -55,53 +55,53 @@ impl RunFolder {
     }
 
     /// The same, locked for this process.
-    pub fn open_to_train(folder: &Path) -> Result<RunFolder> {
+    pub(crate) fn open_to_train(folder: &Path) -> Result<RunFolder> {
         let run = RunFolder::open(folder)?;
         Ok(RunFolder { _lock: Some(Arc::new(Lock::take(folder)?)), ..run })
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
-    pub fn checkpoint(&self) -> PathBuf {
+    pub(crate) fn checkpoint(&self) -> PathBuf {
         self.path.join("checkpoint.safetensors")
     }
 
-    pub fn metrics(&self) -> PathBuf {
+    pub(crate) fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
-    pub fn html(&self) -> PathBuf {
+    pub(crate) fn html(&self) -> PathBuf {
         self.path.join("report.html")
     }
 
     /// Writes one picture of the report.
-    pub fn write_picture(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write_picture(&self, name: &str, bytes: &[u8]) -> Result<()> {
         write_in(&self.path.join("pictures"), name, bytes)
     }
 
     /// Deletes what a killed process was writing.
-    pub fn clean(&self) -> Result<()> {
+    pub(crate) fn clean(&self) -> Result<()> {
         [self.path.clone(), self.path.join("pictures"), self.samples()].iter().try_for_each(|folder| remove_leftovers(folder).map(drop))
     }
 
     /// The folder of the samples.
-    pub fn samples(&self) -> PathBuf {
+    pub(crate) fn samples(&self) -> PathBuf {
         self.path.join("samples")
     }
 
     /// Writes the picture of samples after `step` steps.
-    pub fn write_samples(&self, step: u64, png: &[u8]) -> Result<()> {
+    pub(crate) fn write_samples(&self, step: u64, png: &[u8]) -> Result<()> {
         write_in(&self.samples(), &format!("step-{step:06}.png"), png)
     }
 
     /// The pictures of samples over time, up to `step`, in order.
-    pub fn pictures_of_samples(&self, step: u64) -> Vec<(u64, PathBuf)> {
+    pub(crate) fn pictures_of_samples(&self, step: u64) -> Vec<(u64, PathBuf)> {
         let files = std::fs::read_dir(self.samples()).into_iter().flatten().flatten();
         let mut pictures: Vec<(u64, PathBuf)> = files
             .filter_map(|file| {
@@ -114,12 +114,12 @@ impl RunFolder {
         pictures
     }
 
-    pub fn write_config(&self, configuration: &Configuration) -> Result<()> {
+    pub(crate) fn write_config(&self, configuration: &Configuration) -> Result<()> {
         write_atomic_bytes(&self.config(), configuration.toml().as_bytes())
     }
 
     /// The settings of the run, with changes on top.
-    pub fn configuration(&self, changes: &[String]) -> Result<Configuration> {
+    pub(crate) fn configuration(&self, changes: &[String]) -> Result<Configuration> {
         let path = self.config();
         let text = open::settings(&path, "the settings of a run")?;
         let origin = path.display().to_string();
@@ -131,7 +131,7 @@ impl RunFolder {
     }
 
     /// The run with the state of its checkpoint; at its beginning, and `false`, if there is none.
-    pub fn load(&self, device: &Device, changes: &[String]) -> Result<(Run, bool)> {
+    pub(crate) fn load(&self, device: &Device, changes: &[String]) -> Result<(Run, bool)> {
         let mut run = Run::start(self.configuration(changes)?, device)?;
         let Some(checkpoint) = run.resume(&self.checkpoint())? else { return Ok((run, false)) };
         if let Some(saved) = run.other_data(&checkpoint) {
@@ -141,7 +141,7 @@ impl RunFolder {
     }
 
     /// The run with the state of its checkpoint, for commands that show what was trained.
-    pub fn load_trained(&self, device: &Device, changes: &[String]) -> Result<Run> {
+    pub(crate) fn load_trained(&self, device: &Device, changes: &[String]) -> Result<Run> {
         let (run, has_checkpoint) = self.load(device, changes)?;
         self.tell_of_others(&run);
         if has_checkpoint {
@@ -155,7 +155,7 @@ impl RunFolder {
     }
 
     /// Prints a note if another process is training the run meanwhile.
-    pub fn tell_of_others(&self, run: &Run) {
+    pub(crate) fn tell_of_others(&self, run: &Run) {
         if let Some(process) = Lock::holder(&self.path) {
             say!("{}: process {process} is at work in this folder; this is its checkpoint at step {}", self.path.display(), run.done());
         }
@@ -163,7 +163,7 @@ impl RunFolder {
 
     /// The run as it was left, to be trained further. One that had a checkpoint needs it, unless it is to begin again; metrics that the
     /// checkpoint does not know of are never dropped.
-    pub fn load_to_train(&self, device: &Device, changes: &[String], restart: bool) -> Result<Run> {
+    pub(crate) fn load_to_train(&self, device: &Device, changes: &[String], restart: bool) -> Result<Run> {
         let (run, has_checkpoint) = self.load(device, changes)?;
         if has_checkpoint {
             if restart {
@@ -191,7 +191,7 @@ impl RunFolder {
     }
 
     /// Notes that a checkpoint was written, for the case that it is missing later.
-    pub fn note_checkpoint(&self) -> Result<()> {
+    pub(crate) fn note_checkpoint(&self) -> Result<()> {
         let path = self.path.join(NOTE);
         std::fs::write(&path, b"").map_err(|source| Error::Io { path, action: "write", source })
     }

@@ -12,6 +12,8 @@
 //! }
 //! ```
 
+#![warn(unreachable_pub)]
+
 mod args;
 mod claim;
 mod commands;

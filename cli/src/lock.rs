@@ -11,17 +11,17 @@ use strait::{Error, Result};
 use crate::terminal::say;
 
 /// The file that is locked. It stays in the folder: the system releases the lock when the process ends, however it ends.
-pub const FILE: &str = ".lock";
+pub(crate) const FILE: &str = ".lock";
 
 /// The lock of a process that writes the state of one or several runs. Readers need none: files are replaced as a whole.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
     /// Locks a folder that exists.
-    pub fn take(folder: &Path) -> Result<Lock> {
+    pub(crate) fn take(folder: &Path) -> Result<Lock> {
         let path = folder.join(FILE);
         let failed = |source| Error::Io { path: path.clone(), action: "open the lock", source };
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
@@ -48,7 +48,7 @@ impl Lock {
     }
 
     /// The process that holds the lock of a folder, if one does.
-    pub fn holder(folder: &Path) -> Option<String> {
+    pub(crate) fn holder(folder: &Path) -> Option<String> {
         let (mut file, _) = open::regular(&folder.join(FILE), "a lock").ok()?;
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| owner(&mut file))
     }

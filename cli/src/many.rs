@@ -11,7 +11,7 @@ use crate::session::train_in;
 use crate::terminal::say;
 
 /// The finished run with these settings in a folder: trained from its beginning, from where it was, or not at all.
-pub fn complete(path: &Path, configuration: &Configuration, device: &Device) -> anyhow::Result<(Run, Vec<MetricLine>)> {
+pub(crate) fn complete(path: &Path, configuration: &Configuration, device: &Device) -> anyhow::Result<(Run, Vec<MetricLine>)> {
     let folder = if open::exists(&path.join("config.toml"))? {
         let folder = RunFolder::open_to_train(path)?;
         if folder.configuration(&[])?.toml() != configuration.toml() {

@@ -24,7 +24,7 @@ const PLANE: f64 = 200.0;
 const MAX_PICTURE: u64 = 64 << 20;
 
 /// Prints metrics.
-pub fn print(figures: &[MetricLine]) -> anyhow::Result<()> {
+pub(crate) fn print(figures: &[MetricLine]) -> anyhow::Result<()> {
     let widest = |part: fn(&MetricLine) -> &String| figures.iter().map(|f| length(part(f))).max().unwrap_or(0);
     let [names, values, units] = [widest(|f| &f.name), widest(|f| &f.value), widest(|f| &f.unit)];
     for MetricLine { name, value, unit, note } in figures {
@@ -49,7 +49,7 @@ fn beside(start: &str, note: &str, width: Option<usize>) -> Vec<String> {
 }
 
 /// Evaluates the run, writes its pictures and report.html, and returns the metrics.
-pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<MetricLine>> {
+pub(crate) fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<MetricLine>> {
     let _working = Working::new("evaluating, and drawing the report");
     let values = run.evaluate()?;
     let figures = run.trainer().results(&values);
@@ -68,7 +68,7 @@ pub fn draw(folder: &RunFolder, run: &mut Run) -> Result<Vec<MetricLine>> {
 }
 
 /// Writes the report of a run without a checkpoint: its metrics so far.
-pub fn draw_metrics(folder: &RunFolder, run: &Run) -> anyhow::Result<()> {
+pub(crate) fn draw_metrics(folder: &RunFolder, run: &Run) -> anyhow::Result<()> {
     let (mut page, records) = start(folder, run)?;
     let Some(last) = records.last().map(|record| record.step) else {
         anyhow::bail!("{}: nothing to report: there is neither a checkpoint nor a metric yet", folder.path().display());

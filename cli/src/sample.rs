@@ -14,7 +14,7 @@ use crate::report::progress::Working;
 use crate::terminal::out;
 
 /// `strait sample`.
-pub fn sample(existing: &Existing, count: usize, seed: u64, out: Option<&Path>) -> anyhow::Result<()> {
+pub(crate) fn sample(existing: &Existing, count: usize, seed: u64, out: Option<&Path>) -> anyhow::Result<()> {
     anyhow::ensure!(count > 0, "--count 0: at least one sample is needed");
     let folder = RunFolder::open(&existing.folder)?;
     let run = folder.load_trained(&existing.device.parse()?, &existing.set)?;

@@ -35,7 +35,7 @@ struct Seeds {
 }
 
 /// The most runs that one command makes.
-pub const MOST: u64 = 10_000;
+pub(crate) const MOST: u64 = 10_000;
 
 /// One finished run.
 struct Row {
@@ -46,12 +46,12 @@ struct Row {
 }
 
 /// Whether a folder holds runs of several seeds.
-pub fn is_root(folder: &Path) -> bool {
+pub(crate) fn is_root(folder: &Path) -> bool {
     folder.join(SEEDS_FILE).exists()
 }
 
 /// `strait train --seeds`.
-pub fn train(settings: &Settings, count: u64) -> anyhow::Result<()> {
+pub(crate) fn train(settings: &Settings, count: u64) -> anyhow::Result<()> {
     let device: Device = settings.device.parse()?;
     let (configuration, name) = configure(settings)?;
     let (first, table) = (configuration.seed(), configuration.toml().parse::<toml::Table>()?);
@@ -63,7 +63,7 @@ pub fn train(settings: &Settings, count: u64) -> anyhow::Result<()> {
 }
 
 /// `strait resume` of several seeds.
-pub fn resume(existing: &Existing) -> anyhow::Result<()> {
+pub(crate) fn resume(existing: &Existing) -> anyhow::Result<()> {
     let root = &existing.folder;
     anyhow::ensure!(
         existing.set.is_empty(),
@@ -77,7 +77,7 @@ pub fn resume(existing: &Existing) -> anyhow::Result<()> {
 }
 
 /// `strait report` of several seeds: the runs that are finished.
-pub fn report(existing: &Existing) -> anyhow::Result<()> {
+pub(crate) fn report(existing: &Existing) -> anyhow::Result<()> {
     let (root, device) = (&existing.folder, existing.device.parse()?);
     let seeds = Seeds::read(root)?;
     let mut rows = Vec::new();

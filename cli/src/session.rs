@@ -11,7 +11,7 @@ use crate::results;
 use crate::signals::Training;
 
 /// Trains in `folder` from where the run is, and draws the report.
-pub fn train_in(folder: &RunFolder, run: &mut Run) -> anyhow::Result<Vec<MetricLine>> {
+pub(crate) fn train_in(folder: &RunFolder, run: &mut Run) -> anyhow::Result<Vec<MetricLine>> {
     folder.clean()?;
     let mut console = Console::new(folder, run)?;
     let result = {
@@ -26,7 +26,7 @@ pub fn train_in(folder: &RunFolder, run: &mut Run) -> anyhow::Result<Vec<MetricL
 
 /// A run that was stopped, and how to go on with it.
 #[derive(Debug)]
-pub struct Interrupted {
+pub(crate) struct Interrupted {
     cause: Error,
     how: String,
 }
@@ -40,7 +40,7 @@ impl Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 /// Adds the command that continues an interrupted run.
-pub fn go_on<T>(result: anyhow::Result<T>, how: &str) -> anyhow::Result<T> {
+pub(crate) fn go_on<T>(result: anyhow::Result<T>, how: &str) -> anyhow::Result<T> {
     result.map_err(|error| match error.downcast() {
         Ok(cause @ Error::Interrupted { .. }) => Interrupted { cause, how: how.into() }.into(),
         Ok(other) => other.into(),

@@ -13,7 +13,7 @@ use crate::seeds;
 use crate::terminal::out;
 
 /// `strait report`.
-pub fn report(existing: &Existing) -> anyhow::Result<()> {
+pub(crate) fn report(existing: &Existing) -> anyhow::Result<()> {
     if seeds::is_root(&existing.folder) {
         return seeds::report(existing);
     }
@@ -30,7 +30,7 @@ pub fn report(existing: &Existing) -> anyhow::Result<()> {
 }
 
 /// `strait eval`.
-pub fn eval(existing: &Existing, json: bool) -> anyhow::Result<()> {
+pub(crate) fn eval(existing: &Existing, json: bool) -> anyhow::Result<()> {
     let device: Device = existing.device.parse()?;
     let mut run = RunFolder::open(&existing.folder)?.load_trained(&device, &existing.set)?;
     let values = {

@@ -9,19 +9,19 @@ static STOP: AtomicBool = AtomicBool::new(false);
 static TRAINING: AtomicBool = AtomicBool::new(false);
 
 /// The exit code with which a shell reports a command that Ctrl-C ended.
-pub const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Set when the run should write a checkpoint and stop.
-pub fn stop() -> &'static AtomicBool {
+pub(crate) fn stop() -> &'static AtomicBool {
     &STOP
 }
 
 /// While this lives, the first signal asks for a stop; at other times it ends the process.
-pub struct Training(());
+pub(crate) struct Training(());
 
 impl Training {
     /// Begins to listen, if this process has not yet.
-    pub fn begin() -> anyhow::Result<Training> {
+    pub(crate) fn begin() -> anyhow::Result<Training> {
         static LISTENING: OnceLock<Result<(), String>> = OnceLock::new();
         LISTENING
             .get_or_init(|| listen().map_err(|e| e.to_string()))

@@ -35,7 +35,7 @@ struct Row {
 }
 
 /// `strait sweep`. Runs that are complete are not trained again, so an interrupted sweep goes on where it was.
-pub fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
+pub(crate) fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<()> {
     let family = family(&settings.model)?;
     let over = over.unwrap_or(family.sweep);
     let (key, values) = over.split_once('=').ok_or_else(|| anyhow::anyhow!("--over {}: write KEY=V1,V2,...", shorten(over, QUOTED)))?;

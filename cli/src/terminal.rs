@@ -12,7 +12,7 @@ use crate::report::columns::{hang, table};
 
 /// The reader of standard output has closed it, as `head` does.
 #[derive(Debug)]
-pub struct Closed;
+pub(crate) struct Closed;
 
 impl Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,7 +23,7 @@ impl Display for Closed {
 impl std::error::Error for Closed {}
 
 /// The result of writing to standard output, as the result of a command.
-pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
+pub(crate) fn written(result: io::Result<()>) -> anyhow::Result<()> {
     match result.and_then(|()| io::stdout().flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
@@ -32,18 +32,18 @@ pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
 }
 
 /// Writes a line to standard output.
-pub fn write_out(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
+pub(crate) fn write_out(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
     written(io::stdout().write_all(format!("{text}\n").as_bytes()))
 }
 
 /// Writes a line to standard error, if that is possible.
-pub fn write_error(text: &str) {
+pub(crate) fn write_error(text: &str) {
     // Standard error may be closed.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
 /// The same, with lines broken between words to the width of the terminal.
-pub fn tell(text: fmt::Arguments<'_>) {
+pub(crate) fn tell(text: fmt::Arguments<'_>) {
     let text = text.to_string();
     match columns(terminal_size_of(io::stderr())) {
         Some(width) => write_error(&text.split('\n').flat_map(|line| hang(line, width)).collect::<Vec<_>>().join("\n")),
@@ -64,7 +64,7 @@ macro_rules! say {
 pub(crate) use {out, say};
 
 /// The width of lines on standard output: that of the terminal, or the variable COLUMNS; otherwise there is no limit.
-pub fn width() -> Option<usize> {
+pub(crate) fn width() -> Option<usize> {
     columns(terminal_size_of(io::stdout())).or_else(|| std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0))
 }
 
@@ -74,6 +74,6 @@ fn columns(size: Option<(Width, Height)>) -> Option<usize> {
 }
 
 /// Prints columns, the first to the left and the others to the right, in as many blocks as the width needs.
-pub fn print_table(headers: &[String], rows: &[Vec<String>]) -> anyhow::Result<()> {
+pub(crate) fn print_table(headers: &[String], rows: &[Vec<String>]) -> anyhow::Result<()> {
     table(headers, rows, width()).iter().try_for_each(|line| out!("{line}"))
 }

@@ -6,7 +6,7 @@ use strait::{DType, Device, Rng, Tensor, check, ops};
 use crate::terminal::out;
 
 /// `strait gradcheck`.
-pub fn gradcheck() -> anyhow::Result<()> {
+pub(crate) fn gradcheck() -> anyhow::Result<()> {
     let mut failed = 0;
     for (i, spec) in ops::all().enumerate() {
         let mut rng = Rng::new(i as u64);
@@ -29,7 +29,7 @@ pub fn gradcheck() -> anyhow::Result<()> {
 }
 
 /// `strait devices`.
-pub fn devices() -> anyhow::Result<()> {
+pub(crate) fn devices() -> anyhow::Result<()> {
     let threads = rayon::current_num_threads();
     out!("cpu     {threads} threads")?;
     match strait::device::cuda::devices() {
@@ -42,7 +42,7 @@ pub fn devices() -> anyhow::Result<()> {
 }
 
 /// `strait presets`.
-pub fn presets(name: Option<&str>) -> anyhow::Result<()> {
+pub(crate) fn presets(name: Option<&str>) -> anyhow::Result<()> {
     if let Some(name) = name {
         return out!("{}", preset(name)?.trim_end());
     }

@@ -12,7 +12,7 @@ use crate::session::{go_on, train_in};
 use crate::terminal::{out, say};
 
 /// `strait train`.
-pub fn train(settings: &Settings, count: Option<u64>) -> anyhow::Result<()> {
+pub(crate) fn train(settings: &Settings, count: Option<u64>) -> anyhow::Result<()> {
     if let Some(count) = count {
         return seeds::train(settings, count);
     }
@@ -27,7 +27,7 @@ pub fn train(settings: &Settings, count: Option<u64>) -> anyhow::Result<()> {
 }
 
 /// `strait resume`.
-pub fn resume(existing: &Existing, restart: bool) -> anyhow::Result<()> {
+pub(crate) fn resume(existing: &Existing, restart: bool) -> anyhow::Result<()> {
     if seeds::is_root(&existing.folder) {
         anyhow::ensure!(!restart, "--restart: takes one run; name one of the folders inside {}", existing.folder.display());
         return seeds::resume(existing);

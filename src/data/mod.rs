@@ -138,12 +138,12 @@ mod testing {
     use super::{DataSpec, Dataset};
     use crate::error::{Error, Result};
 
-    pub fn load(spec: &str, path: &Path) -> Result<Dataset> {
+    pub(crate) fn load(spec: &str, path: &Path) -> Result<Dataset> {
         format!("{spec}{}", path.display()).parse::<DataSpec>().unwrap().load()
     }
 
     /// The sentence of the error that loading must end with.
-    pub fn message(spec: &str, path: &Path) -> String {
+    pub(crate) fn message(spec: &str, path: &Path) -> String {
         let error = load(spec, path).unwrap_err();
         assert!(matches!(error, Error::BadFile { .. }), "{error:?}");
         error.to_string()

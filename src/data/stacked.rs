@@ -16,7 +16,7 @@ const KEY: u64 = 0x57ac_4ed0;
 ///
 /// # Errors
 /// There is no memory for them; none else for ten classes of labelled bytes.
-pub fn stack(digits: &Dataset) -> Result<Dataset> {
+pub(super) fn stack(digits: &Dataset) -> Result<Dataset> {
     let part = |split: &Split, number: u64| -> Result<Split> {
         let (n, pixels) = (split.len(), digits.pixels());
         let orders: [Vec<u32>; CHANNELS] =

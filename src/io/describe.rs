@@ -1,7 +1,7 @@
 //! Descriptions of unknown bytes.
 
 /// Describes bytes for "found ..." in errors: by the formats that people mix up, as text, or by the bytes themselves.
-pub fn describe(head: &[u8]) -> String {
+pub(crate) fn describe(head: &[u8]) -> String {
     const KNOWN: [(&[u8], &str); 11] = [
         (b"\x89PNG\r\n\x1a\n", "a PNG image"),
         (b"\xff\xd8\xff", "a JPEG image"),

@@ -25,7 +25,7 @@ pub(super) struct Trailing(Vec<u8>);
 
 impl<R: BufRead> Members<R> {
     /// The streams of a source that starts with [`MAGIC`].
-    pub fn new(source: R) -> Members<R> {
+    pub(super) fn new(source: R) -> Members<R> {
         Members { decoder: Some(GzDecoder::new(source)) }
     }
 }

@@ -3,7 +3,7 @@
 const VOID: [&str; 3] = ["meta", "img", "br"];
 
 /// Panics unless tags are balanced and no word of the markup ends as a NaN or an infinity does.
-pub fn markup(text: &str) {
+pub(crate) fn markup(text: &str) {
     let number = |word: &str| !word.ends_with("NaN") && !word.ends_with("inf");
     assert!(text.split(|c: char| !c.is_alphanumeric()).all(number), "NaN or infinity in markup");
     let mut open: Vec<&str> = Vec::new();

@@ -50,7 +50,7 @@ impl Examples {
     ///
     /// # Errors
     /// The data cannot be loaded.
-    pub fn load(spec: &str, batch: usize, key: u64) -> Result<Examples> {
+    pub(super) fn load(spec: &str, batch: usize, key: u64) -> Result<Examples> {
         let spec: DataSpec = spec.parse()?;
         if let Some(set) = spec.points() {
             let stream = Stream::new(2, move |number| Ok(set.sample(batch, Draw { key, number })?.into_flattened()));
@@ -65,7 +65,7 @@ impl Examples {
     ///
     /// # Errors
     /// There are fewer test images than that needs.
-    pub fn check_judged(&self, key: &str, judged: usize) -> Result<()> {
+    pub(super) fn check_judged(&self, key: &str, judged: usize) -> Result<()> {
         match self {
             Examples::Images(images) if judged > NEIGHBORS => enough_to_judge(&images.data, key, judged),
             _ => Ok(()),
@@ -73,7 +73,7 @@ impl Examples {
     }
 
     /// Points of the last component in even batches, of the first one in odd batches; of a mixture.
-    pub fn alternate(&mut self, batch: usize, key: u64) {
+    pub(super) fn alternate(&mut self, batch: usize, key: u64) {
         if let &mut Examples::Points { set, ref mut stream } = self {
             let make = move |number: u64| Ok(component(set, number.is_multiple_of(2), batch, Draw { key, number })?.into_flattened());
             *stream = Stream::new(2, make);
@@ -81,7 +81,7 @@ impl Examples {
     }
 
     /// One line about them.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Examples::Images(images) => images.data.to_string(),
             Examples::Points { set, .. } => format!("{set}: points in the plane, drawn anew in each step"),
@@ -89,7 +89,7 @@ impl Examples {
     }
 
     /// What tells images from others.
-    pub fn fingerprint(&self) -> Option<String> {
+    pub(super) fn fingerprint(&self) -> Option<String> {
         match self {
             Examples::Images(images) => Some(images.data.fingerprint()),
             Examples::Points { .. } => None,
@@ -97,7 +97,7 @@ impl Examples {
     }
 
     /// The shape of one example.
-    pub fn shape(&self) -> Vec<usize> {
+    pub(super) fn shape(&self) -> Vec<usize> {
         match self {
             Examples::Images(images) => images.data.image.to_vec(),
             Examples::Points { .. } => vec![2],
@@ -105,7 +105,7 @@ impl Examples {
     }
 
     /// What a generator of them ends in.
-    pub fn output(&self) -> Activation {
+    pub(super) fn output(&self) -> Activation {
         match self {
             Examples::Images(_) => Activation::Tanh,
             Examples::Points { .. } => Activation::Identity,
@@ -113,7 +113,7 @@ impl Examples {
     }
 
     /// The set of points, if they are points.
-    pub fn points(&self) -> Option<PointSet> {
+    pub(super) fn points(&self) -> Option<PointSet> {
         match self {
             Examples::Points { set, .. } => Some(*set),
             Examples::Images(_) => None,
@@ -124,7 +124,7 @@ impl Examples {
     ///
     /// # Errors
     /// The device fails.
-    pub fn batch(&mut self, number: u64, device: &Device) -> Result<Tensor> {
+    pub(super) fn batch(&mut self, number: u64, device: &Device) -> Result<Tensor> {
         match self {
             Examples::Images(images) => {
                 let Images { data, batches, .. } = &mut **images;
@@ -141,7 +141,7 @@ impl Examples {
     ///
     /// # Errors
     /// The device fails.
-    pub fn prefetch(&mut self, number: u64, steps: u64, each: u64, device: &Device) -> Result<u64> {
+    pub(super) fn prefetch(&mut self, number: u64, steps: u64, each: u64, device: &Device) -> Result<u64> {
         match self {
             Examples::Images(images) => {
                 let Images { data, batches, .. } = &mut **images;
@@ -155,7 +155,7 @@ impl Examples {
     ///
     /// # Errors
     /// The device fails.
-    pub fn unseen(&self, count: usize, device: &Device) -> Result<Tensor> {
+    pub(super) fn unseen(&self, count: usize, device: &Device) -> Result<Tensor> {
         match self {
             Examples::Images(images) => {
                 let data = &images.data;
@@ -173,14 +173,14 @@ impl Examples {
     ///
     /// # Errors
     /// The device fails.
-    pub fn noise(&self, count: usize, rng: &mut Rng, device: &Device) -> Result<Tensor> {
+    pub(super) fn noise(&self, count: usize, rng: &mut Rng, device: &Device) -> Result<Tensor> {
         let reach = self.points().map_or(1.0, PointSet::reach);
         let dims: Vec<usize> = [count].into_iter().chain(self.shape()).collect();
         rng.uniform(-reach, reach, &dims, DType::F32, device)
     }
 
     /// Generated examples, to be shown and written.
-    pub fn samples(&self, x: Tensor) -> Samples {
+    pub(super) fn samples(&self, x: Tensor) -> Samples {
         match self {
             Examples::Images(_) => Samples::Images { images: x, range: Range::Symmetric },
             Examples::Points { set, .. } => Samples::Points { points: x, window: window(*set) },
@@ -192,7 +192,7 @@ impl Examples {
     ///
     /// # Errors
     /// The device fails.
-    pub fn judge(&self, generated: &Tensor, device: &Device) -> Result<Values> {
+    pub(super) fn judge(&self, generated: &Tensor, device: &Device) -> Result<Values> {
         let count = generated.dims()[0];
         if count <= NEIGHBORS || !generated.is_finite()? {
             return Ok(Values::new());

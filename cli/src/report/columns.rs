@@ -2,7 +2,7 @@
 
 /// Breaks a text at spaces into lines of at most `width` characters, `first` in the first one. A longer word has a line of its own.
 /// Blanks before the first word stay.
-pub fn wrap(text: &str, first: usize, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, first: usize, width: usize) -> Vec<String> {
     let words = text.trim_start_matches(' ');
     let mut lines = vec![text[..text.len() - words.len()].to_string()];
     for word in words.split(' ') {
@@ -22,7 +22,7 @@ pub fn wrap(text: &str, first: usize, width: usize) -> Vec<String> {
 }
 
 /// A line broken into several of at most `width` characters, all but the first indented.
-pub fn hang(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn hang(text: &str, width: usize) -> Vec<String> {
     const INDENT: &str = "    ";
     let mut lines = wrap(text, width, width.saturating_sub(INDENT.len()).max(1));
     lines.iter_mut().skip(1).for_each(|line| line.insert_str(0, INDENT));
@@ -31,7 +31,7 @@ pub fn hang(text: &str, width: usize) -> Vec<String> {
 
 /// Lines of a table: the first column to the left, the others to the right, as wide as they must be. Columns that do not fit into `width`
 /// follow below, beside the first column again.
-pub fn table(headers: &[String], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
+pub(crate) fn table(headers: &[String], rows: &[Vec<String>], width: Option<usize>) -> Vec<String> {
     const GAP: usize = 2;
     let all: Vec<&[String]> = std::iter::once(headers).chain(rows.iter().map(|row| &row[..headers.len()])).collect();
     let widths: Vec<usize> = (0..headers.len()).map(|c| all.iter().map(|row| length(&row[c])).max().unwrap_or(0)).collect();
@@ -60,7 +60,7 @@ pub fn table(headers: &[String], rows: &[Vec<String>], width: Option<usize>) -> 
 }
 
 /// Characters, each of which takes one place.
-pub fn length(text: &str) -> usize {
+pub(crate) fn length(text: &str) -> usize {
     text.chars().count()
 }
 

@@ -10,7 +10,7 @@ const CSS: &str = include_str!("html.css");
 
 /// A report under construction; its parts appear in the order in which they are added, after the key numbers.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub(crate) struct Report {
     title: String,
     subtitle: String,
     keys: Vec<[String; 4]>,
@@ -20,44 +20,44 @@ pub struct Report {
 
 impl Report {
     /// An empty report.
-    pub fn new(title: impl Into<String>) -> Report {
+    pub(crate) fn new(title: impl Into<String>) -> Report {
         Report { title: title.into(), ..Report::default() }
     }
 
     /// The line below the title.
-    pub fn subtitle(&mut self, text: impl Into<String>) -> &mut Report {
+    pub(crate) fn subtitle(&mut self, text: impl Into<String>) -> &mut Report {
         self.subtitle = text.into();
         self
     }
 
     /// A row of the table of key numbers; `value` is printed as the caller wants it read.
-    pub fn key(&mut self, name: &str, value: &str, unit: &str, note: &str) -> &mut Report {
+    pub(crate) fn key(&mut self, name: &str, value: &str, unit: &str, note: &str) -> &mut Report {
         self.keys.push([name, value, unit, note].map(str::to_owned));
         self
     }
 
     /// Starts a section.
-    pub fn heading(&mut self, text: &str) -> &mut Report {
+    pub(crate) fn heading(&mut self, text: &str) -> &mut Report {
         self.push(format!("<h2>{}</h2>", escape(text)))
     }
 
     /// A paragraph of text.
-    pub fn paragraph(&mut self, text: &str) -> &mut Report {
+    pub(crate) fn paragraph(&mut self, text: &str) -> &mut Report {
         self.push(format!("<p>{}</p>", escape(text)))
     }
 
     /// A chart of [`strait::plot::svg`] with a caption. The SVG goes into the page as it is: it must be trusted.
-    pub fn svg(&mut self, svg: &str, caption: &str) -> &mut Report {
+    pub(crate) fn svg(&mut self, svg: &str, caption: &str) -> &mut Report {
         self.push(format!("<figure>\n{}{}</figure>", svg, figcaption(caption)))
     }
 
     /// A picture, given as the bytes of a PNG file, with a caption.
-    pub fn png(&mut self, png: &[u8], caption: &str) -> &mut Report {
+    pub(crate) fn png(&mut self, png: &[u8], caption: &str) -> &mut Report {
         self.push(format!("<figure>{}{}</figure>", image(png, caption), figcaption(caption)))
     }
 
     /// Pictures of one thing over time, each as the bytes of a PNG file with a few words.
-    pub fn strip<'a>(&mut self, pictures: impl IntoIterator<Item = (&'a [u8], &'a str)>, caption: &str) -> &mut Report {
+    pub(crate) fn strip<'a>(&mut self, pictures: impl IntoIterator<Item = (&'a [u8], &'a str)>, caption: &str) -> &mut Report {
         let mut out = String::from("<figure><div class=\"gallery strip\">\n");
         for (png, text) in pictures {
             out += &format!("<figure>{}{}</figure>\n", image(png, text), figcaption(text));
@@ -66,13 +66,13 @@ impl Report {
     }
 
     /// Charts of [`strait::plot::svg`] side by side, as [`Report::svg`] takes them.
-    pub fn charts<'a>(&mut self, charts: impl IntoIterator<Item = &'a str>, caption: &str) -> &mut Report {
+    pub(crate) fn charts<'a>(&mut self, charts: impl IntoIterator<Item = &'a str>, caption: &str) -> &mut Report {
         let charts: String = charts.into_iter().map(|svg| format!("<figure>\n{svg}</figure>\n")).collect();
         self.push(format!("<figure><div class=\"gallery charts\">\n{charts}</div>{}</figure>", figcaption(caption)))
     }
 
     /// A table. Columns whose entries all start like a number are aligned right; short rows are filled with blanks.
-    pub fn table(&mut self, headers: &[&str], rows: &[Vec<String>], caption: &str) -> &mut Report {
+    pub(crate) fn table(&mut self, headers: &[&str], rows: &[Vec<String>], caption: &str) -> &mut Report {
         let numeric = |column: usize| {
             let mut entries = rows.iter().filter_map(|r| r.get(column)).filter(|e| !e.is_empty()).peekable();
             entries.peek().is_some()
@@ -98,7 +98,7 @@ impl Report {
     }
 
     /// Examples the model got wrong: each image with "true → predicted" and the probability.
-    pub fn examples(&mut self, examples: &[Example], caption: &str) -> &mut Report {
+    pub(crate) fn examples(&mut self, examples: &[Example], caption: &str) -> &mut Report {
         let mut out = String::from("<figure><div class=\"gallery\">\n");
         for e in examples {
             let (truth, predicted) = (escape(&e.truth), escape(&e.predicted));
@@ -112,7 +112,7 @@ impl Report {
     }
 
     /// Everything that a drawing shows, in its order.
-    pub fn drawing(&mut self, drawing: &Drawing) -> &mut Report {
+    pub(crate) fn drawing(&mut self, drawing: &Drawing) -> &mut Report {
         for item in drawing.items() {
             match item {
                 Item::Heading(text) => self.heading(text),
@@ -129,7 +129,7 @@ impl Report {
     }
 
     /// The resolved configuration of the run, folded away at the end of the report.
-    pub fn config(&mut self, text: impl Into<String>) -> &mut Report {
+    pub(crate) fn config(&mut self, text: impl Into<String>) -> &mut Report {
         self.config = Some(text.into());
         self
     }
@@ -141,7 +141,7 @@ impl Report {
     }
 
     /// The whole page.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let title = escape(&self.title);
         let mut out = format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -171,7 +171,7 @@ impl Report {
     ///
     /// # Errors
     /// The operating system refused.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+    pub(crate) fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         strait::io::atomic::write_atomic_bytes(path.as_ref(), self.render().as_bytes())
     }
 }

@@ -15,7 +15,7 @@ const MAX_LENGTH: u64 = 1 << 30;
 
 /// Appends records to a metrics file, each reaching the operating system before the call returns.
 #[derive(Debug)]
-pub struct MetricsWriter {
+pub(crate) struct MetricsWriter {
     path: PathBuf,
     file: File,
     /// Bytes that it must have by now.
@@ -27,7 +27,7 @@ impl MetricsWriter {
     ///
     /// # Errors
     /// The operating system refused to create it.
-    pub fn create(path: impl Into<PathBuf>) -> Result<MetricsWriter> {
+    pub(crate) fn create(path: impl Into<PathBuf>) -> Result<MetricsWriter> {
         let path = path.into();
         File::create(&path).map_err(|source| Error::Io { path: path.clone(), action: "create", source })?;
         let file = open(&path)?;
@@ -42,7 +42,7 @@ impl MetricsWriter {
     ///
     /// # Errors
     /// Garbage before the last line, or the operating system refused.
-    pub fn resume(path: impl Into<PathBuf>, step: u64) -> Result<(MetricsWriter, Vec<Record>)> {
+    pub(crate) fn resume(path: impl Into<PathBuf>, step: u64) -> Result<(MetricsWriter, Vec<Record>)> {
         let path = path.into();
         if !open::exists(&path)? {
             return Ok((MetricsWriter::create(path)?, Vec::new()));
@@ -68,7 +68,7 @@ impl MetricsWriter {
     ///
     /// # Errors
     /// The operating system refused to write.
-    pub fn write(&mut self, record: &Record) -> Result<()> {
+    pub(crate) fn write(&mut self, record: &Record) -> Result<()> {
         let failed = |source: std::io::Error| Error::Io { path: self.path.clone(), action: "write", source };
         let mut line = serde_json::to_vec(record).map_err(|e| failed(e.into()))?;
         line.push(b'\n');
@@ -86,7 +86,7 @@ impl MetricsWriter {
     ///
     /// # Errors
     /// The operating system refused.
-    pub fn sync(&mut self) -> Result<Option<&'static str>> {
+    pub(crate) fn sync(&mut self) -> Result<Option<&'static str>> {
         let failed = |action, source| Error::Io { path: self.path.clone(), action, source };
         self.file.sync_data().map_err(|source| failed("sync", source))?;
         let length = self.file.metadata().map_err(|source| failed("look at", source))?.len();
@@ -128,7 +128,7 @@ fn open(path: &Path) -> Result<File> {
 ///
 /// # Errors
 /// The file cannot be read, or a line before the last is not a record; the error names the line.
-pub fn read_metrics(path: impl AsRef<Path>) -> Result<Vec<Record>> {
+pub(crate) fn read_metrics(path: impl AsRef<Path>) -> Result<Vec<Record>> {
     let path = path.as_ref();
     decode(path, &open::bytes(path, FORMAT, MAX_LENGTH)?)
 }

@@ -5,9 +5,9 @@
 #[cfg(test)]
 #[path = "../../../src/plot/check.rs"]
 mod check;
-pub mod columns;
-pub mod html;
-pub mod metrics;
-pub mod progress;
-pub mod record;
-pub mod tensorboard;
+pub(crate) mod columns;
+pub(crate) mod html;
+pub(crate) mod metrics;
+pub(crate) mod progress;
+pub(crate) mod record;
+pub(crate) mod tensorboard;

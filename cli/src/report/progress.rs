@@ -11,7 +11,7 @@ use super::columns::{hang, length};
 
 /// The length of the work, and the rate at which its progress is shown.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Steps in all.
     pub steps: u64,
     /// Steps of an epoch; 0 where there are no epochs.
@@ -30,7 +30,7 @@ enum Sink {
 }
 
 /// Shows how far a piece of work is. Failing to show it never fails the work: errors of the terminal are ignored.
-pub struct Progress {
+pub(crate) struct Progress {
     plan: Plan,
     sink: Sink,
     start: Instant,
@@ -48,12 +48,12 @@ pub struct Progress {
 
 impl Progress {
     /// A bar if standard error is a terminal, else plain lines there.
-    pub fn new(plan: Plan) -> Progress {
+    pub(crate) fn new(plan: Plan) -> Progress {
         if io::stderr().is_terminal() { Progress::bar(plan) } else { Progress::lines(plan, Box::new(io::stderr())) }
     }
 
     /// Plain lines to `out`.
-    pub fn lines(plan: Plan, out: Box<dyn Write + Send>) -> Progress {
+    pub(crate) fn lines(plan: Plan, out: Box<dyn Write + Send>) -> Progress {
         Progress::with(plan, Sink::Lines(out))
     }
 
@@ -73,7 +73,7 @@ impl Progress {
     /// `step` steps are done (counted from the start of the run, not of this process); `message` describes the step, as "loss 0.123".
     ///
     /// Cheap to call at every step. Plain lines appear no more often than the plan says, and at the end of each epoch.
-    pub fn tick(&mut self, step: u64, message: &str) {
+    pub(crate) fn tick(&mut self, step: u64, message: &str) {
         let now = Instant::now();
         let due = match self.sink {
             Sink::Bar(_) => now - self.shown >= Duration::from_millis(60) || step >= self.plan.steps,
@@ -97,7 +97,7 @@ impl Progress {
 
     /// Shows that other work than steps begins after `step` of them, such as "evaluating". The bar shows it and its time; a plain line
     /// announces it the first time only.
-    pub fn working(&mut self, step: u64, what: &str) {
+    pub(crate) fn working(&mut self, step: u64, what: &str) {
         let text = format!("{}  {what}", self.place(step));
         match &self.sink {
             Sink::Bar(_) => {
@@ -119,7 +119,7 @@ impl Progress {
     }
 
     /// A line of text of its own; on a terminal it goes above the bar.
-    pub fn line(&mut self, text: &str) {
+    pub(crate) fn line(&mut self, text: &str) {
         match &self.sink {
             // `println` shows nothing where the bar is hidden; a line must not get lost.
             Sink::Bar(bar) if !bar.is_hidden() => {
@@ -160,7 +160,7 @@ impl Progress {
     }
 
     /// Ends the display: the bar stays as it is. Also done on drop.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
@@ -241,11 +241,11 @@ fn set_style(bar: &ProgressBar, columns: usize, working: bool) {
 }
 
 /// A message that work is going on, for as long as this value lives: on a terminal a line that goes away, elsewhere a plain one.
-pub struct Working(Option<ProgressBar>);
+pub(crate) struct Working(Option<ProgressBar>);
 
 impl Working {
     /// Shows the message, such as "evaluating".
-    pub fn new(what: &str) -> Working {
+    pub(crate) fn new(what: &str) -> Working {
         if !io::stderr().is_terminal() {
             let _ = writeln!(io::stderr(), "{what}");
             return Working(None);
@@ -284,7 +284,7 @@ fn short(value: f64) -> String {
 }
 
 /// Seconds for a person: 8.3s, 42s, 3m05s, 2h07m.
-pub fn time(seconds: f64) -> String {
+pub(crate) fn time(seconds: f64) -> String {
     if !seconds.is_finite() || seconds >= 1e9 {
         return "?".into();
     }

@@ -17,11 +17,11 @@ use strait::plot::Metric;
 use strait::{Error, Result};
 
 /// The description of a file of metrics in errors.
-pub const FORMAT: &str = "a file of metrics: one JSON object of step, epoch, time_s and numbers on each line";
+pub(crate) const FORMAT: &str = "a file of metrics: one JSON object of step, epoch, time_s and numbers on each line";
 
 /// The metrics of one step.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Record {
+pub(crate) struct Record {
     /// Optimiser steps taken so far.
     pub step: u64,
     /// Epochs completed or begun, as the run counts them.
@@ -34,24 +34,24 @@ pub struct Record {
 
 impl Record {
     /// A record without values yet.
-    pub fn new(step: u64, epoch: u64, time_s: f64) -> Record {
+    pub(crate) fn new(step: u64, epoch: u64, time_s: f64) -> Record {
         Record { step, epoch, time_s, values: Vec::new() }
     }
 
     /// This record with one value more.
-    pub fn with(mut self, name: impl Into<String>, value: f64) -> Record {
+    pub(crate) fn with(mut self, name: impl Into<String>, value: f64) -> Record {
         self.values.push((name.into(), value));
         self
     }
 
     /// The value of this name; the last one where a name was given twice.
-    pub fn get(&self, name: &str) -> Option<f64> {
+    pub(crate) fn get(&self, name: &str) -> Option<f64> {
         self.values.iter().rev().find(|(n, _)| n == name).map(|(_, v)| *v)
     }
 }
 
 /// Every metric with its points (step, value), for charts, in the order in which the names come first; records without it are left out.
-pub fn series(records: &[Record]) -> Vec<Metric> {
+pub(crate) fn series(records: &[Record]) -> Vec<Metric> {
     let mut names: Vec<&String> = Vec::new();
     for (name, _) in records.iter().flat_map(|r| &r.values) {
         if !names.contains(&name) {
@@ -65,7 +65,7 @@ pub fn series(records: &[Record]) -> Vec<Metric> {
 /// A number as it stands in JSON: the one way in which this program writes and reads those that JSON does not have. `null` reads
 /// as NaN, since other programs write it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Number(pub f64);
+pub(crate) struct Number(pub f64);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
@@ -159,12 +159,12 @@ impl<'de> Deserialize<'de> for Record {
 ///
 /// # Errors
 /// A line before the last is not a record; the error names the line.
-pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Record>> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Record>> {
     Ok(parse(path, bytes)?.into_iter().map(|(_, record)| record).collect())
 }
 
 /// The lines of a metrics file and their records. An incomplete line at the end is skipped if it does not parse.
-pub fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Record)>> {
+pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(&'a [u8], Record)>> {
     let mut out = Vec::new();
     let mut lines = bytes.split(|&b| b == b'\n').enumerate().peekable();
     while let Some((index, line)) = lines.next() {

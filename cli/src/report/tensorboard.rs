@@ -28,7 +28,7 @@ const TABLE: [u32; 256] = {
 };
 
 /// The CRC-32C of these bytes. (Not the CRC-32 of zip and PNG, which has another polynomial.)
-pub fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, &b| (crc >> 8) ^ TABLE[((crc ^ b as u32) & 0xff) as usize])
 }
 
@@ -83,7 +83,7 @@ fn wall_time() -> f64 {
 
 /// Writes one event file into a folder that TensorBoard watches.
 #[derive(Debug)]
-pub struct EventWriter {
+pub(crate) struct EventWriter {
     path: PathBuf,
     file: BufWriter<File>,
 }
@@ -96,7 +96,7 @@ impl EventWriter {
     ///
     /// # Errors
     /// The operating system refused to create or write.
-    pub fn create(folder: impl AsRef<Path>, restart_at: Option<u64>) -> Result<EventWriter> {
+    pub(crate) fn create(folder: impl AsRef<Path>, restart_at: Option<u64>) -> Result<EventWriter> {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(|source| Error::Io { path: folder.into(), action: "create the folder", source })?;
         // TensorBoard reads the files of a folder in the order of their names, so a second file of the same second gets the next one.
@@ -124,7 +124,7 @@ impl EventWriter {
     ///
     /// # Errors
     /// The operating system refused to write.
-    pub fn scalar(&mut self, step: u64, tag: &str, value: f64) -> Result<()> {
+    pub(crate) fn scalar(&mut self, step: u64, tag: &str, value: f64) -> Result<()> {
         self.value(step, Message::default().bytes(1, tag.as_bytes()).float(2, value as f32))
     }
 
@@ -132,7 +132,7 @@ impl EventWriter {
     ///
     /// # Errors
     /// The operating system refused to write.
-    pub fn image(&mut self, step: u64, tag: &str, png: &[u8], width: u32, height: u32, channels: u32) -> Result<()> {
+    pub(crate) fn image(&mut self, step: u64, tag: &str, png: &[u8], width: u32, height: u32, channels: u32) -> Result<()> {
         // Summary.Image: height, width, colorspace, encoded_image_string.
         let image = Message::default().int(1, height.into()).int(2, width.into()).int(3, channels.into()).bytes(4, png);
         self.value(step, Message::default().bytes(1, tag.as_bytes()).bytes(4, &image.0))
@@ -142,7 +142,7 @@ impl EventWriter {
     ///
     /// # Errors
     /// The operating system refused to write.
-    pub fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.file.flush().map_err(|source| Error::Io { path: self.path.clone(), action: "write", source })
     }
 

@@ -22,14 +22,14 @@ fn allocate(blocks: usize, bytes: usize) -> Result<Vec<Block>> {
 }
 
 /// An uninterpreted piece of memory, typed when it is looked at.
-pub struct Buffer {
+pub(crate) struct Buffer {
     blocks: Vec<Block>,
     bytes: usize,
 }
 
 impl Buffer {
     /// A buffer of `bytes` bytes with arbitrary contents, which the caller overwrites.
-    pub fn new(bytes: usize) -> Result<Buffer> {
+    pub(crate) fn new(bytes: usize) -> Result<Buffer> {
         let blocks = bytes.div_ceil(size_of::<Block>());
         if blocks < POOL_FROM {
             return Ok(Buffer { blocks: allocate(blocks, bytes)?, bytes });
@@ -47,19 +47,19 @@ impl Buffer {
     }
 
     /// A buffer with the same contents.
-    pub fn copy(&self) -> Result<Buffer> {
+    pub(crate) fn copy(&self) -> Result<Buffer> {
         let mut copy = Buffer::new(self.bytes)?;
         copy.as_mut_slice::<u8>().copy_from_slice(self.as_slice());
         Ok(copy)
     }
 
     /// The contents as elements of `T`.
-    pub fn as_slice<T: Pod>(&self) -> &[T] {
+    pub(crate) fn as_slice<T: Pod>(&self) -> &[T] {
         bytemuck::cast_slice(&bytemuck::cast_slice::<Block, u8>(&self.blocks)[..self.bytes])
     }
 
     /// The contents as elements of `T`, to write.
-    pub fn as_mut_slice<T: Pod>(&mut self) -> &mut [T] {
+    pub(crate) fn as_mut_slice<T: Pod>(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut bytemuck::cast_slice_mut::<Block, u8>(&mut self.blocks)[..self.bytes])
     }
 }

@@ -7,13 +7,13 @@ use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
 use crate::shape::{Layout, MAX_RANK, Shape};
 
 /// A storage's elements and the layout that says which of them are meant.
-pub type View<'a, T> = (&'a [T], &'a Layout);
+pub(crate) type View<'a, T> = (&'a [T], &'a Layout);
 
 /// Elements that are copied together at a time when an input is not contiguous.
 const PIECE: usize = 1024;
 
 /// `out[i] = f(x[i])` for every element of the view, in row-major order.
-pub fn unary<T: Copy + Send + Sync, U: Send>(x: View<T>, out: &mut [U], f: impl Fn(T) -> U + Copy + Send + Sync) {
+pub(crate) fn unary<T: Copy + Send + Sync, U: Send>(x: View<T>, out: &mut [U], f: impl Fn(T) -> U + Copy + Send + Sync) {
     unary_slices(x, out, &|x, out| {
         simd(
             #[inline(always)]
@@ -27,7 +27,7 @@ pub fn unary<T: Copy + Send + Sync, U: Send>(x: View<T>, out: &mut [U], f: impl 
 }
 
 /// `out[i] = f(a[i], b[i])`; both views have the output's shape.
-pub fn binary<A: Copy + Send + Sync, B: Copy + Send + Sync, U: Send>(
+pub(crate) fn binary<A: Copy + Send + Sync, B: Copy + Send + Sync, U: Send>(
     a: View<A>,
     b: View<B>,
     out: &mut [U],
@@ -81,7 +81,7 @@ impl Rows {
 }
 
 /// Calls `f` with pieces of the input and the output that belong together.
-pub fn unary_slices<T: Copy + Send + Sync, U: Send>(x: View<T>, out: &mut [U], f: &(dyn Fn(&[T], &mut [U]) + Sync)) {
+pub(crate) fn unary_slices<T: Copy + Send + Sync, U: Send>(x: View<T>, out: &mut [U], f: &(dyn Fn(&[T], &mut [U]) + Sync)) {
     let (data, layout) = x;
     if out.is_empty() {
         return;
@@ -110,7 +110,7 @@ pub fn unary_slices<T: Copy + Send + Sync, U: Send>(x: View<T>, out: &mut [U], f
 type PieceOf2<'a, A, B, U> = dyn Fn(&[A], &[B], &mut [U]) + Sync + 'a;
 
 /// Calls `f` with pieces of both inputs and the output that belong together.
-pub fn binary_slices<A: Copy + Send + Sync, B: Copy + Send + Sync, U: Send>(
+pub(crate) fn binary_slices<A: Copy + Send + Sync, B: Copy + Send + Sync, U: Send>(
     a: View<A>,
     b: View<B>,
     out: &mut [U],

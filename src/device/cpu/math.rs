@@ -5,9 +5,9 @@
 //! any vector width, with or without hardware `mul_add`. In f64, which serves as the reference, they are those of the
 //! standard library, with [`erf`] written here.
 
-pub mod erf;
-pub mod pair;
-pub mod single;
+pub(crate) mod erf;
+pub(crate) mod pair;
+pub(crate) mod single;
 
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -17,7 +17,7 @@ use crate::dtype::Element;
 ///
 /// NaN in gives NaN out everywhere. Errors are stated for f32, in units in the last place (ulp) of the result. Sealed: matrix products
 /// rely on there being no other type.
-pub trait Real:
+pub(crate) trait Real:
     sealed::Sealed
     + Element
     + Copy
@@ -175,7 +175,7 @@ const INVERSE_FACTORIALS: [f64; 18] = {
 };
 
 mod sealed {
-    pub trait Sealed {}
+    pub(crate) trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }

@@ -14,7 +14,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::math::Real;
-pub use super::matrix::MatRef;
+pub(crate) use super::matrix::MatRef;
 use super::scratch;
 use super::transpose::transpose;
 
@@ -23,7 +23,7 @@ use super::transpose::transpose;
 ///
 /// # Panics
 /// The sizes do not fit together.
-pub fn matmul<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, accumulate: bool) {
+pub(crate) fn matmul<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, accumulate: bool) {
     assert_eq!(out.len(), a.rows * b.cols, "matmul: elements of the output");
     let cols = b.cols;
     grid(out, cols, &[[0, 0]], a, b, accumulate, Grid::of(a.rows, cols, a.cols, 1));
@@ -34,7 +34,7 @@ pub fn matmul<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, accumulate: bo
 ///
 /// # Panics
 /// The sizes do not fit together.
-pub fn matmul_serial<T: Real>(out: &mut [T], out_stride: usize, a: MatRef<T>, b: MatRef<T>, accumulate: bool) {
+pub(crate) fn matmul_serial<T: Real>(out: &mut [T], out_stride: usize, a: MatRef<T>, b: MatRef<T>, accumulate: bool) {
     grid(out, out_stride, &[[0, 0]], a, b, accumulate, Grid { row_block: a.rows.max(1), col_block: b.cols.max(1) });
 }
 
@@ -43,7 +43,7 @@ pub fn matmul_serial<T: Real>(out: &mut [T], out_stride: usize, a: MatRef<T>, b:
 ///
 /// # Panics
 /// The sizes do not fit together, or an operand reaches outside of its data.
-pub fn matmul_each<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, offsets: &[[usize; 2]]) {
+pub(crate) fn matmul_each<T: Real>(out: &mut [T], a: MatRef<T>, b: MatRef<T>, offsets: &[[usize; 2]]) {
     let (rows, cols) = (a.rows, b.cols);
     assert_eq!(out.len(), offsets.len() * rows * cols, "matmul_each: elements of the output");
     grid(out, cols, offsets, a, b, false, Grid::of(rows, cols, a.cols, offsets.len()));

@@ -5,7 +5,7 @@ use std::ops::Range;
 /// A matrix inside a slice: element `(i, j)` is `data[i * row_stride + j * col_stride]`. A transposed, cut or broadcast matrix
 /// (stride 0) is a view of the same data.
 #[derive(Debug, Clone, Copy)]
-pub struct MatRef<'a, T> {
+pub(crate) struct MatRef<'a, T> {
     pub(super) data: &'a [T],
     pub(super) rows: usize,
     pub(super) cols: usize,
@@ -18,7 +18,7 @@ impl<'a, T> MatRef<'a, T> {
     ///
     /// # Panics
     /// `data` is too short.
-    pub fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
+    pub(crate) fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         MatRef::strided(data, rows, cols, cols, 1)
     }
 
@@ -26,14 +26,14 @@ impl<'a, T> MatRef<'a, T> {
     ///
     /// # Panics
     /// `data` is too short.
-    pub fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
+    pub(crate) fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
         let view = MatRef { data, rows, cols, row_stride, col_stride };
         assert!(view.span().is_some_and(|span| span <= data.len()), "a {rows} x {cols} view must lie inside its data");
         view
     }
 
     /// The transposed view.
-    pub fn t(self) -> Self {
+    pub(crate) fn t(self) -> Self {
         MatRef { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 
@@ -41,7 +41,7 @@ impl<'a, T> MatRef<'a, T> {
     ///
     /// # Panics
     /// A range reaches outside of the matrix.
-    pub fn cut(self, rows: Range<usize>, cols: Range<usize>) -> Self {
+    pub(crate) fn cut(self, rows: Range<usize>, cols: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.rows && cols.start <= cols.end && cols.end <= self.cols, "a cut lies inside");
         let view = MatRef { rows: rows.len(), cols: cols.len(), ..self };
         if view.rows * view.cols == 0 { view } else { view.shifted(rows.start * self.row_stride + cols.start * self.col_stride) }

@@ -17,7 +17,7 @@ static SINCE: AtomicUsize = AtomicUsize::new(0);
 
 /// The free and the total memory in bytes, by the machine and by the limits of the process's control group.
 /// `None` where the system does not report it.
-pub fn free_and_total() -> Option<(usize, usize)> {
+pub(crate) fn free_and_total() -> Option<(usize, usize)> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
     let (mut free, mut total) = (system.available_memory(), system.total_memory());
@@ -28,7 +28,7 @@ pub fn free_and_total() -> Option<(usize, usize)> {
 }
 
 /// The error of a request for `bytes` bytes that cannot be granted. The caller adds the op and the shapes.
-pub fn refused(bytes: u128) -> Error {
+pub(crate) fn refused(bytes: u128) -> Error {
     let (free, total) = free_and_total().unzip();
     Error::OutOfMemory { op: "memory", shapes: Vec::new(), device: "cpu".into(), asked: bytes, free, total }
 }
@@ -37,7 +37,7 @@ pub fn refused(bytes: u128) -> Error {
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] if more is wanted than is free.
-pub fn check(bytes: usize) -> Result<()> {
+pub(crate) fn check(bytes: usize) -> Result<()> {
     if SINCE.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) < LOOK_AFTER {
         return Ok(());
     }
@@ -54,18 +54,18 @@ pub fn check(bytes: usize) -> Result<()> {
 }
 
 /// Bytes of a tensor of this shape; more than any memory has if they cannot be counted.
-pub fn bytes(shape: Shape, dtype: DType) -> u128 {
+pub(crate) fn bytes(shape: Shape, dtype: DType) -> u128 {
     shape.iter().fold(dtype.size() as u128, |bytes, &length| bytes.saturating_mul(length as u128))
 }
 
 /// Whether a tensor of this shape could be made now.
-pub fn check_shape(op: &'static str, shape: Shape, dtype: DType) -> Result<()> {
+pub(crate) fn check_shape(op: &'static str, shape: Shape, dtype: DType) -> Result<()> {
     let bytes = bytes(shape, dtype);
     usize::try_from(bytes).map_err(|_| refused(bytes)).and_then(check).map_err(|error| error.in_op(op, &[shape]))
 }
 
 /// An empty vector with room for `len` elements.
-pub fn vector<T>(op: &'static str, len: usize) -> Result<Vec<T>> {
+pub(crate) fn vector<T>(op: &'static str, len: usize) -> Result<Vec<T>> {
     let bytes = len as u128 * size_of::<T>() as u128;
     let mut vector = Vec::new();
     let granted = usize::try_from(bytes).map_err(|_| refused(bytes)).and_then(check);
@@ -75,7 +75,7 @@ pub fn vector<T>(op: &'static str, len: usize) -> Result<Vec<T>> {
 }
 
 /// A vector of `len` equal elements.
-pub fn filled<T: Clone>(op: &'static str, value: T, len: usize) -> Result<Vec<T>> {
+pub(crate) fn filled<T: Clone>(op: &'static str, value: T, len: usize) -> Result<Vec<T>> {
     let mut filled = vector(op, len)?;
     filled.resize(len, value);
     Ok(filled)

@@ -2,19 +2,19 @@
 //!
 //! Every kernel splits its work by size alone, never by the number of threads, so results do not depend on it.
 
-pub mod buffer;
-pub mod conv;
-pub mod elementwise;
-pub mod math;
-pub mod matmul;
-pub mod matrix;
-pub mod memory;
-pub mod normalize;
-pub mod pairwise;
-pub mod parallel;
-pub mod philox;
-pub mod pool;
-pub mod recycled;
-pub mod reduce;
+pub(crate) mod buffer;
+pub(crate) mod conv;
+pub(crate) mod elementwise;
+pub(crate) mod math;
+pub(crate) mod matmul;
+pub(crate) mod matrix;
+pub(crate) mod memory;
+pub(crate) mod normalize;
+pub(crate) mod pairwise;
+pub(crate) mod parallel;
+pub(crate) mod philox;
+pub(crate) mod pool;
+pub(crate) mod recycled;
+pub(crate) mod reduce;
 mod scratch;
 mod transpose;

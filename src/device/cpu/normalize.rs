@@ -15,7 +15,7 @@ const PIECE: usize = 1024;
 
 /// The split of a tensor into groups that share their moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Groups {
+pub(crate) struct Groups {
     /// Runs of each group.
     pub outer: usize,
     /// Number of groups.
@@ -26,7 +26,7 @@ pub struct Groups {
 
 impl Groups {
     /// Elements of a group.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.outer * self.inner
     }
 
@@ -73,7 +73,7 @@ impl Groups {
 }
 
 /// Mean, variance (divided by the group's size) and `1 / sqrt(variance + eps)` of each group.
-pub struct Moments<'a, T> {
+pub(crate) struct Moments<'a, T> {
     /// The means.
     pub mean: &'a mut [T],
     /// The variances.
@@ -86,7 +86,7 @@ pub struct Moments<'a, T> {
 ///
 /// # Panics
 /// A slice's length does not fit.
-pub fn standardize<T: Real>(y: &mut [T], moments: Moments<T>, x: &[T], groups: Groups, eps: f64) {
+pub(crate) fn standardize<T: Real>(y: &mut [T], moments: Moments<T>, x: &[T], groups: Groups, eps: f64) {
     groups.check(&[x.len(), y.len()]);
     if groups.are_columns() {
         let rows = transposed(x, groups.outer, groups.groups);
@@ -118,7 +118,7 @@ pub fn standardize<T: Real>(y: &mut [T], moments: Moments<T>, x: &[T], groups: G
 ///
 /// # Panics
 /// A slice's length does not fit.
-pub fn standardize_grad<T: Real>(dx: &mut [T], g: &[T], x: &[T], mean: &[T], scale: &[T], groups: Groups) {
+pub(crate) fn standardize_grad<T: Real>(dx: &mut [T], g: &[T], x: &[T], mean: &[T], scale: &[T], groups: Groups) {
     groups.check(&[dx.len(), g.len(), x.len()]);
     if groups.are_columns() {
         let (g, x) = (transposed(g, groups.outer, groups.groups), transposed(x, groups.outer, groups.groups));

@@ -10,7 +10,7 @@ mod tiles;
 #[cfg(test)]
 mod tests;
 
-pub use pulling_away::pulling_away;
+pub(crate) use pulling_away::pulling_away;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ impl Estimator {
 /// # Panics
 /// If a slice is not a whole number of rows or empty, if a gradient's length differs from its sample's, if a scale is not positive, or if
 /// the unbiased estimator gets a sample of one: callers check.
-pub fn mmd2<T: Real>(
+pub(crate) fn mmd2<T: Real>(
     x: &[T],
     y: &[T],
     d: usize,
@@ -138,7 +138,7 @@ fn discrepancy<T: Real, C: Real>(
 ///
 /// # Panics
 /// If `x` is not a whole number of rows or empty, if the gradient's length differs, or if `length` is not positive: callers check.
-pub fn ksd<T: Real>(x: &[T], d: usize, length: f64, mut gradient: Option<&mut [T]>) -> f64 {
+pub(crate) fn ksd<T: Real>(x: &[T], d: usize, length: f64, mut gradient: Option<&mut [T]>) -> f64 {
     let n = rows("ksd", x, d);
     assert!(length > 0.0 && length.is_finite(), "ksd: length scale {length}: must be positive and finite");
     let (square, squares) = squared_norms(x.chunks_exact(d), &vec![0.0; d]);

@@ -12,7 +12,7 @@
 //! `(w + 0.5) * 2^-52` with the word on top of `w` and below it the upper 20 bits of the same word of draw `draw + 2^62`: the f32 uniform is
 //! theirs to half a step of its own.
 
-pub mod box_muller;
+pub(crate) mod box_muller;
 
 use super::parallel::{chunks_mut, simd};
 
@@ -28,7 +28,7 @@ const CHUNK: usize = 32 * GROUP_LEN;
 
 /// The block function: ten rounds of Philox on four 32-bit words.
 #[inline(always)]
-pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+pub(crate) fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let [mut a, mut b, mut c, mut d] = counter;
     let [mut k, mut l] = key;
     for _ in 0..10 {
@@ -48,19 +48,19 @@ fn split(x: u64) -> [u32; 2] {
 
 /// The four words of a block of a draw.
 #[inline(always)]
-pub fn block(key: u64, draw: u64, block: u64) -> [u32; 4] {
+pub(crate) fn block(key: u64, draw: u64, block: u64) -> [u32; 4] {
     let ([b0, b1], [d0, d1]) = (split(block), split(draw));
     philox4x32_10([b0, b1, d0, d1], split(key))
 }
 
 /// Raw word `i` of a draw.
-pub fn word(key: u64, draw: u64, i: u64) -> u32 {
+pub(crate) fn word(key: u64, draw: u64, i: u64) -> u32 {
     block(key, draw, i / 4)[(i % 4) as usize]
 }
 
 /// The uniform of a word, in (0, 1).
 #[inline(always)]
-pub fn uniform_from(word: u32) -> f32 {
+pub(crate) fn uniform_from(word: u32) -> f32 {
     // 23 bits fit a signed integer, for which there is a vector conversion.
     ((word >> 9) as i32 as f32 + 0.5) * 1.192_092_9e-7
 }
@@ -75,7 +75,7 @@ fn fine_uniform_from(high: u32, low: u32) -> f64 {
 }
 
 /// Fills `out` with raw words `first ..` of a draw.
-pub fn fill_words(out: &mut [u32], key: u64, draw: u64, first: u64) {
+pub(crate) fn fill_words(out: &mut [u32], key: u64, draw: u64, first: u64) {
     fill(
         out,
         key,
@@ -88,7 +88,7 @@ pub fn fill_words(out: &mut [u32], key: u64, draw: u64, first: u64) {
 
 #[allow(clippy::redundant_closure)] // As in `fill_normal`.
 /// Fills `out` with uniforms `first ..` of a draw, in (0, 1).
-pub fn fill_uniform(out: &mut [f32], key: u64, draw: u64, first: u64) {
+pub(crate) fn fill_uniform(out: &mut [f32], key: u64, draw: u64, first: u64) {
     fill(
         out,
         key,
@@ -102,7 +102,7 @@ pub fn fill_uniform(out: &mut [f32], key: u64, draw: u64, first: u64) {
 /// Fills `out` with standard normals `first ..` of a draw.
 // A closure, because a function passed by name is not inlined into the vector code.
 #[allow(clippy::redundant_closure)]
-pub fn fill_normal(out: &mut [f32], key: u64, draw: u64, first: u64) {
+pub(crate) fn fill_normal(out: &mut [f32], key: u64, draw: u64, first: u64) {
     fill(
         out,
         key,
@@ -114,7 +114,7 @@ pub fn fill_normal(out: &mut [f32], key: u64, draw: u64, first: u64) {
 }
 
 /// [`fill_uniform`] with 52 bits.
-pub fn fill_uniform_f64(out: &mut [f64], key: u64, draw: u64, first: u64) {
+pub(crate) fn fill_uniform_f64(out: &mut [f64], key: u64, draw: u64, first: u64) {
     const LENGTH: usize = 1024;
     chunks_mut(out, CHUNK, |chunk, out| {
         let (mut high, mut low) = ([0; LENGTH], [0; LENGTH]);
@@ -129,7 +129,7 @@ pub fn fill_uniform_f64(out: &mut [f64], key: u64, draw: u64, first: u64) {
 }
 
 /// [`fill_normal`], widened.
-pub fn fill_normal_f64(out: &mut [f64], key: u64, draw: u64, first: u64) {
+pub(crate) fn fill_normal_f64(out: &mut [f64], key: u64, draw: u64, first: u64) {
     fill(
         out,
         key,

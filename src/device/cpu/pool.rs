@@ -10,7 +10,7 @@ use super::parallel;
 /// The sizes of a pooling; pairs are height, width. Twin of `Pool` in `kernels/pool.cu`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub struct PoolDims {
+pub(crate) struct PoolDims {
     /// Images times channels.
     pub planes: usize,
     /// Size of the input.
@@ -76,7 +76,7 @@ fn each_plane<A: Send, B: Sync>(a: &mut [A], a_plane: usize, b: &[B], b_plane: u
 ///
 /// # Panics
 /// A slice's length does not fit `dims`.
-pub fn avg_pool2d<T: Real>(y: &mut [T], x: &[T], dims: &PoolDims) {
+pub(crate) fn avg_pool2d<T: Real>(y: &mut [T], x: &[T], dims: &PoolDims) {
     dims.check(x.len(), y.len());
     let width = dims.input[1];
     each_plane(y, dims.output[0] * dims.output[1], x, dims.input[0] * width, |y, x| {
@@ -96,7 +96,7 @@ pub fn avg_pool2d<T: Real>(y: &mut [T], x: &[T], dims: &PoolDims) {
 ///
 /// # Panics
 /// A slice's length does not fit `dims`.
-pub fn avg_pool2d_grad<T: Real>(dx: &mut [T], g: &[T], dims: &PoolDims) {
+pub(crate) fn avg_pool2d_grad<T: Real>(dx: &mut [T], g: &[T], dims: &PoolDims) {
     dims.check(dx.len(), g.len());
     let width = dims.input[1];
     each_plane(dx, dims.input[0] * width, g, dims.output[0] * dims.output[1], |dx, g| {
@@ -123,7 +123,7 @@ fn divisor<T: Real>(dims: &PoolDims, at: [usize; 2]) -> T {
 ///
 /// # Panics
 /// A slice's length does not fit `dims`, or a window has no cell of the input.
-pub fn max_pool2d_indices<T: Real>(indices: &mut [i64], x: &[T], dims: &PoolDims) {
+pub(crate) fn max_pool2d_indices<T: Real>(indices: &mut [i64], x: &[T], dims: &PoolDims) {
     dims.check(x.len(), indices.len());
     let width = dims.input[1];
     each_plane(indices, dims.output[0] * dims.output[1], x, dims.input[0] * width, |indices, x| {
@@ -152,7 +152,7 @@ fn is_nan<T: Real>(value: T) -> bool {
 ///
 /// # Panics
 /// A slice's length does not fit the sizes.
-pub fn upsample_nearest2d<T: Real>(y: &mut [T], x: &[T], planes: usize, input: [usize; 2], scale: [usize; 2]) {
+pub(crate) fn upsample_nearest2d<T: Real>(y: &mut [T], x: &[T], planes: usize, input: [usize; 2], scale: [usize; 2]) {
     let [in_plane, out_plane] = upsampled(x.len(), y.len(), planes, input, scale);
     each_plane(y, out_plane, x, in_plane, |y, x| {
         let width = input[1] * scale[1];
@@ -170,7 +170,7 @@ pub fn upsample_nearest2d<T: Real>(y: &mut [T], x: &[T], planes: usize, input: [
 ///
 /// # Panics
 /// A slice's length does not fit the sizes.
-pub fn upsample_nearest2d_grad<T: Real>(dx: &mut [T], g: &[T], planes: usize, input: [usize; 2], scale: [usize; 2]) {
+pub(crate) fn upsample_nearest2d_grad<T: Real>(dx: &mut [T], g: &[T], planes: usize, input: [usize; 2], scale: [usize; 2]) {
     let [in_plane, out_plane] = upsampled(dx.len(), g.len(), planes, input, scale);
     if out_plane == 0 {
         return dx.fill(T::ZERO);

@@ -64,7 +64,7 @@ pub(super) fn keep(blocks: Vec<Block>) {
 }
 
 /// Frees what is kept.
-pub fn release_unused() {
+pub(crate) fn release_unused() {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     pool.classes.clear();
     pool.bytes = 0;

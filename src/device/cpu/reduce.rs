@@ -14,12 +14,12 @@ const BLOCK: usize = 4096;
 const TASK: usize = 64 * 1024;
 
 /// Sum of the elements; 0 of none.
-pub fn sum<T: Real>(x: &[T]) -> T {
+pub(crate) fn sum<T: Real>(x: &[T]) -> T {
     T::from_f64(sum_f64(x))
 }
 
 /// [`sum`] before it is rounded to the element type.
-pub fn sum_f64<T: Real>(x: &[T]) -> f64 {
+pub(crate) fn sum_f64<T: Real>(x: &[T]) -> f64 {
     over_tasks(x.len(), |from, to| {
         let x = &x[from..to];
         simd(
@@ -36,7 +36,7 @@ pub fn sum_f64<T: Real>(x: &[T]) -> f64 {
 }
 
 /// Sums the middle of `[outer, middle, inner]`; the order of additions depends on the sizes alone.
-pub fn sum_middle<T: Real>(x: &[T], out: &mut [T], outer: usize, middle: usize, inner: usize) {
+pub(crate) fn sum_middle<T: Real>(x: &[T], out: &mut [T], outer: usize, middle: usize, inner: usize) {
     if middle == 0 || out.is_empty() {
         return out.fill(T::ZERO);
     }
@@ -97,7 +97,7 @@ fn add_row<T: Real>(row: &[T], out: &mut [T]) {
 ///
 /// # Panics
 /// The lengths differ.
-pub fn dot<T: Real>(x: &[T], y: &[T]) -> T {
+pub(crate) fn dot<T: Real>(x: &[T], y: &[T]) -> T {
     assert_eq!(x.len(), y.len(), "dot: slices of {} and {} elements: they must have the same length", x.len(), y.len());
     T::from_f64(over_tasks(x.len(), |from, to| {
         let (x, y) = (&x[from..to], &y[from..to]);
@@ -115,7 +115,7 @@ pub fn dot<T: Real>(x: &[T], y: &[T]) -> T {
 }
 
 /// The largest element; NaN if any is, -inf of none.
-pub fn max<T: Real>(x: &[T]) -> T {
+pub(crate) fn max<T: Real>(x: &[T]) -> T {
     let parts = map(x.len().div_ceil(TASK), x.len() > TASK, |i| {
         let x = &x[i * TASK..x.len().min((i + 1) * TASK)];
         simd(
@@ -127,7 +127,7 @@ pub fn max<T: Real>(x: &[T]) -> T {
 }
 
 /// The index of the first entry that equals `value`.
-pub fn position<T: Real>(x: &[T], value: T) -> Option<usize> {
+pub(crate) fn position<T: Real>(x: &[T], value: T) -> Option<usize> {
     /// Entries that are compared without a look at the result.
     const GROUP: usize = 64;
     let group = simd(

@@ -10,7 +10,7 @@ thread_local! {
 }
 
 /// Calls `f` with a buffer of `len` elements. The contents are left over from earlier uses: write before reading.
-pub fn with<T: Real, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+pub(super) fn with<T: Real, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     let mut buffer = FREE.with_borrow_mut(|free| free.pop()).unwrap_or_default();
     let words = (len * size_of::<T>()).div_ceil(size_of::<f64>());
     if buffer.len() < words {

@@ -8,7 +8,7 @@ use bytemuck::Pod;
 ///
 /// # Panics
 /// A slice is too short for its stride and sizes.
-pub fn transpose<T: Pod>(out: &mut [T], out_stride: usize, source: &[T], source_stride: usize, rows: usize, cols: usize) {
+pub(super) fn transpose<T: Pod>(out: &mut [T], out_stride: usize, source: &[T], source_stride: usize, rows: usize, cols: usize) {
     #[cfg(target_arch = "x86_64")]
     if TypeId::of::<T>() == TypeId::of::<f32>()
         && let Some(simd) = pulp::x86::V3::try_new()

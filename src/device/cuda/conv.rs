@@ -17,7 +17,7 @@ use crate::shape::Shape;
 ///
 /// # Errors
 /// Out of memory; what the driver reports; a plane, or all taps of all channels, of 2^30 elements or more.
-pub fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
+pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
     convolve(device, dtype, dims, [x, weight, bias], out, false)
 }
 
@@ -25,7 +25,7 @@ pub fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bia
 ///
 /// # Errors
 /// As for [`conv2d`].
-pub fn conv2d_input_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [g, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
+pub(crate) fn conv2d_input_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [g, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
     convolve(device, dtype, dims, [g, weight, bias], out, true)
 }
 
@@ -77,7 +77,7 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
 ///
 /// # Errors
 /// As for [`conv2d`].
-pub fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, g]: [Ptr; 2], out: Ptr) -> Result<()> {
+pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, g]: [Ptr; 2], out: Ptr) -> Result<()> {
     let axis = axes(dims)?;
     let (rows, cols) = (dims.out_channels, dims.in_channels * dims.kernel[0] * dims.kernel[1]);
     let depth = dims.batch * dims.output[0] * dims.output[1];

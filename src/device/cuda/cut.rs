@@ -12,7 +12,7 @@ pub(super) enum Tile {
 }
 
 impl Tile {
-    pub fn side(self) -> usize {
+    pub(super) fn side(self) -> usize {
         match self {
             Tile::Small => 32,
             Tile::Medium => 64,
@@ -21,7 +21,7 @@ impl Tile {
     }
 
     /// Multiplications in a clock cycle of a multiprocessor without tensor cores, by estimate: larger tiles read less for each.
-    pub fn cuda_rate(self) -> usize {
+    pub(super) fn cuda_rate(self) -> usize {
         match self {
             Tile::Small => 64,
             Tile::Medium => 80,

@@ -17,7 +17,7 @@ use crate::kernel;
 
 /// A matrix in a device's memory, or the first of a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Matrix {
+pub(crate) struct Matrix {
     /// Its first element.
     pub ptr: Ptr,
     /// Elements from row to row.
@@ -28,22 +28,22 @@ pub struct Matrix {
 
 impl Matrix {
     /// Row-major without gaps.
-    pub fn new(ptr: Ptr, cols: usize) -> Matrix {
+    pub(crate) fn new(ptr: Ptr, cols: usize) -> Matrix {
         Matrix { ptr, row_stride: cols, col_stride: 1 }
     }
 
     /// The transpose.
-    pub fn t(self) -> Matrix {
+    pub(crate) fn t(self) -> Matrix {
         Matrix { row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
 
 /// An activation as kernels take it: its number and its slope.
-pub type ActivationCode = (u32, f64);
+pub(crate) type ActivationCode = (u32, f64);
 
 /// `out = activation(a b + bias)`, row-major, of floats; for each of a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Product {
+pub(crate) struct Product {
     device: CudaDevice,
     dtype: DType,
     rows: usize,
@@ -61,34 +61,34 @@ pub struct Product {
 
 impl Product {
     /// The product of a [rows, depth] and b [depth, cols].
-    pub fn new(device: CudaDevice, dtype: DType, [rows, cols, depth]: [usize; 3], a: Matrix, b: Matrix, out: Ptr) -> Product {
+    pub(crate) fn new(device: CudaDevice, dtype: DType, [rows, cols, depth]: [usize; 3], a: Matrix, b: Matrix, out: Ptr) -> Product {
         let (bias, mask, row_sums) = (Ptr::NULL, Ptr::NULL, Ptr::NULL);
         Product { device, dtype, rows, cols, depth, a, b, out, batch: None, bias, activation: (0, 0.0), mask, row_sums }
     }
 
     /// `count` products, with the operands of each at the offsets `at`; results follow each other.
-    pub fn batch(self, count: usize, at: Strided<2>) -> Product {
+    pub(crate) fn batch(self, count: usize, at: Strided<2>) -> Product {
         Product { batch: Some((count, at)), ..self }
     }
 
     /// Adds a bias of `cols` elements (unless it is null) to each row, and applies an activation.
-    pub fn finish(self, bias: Ptr, activation: ActivationCode) -> Product {
+    pub(crate) fn finish(self, bias: Ptr, activation: ActivationCode) -> Product {
         Product { bias, activation, ..self }
     }
 
     /// Takes `a` as the cotangent after an activation whose output is `mask`, laid out as `a` is, and multiplies the one before it.
     /// If [`Product::takes_mask`] allows it, and not with [`Product::finish`] or [`Product::batch`].
-    pub fn mask(self, mask: Ptr, activation: ActivationCode) -> Product {
+    pub(crate) fn mask(self, mask: Ptr, activation: ActivationCode) -> Product {
         Product { mask, activation, ..self }
     }
 
     /// Also writes the sums of a's rows, in full precision. Not of 16-bit floats.
-    pub fn row_sums(self, sums: Ptr) -> Product {
+    pub(crate) fn row_sums(self, sums: Ptr) -> Product {
         Product { row_sums: sums, ..self }
     }
 
     /// Whether the kernel for this can take a mask.
-    pub fn takes_mask(&self) -> bool {
+    pub(crate) fn takes_mask(&self) -> bool {
         let plan = self.plan();
         plan.cores == Cores::Cuda && plan.tile != Tile::Large
     }
@@ -108,7 +108,7 @@ impl Product {
     }
 
     /// Computes it.
-    pub fn run(&self) -> Result<()> {
+    pub(crate) fn run(&self) -> Result<()> {
         let plan = self.plan();
         if plan.cores == Cores::Cuda || self.row_sums == Ptr::NULL {
             return self.run_as(plan);

@@ -4,15 +4,15 @@ use super::canvas::{Anchor, Svg, Text, fit, num, text_width, wrap};
 use super::scale::{Scale, Tick};
 
 /// Sizes of texts, in pixels.
-pub const TITLE: f64 = 17.0;
-pub const LABEL: f64 = 14.0;
-pub const TICK: f64 = 13.0;
+pub(super) const TITLE: f64 = 17.0;
+pub(super) const LABEL: f64 = 14.0;
+pub(super) const TICK: f64 = 13.0;
 
 /// Blank border of a picture, in pixels.
-pub const BORDER: f64 = 16.0;
+pub(super) const BORDER: f64 = 16.0;
 
 /// Draws the title at the top of a picture of this width; returns the height used.
-pub fn title(svg: &mut Svg, text: &str, width: f64) -> f64 {
+pub(super) fn title(svg: &mut Svg, text: &str, width: f64) -> f64 {
     let mut y = BORDER;
     for line in wrap(text, TITLE, width - 2.0 * BORDER) {
         svg.text(Text::new(BORDER, y + TITLE * 0.85, TITLE, &line).bold());
@@ -23,14 +23,14 @@ pub fn title(svg: &mut Svg, text: &str, width: f64) -> f64 {
 
 /// The mark of a legend's entry.
 #[derive(Debug, Clone)]
-pub enum Swatch {
+pub(super) enum Swatch {
     Line { color: String, dashed: bool },
     Dot { color: String },
     Box { attributes: String },
 }
 
 /// Draws entries from left to right, in as many rows as needed; returns the height used.
-pub fn legend(svg: &mut Svg, entries: &[(Swatch, String)], left: f64, top: f64, right: f64) -> f64 {
+pub(super) fn legend(svg: &mut Svg, entries: &[(Swatch, String)], left: f64, top: f64, right: f64) -> f64 {
     const ROW: f64 = 22.0;
     let (mut x, mut y) = (left, top);
     for (swatch, name) in entries {
@@ -53,14 +53,14 @@ pub fn legend(svg: &mut Svg, entries: &[(Swatch, String)], left: f64, top: f64, 
 }
 
 /// Attributes of a line of data, of this width in pixels.
-pub fn stroke(color: &str, dashed: bool, width: f64) -> String {
+pub(super) fn stroke(color: &str, dashed: bool, width: f64) -> String {
     let dash = if dashed { " stroke-dasharray=\"7 4\"" } else { "" };
     format!("stroke=\"{color}\" stroke-width=\"{width}\" stroke-linejoin=\"round\" stroke-linecap=\"butt\"{dash}")
 }
 
 /// The rectangle that the data occupy, in pixels, with its scales.
 #[derive(Debug, Clone, Copy)]
-pub struct Frame {
+pub(super) struct Frame {
     pub left: f64,
     pub top: f64,
     pub right: f64,
@@ -71,19 +71,19 @@ pub struct Frame {
 
 impl Frame {
     /// Left, top, right, bottom, with half a line of room so that data on the border are drawn whole.
-    pub fn window(&self) -> (f64, f64, f64, f64) {
+    pub(super) fn window(&self) -> (f64, f64, f64, f64) {
         (self.left - 0.5, self.top - 0.5, self.right + 0.5, self.bottom + 0.5)
     }
 
     /// About how many labels fit along the axes.
-    pub fn tick_counts(&self) -> (usize, usize) {
+    pub(super) fn tick_counts(&self) -> (usize, usize) {
         // A small frame has short labels.
         let width = self.right - self.left;
         ((width / 90.0).max((width / 45.0).min(4.0)) as usize, rows(self.bottom - self.top))
     }
 
     /// The grid, behind the data.
-    pub fn grid(&self, svg: &mut Svg) {
+    pub(super) fn grid(&self, svg: &mut Svg) {
         let (nx, ny) = self.tick_counts();
         for tick in self.x.ticks(nx) {
             let x = self.x.at(tick.value);
@@ -97,7 +97,7 @@ impl Frame {
 
     /// The axes with ticks, tick labels and names. Returns the height used below the frame. Without `with_x` the axis along the bottom
     /// has ticks but no text, as its text stands below another frame.
-    pub fn axes(&self, svg: &mut Svg, x_label: &str, y_label: &str, with_x: bool) -> f64 {
+    pub(super) fn axes(&self, svg: &mut Svg, x_label: &str, y_label: &str, with_x: bool) -> f64 {
         let (nx, ny) = self.tick_counts();
         svg.rule((self.left, self.bottom), (self.right, self.bottom), true);
         svg.rule((self.left, self.top), (self.left, self.bottom), true);
@@ -138,12 +138,12 @@ impl Frame {
 }
 
 /// About how many tick labels fit above each other in a frame of this height.
-pub fn rows(height: f64) -> usize {
+pub(super) fn rows(height: f64) -> usize {
     (height / 55.0).round() as usize
 }
 
 /// The room that the labels of a vertical axis need left of the frame.
-pub fn left_margin(ticks: &[Tick], y_label: &str) -> f64 {
+pub(super) fn left_margin(ticks: &[Tick], y_label: &str) -> f64 {
     let widest = ticks.iter().map(tick_width).fold(0.0, f64::max);
     BORDER + widest + 12.0 + if y_label.is_empty() { 0.0 } else { LABEL + 8.0 }
 }

@@ -12,16 +12,16 @@ const LINES: [&str; 6] = ["#1a7fc1", "#d55e00", "#009e73", "#cc79a7", "#e69f00",
 const CLASSES: [&str; 10] = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"];
 
 /// Blue for what is right, vermilion for what is wrong.
-pub const RIGHT: &str = LINES[0];
-pub const WRONG: &str = LINES[1];
+pub(super) const RIGHT: &str = LINES[0];
+pub(super) const WRONG: &str = LINES[1];
 
 /// The colour of the series with this index.
-pub fn line_color(index: usize) -> String {
+pub(super) fn line_color(index: usize) -> String {
     LINES.get(index).map_or_else(|| class_color(index + CLASSES.len()), |c| (*c).into())
 }
 
 /// The colour of the class with this index; beyond ten, hues a golden angle apart.
-pub fn class_color(index: usize) -> String {
+pub(super) fn class_color(index: usize) -> String {
     let hue = index as f64 * 137.508 % 360.0;
     CLASSES.get(index).map_or_else(|| format!("hsl({hue:.0},{}%,{}%)", 50 + index % 3 * 15, 42 + index % 2 * 14), |c| (*c).into())
 }
@@ -36,7 +36,7 @@ const STYLE: &str = "<style>@media (prefers-color-scheme:dark){.sc-bg{fill:#1418
 
 /// The look of an element that follows the theme.
 #[derive(Debug, Clone, Copy)]
-pub enum Ink {
+pub(super) enum Ink {
     /// Main text.
     Text,
     /// Tick labels and notes.
@@ -44,7 +44,7 @@ pub enum Ink {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub enum Anchor {
+pub(super) enum Anchor {
     Start,
     Middle,
     End,
@@ -52,7 +52,7 @@ pub enum Anchor {
 
 /// A text to be placed: where, how large, and how.
 #[derive(Debug, Clone)]
-pub struct Text<'a> {
+pub(super) struct Text<'a> {
     content: &'a str,
     x: f64,
     y: f64,
@@ -68,7 +68,7 @@ pub struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// A text whose baseline starts at (x, y).
-    pub fn new(x: f64, y: f64, size: f64, content: &'a str) -> Text<'a> {
+    pub(super) fn new(x: f64, y: f64, size: f64, content: &'a str) -> Text<'a> {
         Text {
             content,
             x,
@@ -83,57 +83,57 @@ impl<'a> Text<'a> {
             exponent: None,
         }
     }
-    pub fn anchor(mut self, anchor: Anchor) -> Self {
+    pub(super) fn anchor(mut self, anchor: Anchor) -> Self {
         self.anchor = anchor;
         self
     }
-    pub fn soft(mut self) -> Self {
+    pub(super) fn soft(mut self) -> Self {
         self.ink = Ink::Soft;
         self
     }
-    pub fn fill(mut self, color: &'a str) -> Self {
+    pub(super) fn fill(mut self, color: &'a str) -> Self {
         self.fill = Some(color);
         self
     }
-    pub fn bold(mut self) -> Self {
+    pub(super) fn bold(mut self) -> Self {
         self.bold = true;
         self
     }
     /// An outline in the colour of the background, to stay readable over data.
-    pub fn halo(mut self) -> Self {
+    pub(super) fn halo(mut self) -> Self {
         self.halo = true;
         self
     }
     /// Reads upwards.
-    pub fn turned(mut self) -> Self {
+    pub(super) fn turned(mut self) -> Self {
         self.turned = true;
         self
     }
-    pub fn exponent(mut self, exponent: Option<i32>) -> Self {
+    pub(super) fn exponent(mut self, exponent: Option<i32>) -> Self {
         self.exponent = exponent;
         self
     }
 }
 
 /// A picture being drawn. Coordinates are pixels from the upper left.
-pub struct Svg {
+pub(super) struct Svg {
     body: String,
     width: f64,
     label: String,
 }
 
 impl Svg {
-    pub fn new(width: f64, label: &str) -> Svg {
+    pub(super) fn new(width: f64, label: &str) -> Svg {
         Svg { body: String::new(), width, label: label.into() }
     }
 
     /// Adds an element as it is; the caller has escaped what needs it.
-    pub fn raw(&mut self, element: &str) {
+    pub(super) fn raw(&mut self, element: &str) {
         self.body.push_str(element);
         self.body.push('\n');
     }
 
-    pub fn text(&mut self, t: Text) {
+    pub(super) fn text(&mut self, t: Text) {
         let mut attributes = match (t.fill, t.ink) {
             (Some(color), _) => format!("fill=\"{color}\""),
             (None, Ink::Text) => "class=\"sc-ink\" fill=\"#1f2933\"".into(),
@@ -167,14 +167,14 @@ impl Svg {
     }
 
     /// A line of the grid or of an axis, in the colours of the theme.
-    pub fn rule(&mut self, from: (f64, f64), to: (f64, f64), strong: bool) {
+    pub(super) fn rule(&mut self, from: (f64, f64), to: (f64, f64), strong: bool) {
         let class = if strong { "class=\"sc-axis\" stroke=\"#8a96a3\"" } else { "class=\"sc-grid\" stroke=\"#e3e7ec\"" };
         let _ =
             writeln!(self.body, "<line x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\" {class}/>", num(from.0), num(from.1), num(to.0), num(to.1));
     }
 
     /// A rectangle with these further attributes. Empty ones are left out.
-    pub fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, attributes: &str) {
+    pub(super) fn rect(&mut self, x: f64, y: f64, width: f64, height: f64, attributes: &str) {
         if width > 0.0 && height > 0.0 {
             let (x, y, width, height) = (num(x), num(y), num(width), num(height));
             let _ = writeln!(self.body, "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" {attributes}/>");
@@ -182,21 +182,21 @@ impl Svg {
     }
 
     /// An open line through these points.
-    pub fn polyline(&mut self, points: &[(f64, f64)], attributes: &str) {
+    pub(super) fn polyline(&mut self, points: &[(f64, f64)], attributes: &str) {
         let _ = writeln!(self.body, "<path d=\"{}\" fill=\"none\" {attributes}/>", path(points));
     }
 
     /// A closed area within these points.
-    pub fn polygon(&mut self, points: &[(f64, f64)], attributes: &str) {
+    pub(super) fn polygon(&mut self, points: &[(f64, f64)], attributes: &str) {
         let _ = writeln!(self.body, "<path d=\"{}Z\" {attributes}/>", path(points));
     }
 
-    pub fn circle(&mut self, x: f64, y: f64, radius: f64, attributes: &str) {
+    pub(super) fn circle(&mut self, x: f64, y: f64, radius: f64, attributes: &str) {
         let _ = writeln!(self.body, "<circle cx=\"{}\" cy=\"{}\" r=\"{}\" {attributes}/>", num(x), num(y), num(radius));
     }
 
     /// The whole `<svg>` element, of this height.
-    pub fn finish(self, height: f64) -> String {
+    pub(super) fn finish(self, height: f64) -> String {
         let (width, height, label) = (num(self.width), num(height), escape(&self.label));
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\" \
@@ -217,13 +217,13 @@ fn path(points: &[(f64, f64)]) -> String {
 }
 
 /// A coordinate with at most two decimals. What is not finite becomes 0, so that a mistake shows but does not break the file.
-pub fn num(value: f64) -> String {
+pub(super) fn num(value: f64) -> String {
     let rounded = if value.is_finite() { (value * 100.0).round() / 100.0 } else { 0.0 };
     format!("{}", rounded + 0.0)
 }
 
 /// About how wide a text is, in pixels; on the wide side for most sans-serif fonts.
-pub fn text_width(text: &str, size: f64) -> f64 {
+pub(super) fn text_width(text: &str, size: f64) -> f64 {
     let em: f64 = text
         .chars()
         .map(|c| match c {
@@ -239,7 +239,7 @@ pub fn text_width(text: &str, size: f64) -> f64 {
 }
 
 /// The text, or as much of its start as fits, with an ellipsis.
-pub fn fit(text: &str, size: f64, width: f64) -> String {
+pub(super) fn fit(text: &str, size: f64, width: f64) -> String {
     if text_width(text, size) <= width {
         return text.into();
     }
@@ -256,7 +256,7 @@ pub fn fit(text: &str, size: f64, width: f64) -> String {
 }
 
 /// The text broken at spaces into lines that fit; a single long word is cut.
-pub fn wrap(text: &str, size: f64, width: f64) -> Vec<String> {
+pub(super) fn wrap(text: &str, size: f64, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
@@ -271,7 +271,7 @@ pub fn wrap(text: &str, size: f64, width: f64) -> Vec<String> {
 }
 
 /// The pieces of a line through these points that lie within the rectangle (left, top, right, bottom); by Liang and Barsky 1984.
-pub fn clip(points: &[(f64, f64)], (left, top, right, bottom): (f64, f64, f64, f64)) -> Vec<Vec<(f64, f64)>> {
+pub(super) fn clip(points: &[(f64, f64)], (left, top, right, bottom): (f64, f64, f64, f64)) -> Vec<Vec<(f64, f64)>> {
     let mut out: Vec<Vec<(f64, f64)>> = Vec::new();
     let inside = |p: &(f64, f64)| p.0 >= left && p.0 <= right && p.1 >= top && p.1 <= bottom;
     if let [only] = points {

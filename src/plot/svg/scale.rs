@@ -52,7 +52,7 @@ impl Axis {
 
 /// The label of a tick: a plain number, or one with a power of ten.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tick {
+pub(super) struct Tick {
     pub value: f64,
     pub text: String,
     pub exponent: Option<i32>,
@@ -60,7 +60,7 @@ pub struct Tick {
 
 /// Maps values to pixels.
 #[derive(Debug, Clone, Copy)]
-pub struct Scale {
+pub(super) struct Scale {
     log: bool,
     /// Ends of the axis, in logarithms if `log`.
     lo: f64,
@@ -72,7 +72,7 @@ pub struct Scale {
 impl Scale {
     /// The scale of an axis for data of this extent. `pad` widens it by a part of its length, and a linear one then to the next tick
     /// if that is near, so that lines do not touch the frame.
-    pub fn new(axis: &Axis, extent: Option<(f64, f64)>, pad: f64, (from, to): (f64, f64)) -> Scale {
+    pub(super) fn new(axis: &Axis, extent: Option<(f64, f64)>, pad: f64, (from, to): (f64, f64)) -> Scale {
         let given = axis.range.and_then(|(a, b)| Some((axis.usable(a.min(b))?, axis.usable(a.max(b))?)));
         let (lo, hi) = given.or(extent).unwrap_or(if axis.log { (1.0, 10.0) } else { (0.0, 1.0) });
         let (mut lo, mut hi) = if axis.log { (lo.log10(), hi.log10()) } else { (lo, hi) };
@@ -91,20 +91,20 @@ impl Scale {
     }
 
     /// The pixel of a drawable value. Far outside the axis it stops at a hundred lengths away.
-    pub fn at(&self, value: f64) -> f64 {
+    pub(super) fn at(&self, value: f64) -> f64 {
         let t = if self.log { value.log10() } else { value };
         let part = ((t - self.lo) / (self.hi - self.lo)).clamp(-100.0, 100.0);
         self.from + part * (self.to - self.from)
     }
 
     /// The ends, in data units.
-    pub fn ends(&self) -> (f64, f64) {
+    pub(super) fn ends(&self) -> (f64, f64) {
         if self.log { (10f64.powf(self.lo), 10f64.powf(self.hi)) } else { (self.lo, self.hi) }
     }
 
     /// About `target` ticks: multiples of 1, 2 or 5 times a power of ten; on a logarithmic axis powers of ten, or 1, 2, 5 times those
     /// where the axis is shorter than two decades.
-    pub fn ticks(&self, target: usize) -> Vec<Tick> {
+    pub(super) fn ticks(&self, target: usize) -> Vec<Tick> {
         let target = target.max(2);
         if !self.log {
             return linear_ticks(self.lo, self.hi, target);
@@ -143,7 +143,7 @@ impl Scale {
     }
 
     /// Small ticks between those with labels: 2 to 9 times the powers of ten, or the powers that have no label. None on a linear axis.
-    pub fn minor_ticks(&self) -> Vec<f64> {
+    pub(super) fn minor_ticks(&self) -> Vec<f64> {
         let length = self.hi - self.lo;
         if !self.log || length > 40.0 {
             return Vec::new();
@@ -215,7 +215,7 @@ fn with_suffix(value: f64, unit: f64, suffix: &str) -> String {
 }
 
 /// A number with this many decimals and a true minus sign, never "-0".
-pub fn decimal(value: f64, decimals: usize) -> String {
+pub(super) fn decimal(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     match text.strip_prefix('-') {
         Some(rest) if rest.chars().all(|c| c == '0' || c == '.') => rest.into(),

@@ -32,7 +32,7 @@ pub(super) enum Part {
 
 impl Source {
     /// Loads the data. `train` images are trained on, all if it is 0.
-    pub fn load(spec: &str, train: usize, binarization: Binarization, batch: usize, key: u64) -> Result<Source> {
+    pub(super) fn load(spec: &str, train: usize, binarization: Binarization, batch: usize, key: u64) -> Result<Source> {
         let spec: DataSpec = spec.parse()?;
         if let Some(set) = spec.points() {
             let stream = Stream::new(2, move |number| Ok(set.sample(batch, Draw { key, number })?.into_flattened()));
@@ -51,7 +51,7 @@ impl Source {
     }
 
     /// One line about it.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Source::Images { data, train, .. } if *train < data.train.len() => format!("{data}; trained on the first {train}"),
             Source::Images { data, .. } => data.to_string(),
@@ -61,12 +61,12 @@ impl Source {
     }
 
     /// What tells images from others.
-    pub fn fingerprint(&self) -> Option<String> {
+    pub(super) fn fingerprint(&self) -> Option<String> {
         if let Source::Images { data, .. } = self { Some(data.fingerprint()) } else { None }
     }
 
     /// Channels, height and width; points are rows.
-    pub fn shape(&self) -> [usize; 3] {
+    pub(super) fn shape(&self) -> [usize; 3] {
         match self {
             Source::Images { data, .. } => data.image,
             Source::Points(..) => [1, 1, 2],
@@ -75,17 +75,17 @@ impl Source {
     }
 
     /// Steps of an epoch; 0 for points.
-    pub fn steps_per_epoch(&self) -> u64 {
+    pub(super) fn steps_per_epoch(&self) -> u64 {
         if let Source::Images { batches, .. } = self { batches.per_epoch() } else { 0 }
     }
 
     /// Examples of the step after `done` others; `batch` of points.
-    pub fn rows(&self, done: u64, batch: usize) -> usize {
+    pub(super) fn rows(&self, done: u64, batch: usize) -> usize {
         if let Source::Images { batches, .. } = self { batches.rows(done) } else { batch }
     }
 
     /// The examples [rows, pixels] of the step after `done` others. Captured steps get those that follow what was last prefetched.
-    pub fn batch(&mut self, done: u64, rng: &mut Rng, device: &Device) -> Result<Tensor> {
+    pub(super) fn batch(&mut self, done: u64, rng: &mut Rng, device: &Device) -> Result<Tensor> {
         match self {
             Source::Images { data, batches, binarization, .. } => {
                 binarize(batches.load(&data.train, done, Range::Unit, device)?.0, *binarization, rng)
@@ -95,7 +95,7 @@ impl Source {
     }
 
     /// Prefetches the batches of `steps` steps after `done` others. Returns for how many steps there are some, of one size.
-    pub fn prefetch(&mut self, done: u64, steps: u64, device: &Device) -> Result<u64> {
+    pub(super) fn prefetch(&mut self, done: u64, steps: u64, device: &Device) -> Result<u64> {
         match self {
             Source::Images { data, batches, .. } => Ok(steps.min(batches.prefetch(&data.train, done, Range::Unit, device)?)),
             Source::Points(_, stream) | Source::TwoPoints(stream) => stream.prefetch(done, steps, 1, device).map(|()| steps),
@@ -104,7 +104,7 @@ impl Source {
 
     /// The first `most` examples of a part, a few at a time [rows, pixels], with their labels, which points in the plane have not.
     /// What is random depends on the seed alone.
-    pub fn part(&self, part: Part, most: usize, seed: u64, device: &Device) -> Result<Vec<(Tensor, Vec<i64>)>> {
+    pub(super) fn part(&self, part: Part, most: usize, seed: u64, device: &Device) -> Result<Vec<(Tensor, Vec<i64>)>> {
         let mut rng = Rng::new(seed);
         let Source::Images { data, train, binarization, .. } = self else {
             let (count, draw) = (TEST_POINTS.min(most), rng.draw());

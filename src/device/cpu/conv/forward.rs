@@ -16,7 +16,7 @@ const NARROW: (usize, usize) = (48, 256);
 ///
 /// # Panics
 /// A slice's length does not fit `dims`.
-pub fn conv2d<T: Real>(y: &mut [T], x: &[T], w: &[T], dims: &ConvDims) {
+pub(crate) fn conv2d<T: Real>(y: &mut [T], x: &[T], w: &[T], dims: &ConvDims) {
     dims.check(x.len(), w.len(), y.len());
     if y.is_empty() {
         return;

@@ -16,7 +16,7 @@ use crate::device::cpu::transpose::transpose;
 ///
 /// # Panics
 /// A slice's length does not fit `dims`.
-pub fn conv2d_input_grad<T: Real>(dx: &mut [T], g: &[T], w: &[T], dims: &ConvDims) {
+pub(crate) fn conv2d_input_grad<T: Real>(dx: &mut [T], g: &[T], w: &[T], dims: &ConvDims) {
     dims.check(dx.len(), w.len(), g.len());
     if dx.is_empty() {
         return;

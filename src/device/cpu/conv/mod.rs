@@ -17,13 +17,13 @@ mod input_grad;
 mod tests;
 mod weight_grad;
 
-pub use forward::conv2d;
-pub use input_grad::conv2d_input_grad;
-pub use weight_grad::conv2d_weight_grad;
+pub(crate) use forward::conv2d;
+pub(crate) use input_grad::conv2d_input_grad;
+pub(crate) use weight_grad::conv2d_weight_grad;
 
 /// The sizes of a convolution; pairs are height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConvDims {
+pub(crate) struct ConvDims {
     /// Images.
     pub batch: usize,
     /// Channels of the input.

@@ -21,7 +21,7 @@ const PARTIAL_ELEMENTS: usize = 4 << 20;
 ///
 /// # Panics
 /// A slice's length does not fit `dims`.
-pub fn conv2d_weight_grad<T: Real>(dw: &mut [T], x: &[T], g: &[T], dims: &ConvDims) {
+pub(crate) fn conv2d_weight_grad<T: Real>(dw: &mut [T], x: &[T], g: &[T], dims: &ConvDims) {
     dims.check(x.len(), dw.len(), g.len());
     if dw.is_empty() {
         return;

@@ -6,7 +6,7 @@ use std::f64::consts::FRAC_2_SQRT_PI;
 const SPLIT: f64 = 2.5;
 
 /// `erf(x)`, relative error below 1e-15.
-pub fn erf(x: f64) -> f64 {
+pub(crate) fn erf(x: f64) -> f64 {
     let a = x.abs();
     if a < SPLIT {
         series(x)
@@ -17,7 +17,7 @@ pub fn erf(x: f64) -> f64 {
 }
 
 /// `1 - erf(x)` without cancellation for x > 0; relative error below 1e-14.
-pub fn erfc(x: f64) -> f64 {
+pub(crate) fn erfc(x: f64) -> f64 {
     // Up to 1 the difference loses three bits at most, and the fraction would need hundreds of levels.
     if x.abs() < 1.0 {
         1.0 - series(x)

@@ -7,7 +7,7 @@ macro_rules! exp_pair {
     ($name:ident, $type:ty, $lowest:expr, $magic:expr, $mantissa:expr, $bias:expr, $ln2:expr, [$($taylor:expr),*]) => {
         #[doc = concat!("`(e^t - 1, e^t)` of an ", stringify!($type), " `t <= 0`.")]
         #[inline(always)]
-        pub fn $name(t: $type) -> ($type, $type) {
+        pub(crate) fn $name(t: $type) -> ($type, $type) {
             const LN2: [$type; 2] = $ln2;
             let t = if t < $lowest { $lowest } else { t };
             let shifted = <$type>::mul_add(t, std::f64::consts::LOG2_E as $type, $magic);

@@ -36,7 +36,7 @@ fn reduced_exp_m1(x: f32) -> (f32, i32) {
 
 /// See [`Real::exp`](super::Real::exp).
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Beyond these borders the result is 0 or infinity.
     let x = if x < -104.0 { -104.0 } else { x };
     let x = if x > 89.0 { 89.0 } else { x };
@@ -48,7 +48,7 @@ pub fn exp(x: f32) -> f32 {
 
 /// See [`Real::exp_m1`](super::Real::exp_m1).
 #[inline(always)]
-pub fn exp_m1(x: f32) -> f32 {
+pub(crate) fn exp_m1(x: f32) -> f32 {
     let y = if x < -20.0 { -20.0 } else { x };
     let y = if y > 89.0 { 89.0 } else { y };
     let (m, n) = reduced_exp_m1(y);
@@ -86,7 +86,7 @@ pub(crate) fn centred_exponent(x: f32) -> i32 {
 
 /// See [`Real::ln`](super::Real::ln).
 #[inline(always)]
-pub fn ln(x: f32) -> f32 {
+pub(crate) fn ln(x: f32) -> f32 {
     let subnormal = x < f32::MIN_POSITIVE;
     let y = if subnormal { x * 8_388_608.0 } else { x };
     let k = centred_exponent(y);
@@ -101,7 +101,7 @@ pub fn ln(x: f32) -> f32 {
 
 /// See [`Real::ln_1p`](super::Real::ln_1p).
 #[inline(always)]
-pub fn ln_1p(x: f32) -> f32 {
+pub(crate) fn ln_1p(x: f32) -> f32 {
     // 1 + x = 2^k (1 + f) with f = 2^-k x + (2^-k - 1): one rounding, k from the rounded sum. From 2^30 on the 1 is lost anyway, and
     // x is brought down by 2^64 so that 2^-k exists.
     let large = x > 1_073_741_824.0;
@@ -121,7 +121,7 @@ pub fn ln_1p(x: f32) -> f32 {
 
 /// See [`Real::tanh`](super::Real::tanh).
 #[inline(always)]
-pub fn tanh(x: f32) -> f32 {
+pub(crate) fn tanh(x: f32) -> f32 {
     let a = x.abs();
     // Near 0: x + x^3 P(x^2).
     let xx = x * x;
@@ -138,14 +138,14 @@ pub fn tanh(x: f32) -> f32 {
 
 /// See [`Real::sigmoid`](super::Real::sigmoid).
 #[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
+pub(crate) fn sigmoid(x: f32) -> f32 {
     let e = exp(-x.abs());
     (if x >= 0.0 { 1.0 } else { e }) / (1.0 + e)
 }
 
 /// See [`Real::softplus`](super::Real::softplus).
 #[inline(always)]
-pub fn softplus(x: f32) -> f32 {
+pub(crate) fn softplus(x: f32) -> f32 {
     let e = exp(-x.abs());
     // 1 + e is in [1, 2]: its logarithm needs no exponent, only a choice between 1 + e and (1 + e) / 2.
     let upper = e > std::f32::consts::SQRT_2 - 1.0;
@@ -156,7 +156,7 @@ pub fn softplus(x: f32) -> f32 {
 
 /// See [`Real::log_softplus`](super::Real::log_softplus).
 #[inline(always)]
-pub fn log_softplus(x: f32) -> f32 {
+pub(crate) fn log_softplus(x: f32) -> f32 {
     let l = ln(softplus(x));
     if x < -30.0 { x } else { l }
 }
@@ -200,12 +200,12 @@ fn huge_cos(x: f32) -> f32 {
 }
 
 /// See [`Real::sin_slice`](super::Real::sin_slice).
-pub fn sin_slice(x: &[f32], out: &mut [f32]) {
+pub(crate) fn sin_slice(x: &[f32], out: &mut [f32]) {
     trig_slice(x, out, 0, huge_sin);
 }
 
 /// See [`Real::cos_slice`](super::Real::cos_slice).
-pub fn cos_slice(x: &[f32], out: &mut [f32]) {
+pub(crate) fn cos_slice(x: &[f32], out: &mut [f32]) {
     trig_slice(x, out, 1, huge_cos);
 }
 
@@ -233,7 +233,7 @@ fn trig_slice(x: &[f32], out: &mut [f32], quadrant: i32, huge: fn(f32) -> f32) {
 
 /// See [`Real::erf`](super::Real::erf).
 #[inline(always)]
-pub fn erf(x: f32) -> f32 {
+pub(crate) fn erf(x: f32) -> f32 {
     let a = x.abs();
     // Near 0: x + x P(x^2).
     let xx = x * x;
@@ -263,7 +263,7 @@ pub fn erf(x: f32) -> f32 {
 
 /// See [`Real::normal_cdf`](super::Real::normal_cdf).
 #[inline(always)]
-pub fn normal_cdf(x: f32) -> f32 {
+pub(crate) fn normal_cdf(x: f32) -> f32 {
     let near = 0.5_f32.mul_add(erf(x * std::f32::consts::FRAC_1_SQRT_2), 0.5);
     // In the left tail e^(-a^2 / 2) P(t) / (1 + a) with a = |x| and t = (a - 3.5) / (a + 3.5); from 14.5 on it is 0.
     let a = x.abs();

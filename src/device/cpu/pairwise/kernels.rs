@@ -29,7 +29,7 @@ struct Scale<C> {
 
 impl<C: Real> Radial<C> {
     /// `values`: for each class the factor of the sum over unordered pairs; `typical`: a typical squared distance.
-    pub fn new(kernel: &MmdKernel, values: [f64; 3], typical: f64) -> Radial<C> {
+    pub(super) fn new(kernel: &MmdKernel, values: [f64; 3], typical: f64) -> Radial<C> {
         let (gaussian, list) = match kernel {
             MmdKernel::Rbf(list) => (true, list),
             MmdKernel::Imq(list) => (false, list),
@@ -117,7 +117,7 @@ pub(super) struct Stein<C> {
 
 impl<C: Real> Stein<C> {
     /// `length`: s; `width`: d; `value`: the factor of the sum over unordered pairs.
-    pub fn new(length: f64, width: usize, value: f64) -> Stein<C> {
+    pub(super) fn new(length: f64, width: usize, value: f64) -> Stein<C> {
         let inverse = 1.0 / (length * length);
         let [scale, alpha, inverse, constant] =
             [-0.5 * inverse, inverse + inverse * inverse, inverse, width as f64 * inverse].map(C::from_f64);

@@ -15,7 +15,7 @@ const ROWS: usize = 256;
 ///
 /// # Panics
 /// If `s` is not a whole number of rows, has fewer than two, or if the gradient's length differs: callers check.
-pub fn pulling_away<T: Real>(s: &[T], d: usize, gradient: Option<&mut [T]>) -> f64 {
+pub(crate) fn pulling_away<T: Real>(s: &[T], d: usize, gradient: Option<&mut [T]>) -> f64 {
     let n = rows("pulling_away", s, d);
     assert!(n > 1, "pulling_away: one row: needs at least two");
     let mut unit = Vec::with_capacity(s.len());

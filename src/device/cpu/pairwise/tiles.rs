@@ -116,7 +116,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<C: Real> Points<C> {
     /// Rows of the first sample, `first` of them, then of the second.
-    pub fn new(rows: Vec<C>, width: usize, first: usize, form: Form) -> Points<C> {
+    pub(super) fn new(rows: Vec<C>, width: usize, first: usize, form: Form) -> Points<C> {
         let count = rows.len() / width;
         let block_rows = if count >= 2048 { MOST_ROWS } else { MOST_ROWS / 2 };
         let mut blocks = Vec::new();
@@ -139,12 +139,12 @@ impl<C: Real> Points<C> {
     }
 
     /// Elements of the first sample.
-    pub fn first_len(&self) -> usize {
+    pub(super) fn first_len(&self) -> usize {
         self.blocks.iter().filter(|b| !b.second).map(|b| b.len * self.width).sum()
     }
 
     /// Sums `pair` over all unordered pairs of different rows; `wanted` says for which samples the gradient is made.
-    pub fn sum<P: Pair<C>>(&self, pair: &P, wanted: [bool; 2]) -> Sum {
+    pub(super) fn sum<P: Pair<C>>(&self, pair: &P, wanted: [bool; 2]) -> Sum {
         let (count, gradient) = (self.norms.len(), wanted != [false; 2]);
         let parallel = count.saturating_mul(count).saturating_mul(self.width + 8) > SERIAL_WORK;
         let slopes: Vec<Mutex<Slope>> = self

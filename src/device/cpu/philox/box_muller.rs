@@ -22,7 +22,7 @@ const ANGLE: f32 = 1.462_918_1e-9;
 
 /// Two independent standard normals from two independent uniform words.
 #[inline(always)]
-pub fn pair(a: u32, b: u32) -> (f32, f32) {
+pub(crate) fn pair(a: u32, b: u32) -> (f32, f32) {
     let u = (a as f32).mul_add(UNIT, 0.5 * UNIT);
     let r = (-2.0 * ln(u)).sqrt();
     let q = b.wrapping_add(1 << 29) >> 30;
