@@ -81,6 +81,8 @@ pub enum Error {
     BadTensor { name: String, found: String, expected: String },
     /// A figure of an evaluation that is not a number.
     BadFigure { name: String, value: f64 },
+    /// A task of reinforcement learning, or the simulator behind it, that does what it should not.
+    Task { task: String, what: String },
     /// A setting that is unknown, of the wrong type or out of range.
     BadConfig { key: String, found: String, expected: String },
     /// Samples were asked of a family of models that does not generate.
@@ -250,6 +252,7 @@ impl std::fmt::Display for Error {
             Error::BadTensor { name, found, expected } => {
                 write!(f, "tensor '{}': found {}: expected {}", quoted(name), said(found), said(expected))
             }
+            Error::Task { task, what } => write!(f, "task {}: {}", quoted(task), said(what)),
             Error::BadConfig { key, found, expected } => {
                 write!(f, "config: {} = {} does not fit: {}", quoted(key), quoted(found), said(expected))
             }
@@ -310,6 +313,7 @@ mod tests {
             Error::Io { path: long().into(), action: "read", source: std::io::ErrorKind::NotFound.into() },
             Error::BadFile { path: long().into(), found: long(), expected: long() },
             Error::BadTensor { name: long(), found: long(), expected: long() },
+            Error::Task { task: long(), what: long() },
             Error::BadConfig { key: long(), found: long(), expected: long() },
             Error::ConfigSyntax { origin: long(), message: long() },
         ];

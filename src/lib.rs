@@ -101,6 +101,7 @@ pub mod check;
 pub mod data;
 pub mod device;
 pub mod dtype;
+pub mod env;
 pub mod error;
 mod grad;
 pub mod io;

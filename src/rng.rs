@@ -154,6 +154,11 @@ impl Draw {
         philox::word(self.key, self.number, i)
     }
 
+    /// Uniform `i` of this draw between `low` and `high`: element `i` of [`Draw::uniform`] in f64, stretched.
+    pub fn between(self, i: u64, low: f64, high: f64) -> f64 {
+        low + (high - low) * philox::uniform_f64(self.key, self.number, i)
+    }
+
     /// A tensor of this draw's standard normals; see [`Rng::normal`].
     pub fn normal(self, shape: impl IntoShape, dtype: DType, device: &Device) -> Result<Tensor> {
         self.tensor(Distribution::Normal, shape.into_shape()?, dtype, device)
@@ -206,6 +211,14 @@ mod tests {
         assert!(values.iter().all(|v| (-1.0..2.0).contains(v)));
         assert_ne!(draw(&mut a), values);
         assert_ne!(a.split(), a.split());
+    }
+
+    #[test]
+    fn single_uniforms_are_those_of_the_tensor() {
+        let draw = Draw { key: 9, number: 4 };
+        let all = draw.uniform([50], DType::F64, &Device::cpu()).unwrap().to_vec::<f64>().unwrap();
+        assert!(all.iter().enumerate().all(|(i, value)| draw.between(i as u64, 0.0, 1.0) == *value));
+        assert_eq!(draw.between(3, -2.0, 6.0), -2.0 + 8.0 * all[3]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ops", &["device", "dtype", "error", "grad", "op", "rng", "shape", "tensor"]),
     ("check", &["dtype", "error", "grad", "rng", "tensor"]),
     ("capture", &["device", "dtype", "error", "rng", "shape", "storage", "tensor"]),
+    ("env", &["error", "rng", "words"]),
     ("io", &["device", "dtype", "error", "shape", "tensor", "words"]),
     ("nn", &["device", "dtype", "error", "grad", "io", "ops", "rng", "shape", "tensor"]),
     ("optim", &["device", "dtype", "error", "nn", "op", "shape", "storage", "tensor"]),

@@ -74,6 +74,11 @@ fn fine_uniform_from(high: u32, low: u32) -> f64 {
     ((u64::from(high) << 20 | u64::from(low >> 12)) as f64 + 0.5) * f64::EPSILON
 }
 
+/// Element `i` of [`fill_uniform_f64`].
+pub(crate) fn uniform_f64(key: u64, draw: u64, i: u64) -> f64 {
+    fine_uniform_from(word(key, draw, i), word(key, draw | FINE, i))
+}
+
 /// Fills `out` with raw words `first ..` of a draw.
 pub(crate) fn fill_words(out: &mut [u32], key: u64, draw: u64, first: u64) {
     fill(

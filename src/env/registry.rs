@@ -1,0 +1,41 @@
+//! The tasks that are built in, by name.
+
+use super::{Task, cartpole};
+use crate::error::{Error, Result};
+use crate::words::nearest;
+
+/// A task that is built in: its name, a line about it, and what makes it.
+pub type BuiltIn = (&'static str, &'static str, fn() -> Task);
+
+/// The tasks that are built in.
+pub const TASKS: &[BuiltIn] = &[("cartpole", "CartPole-v1: keep a pole on a cart upright", cartpole::task)];
+
+impl Task {
+    /// The task of this name, one of [`TASKS`].
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] for an unknown name.
+    pub fn named(name: &str) -> Result<Task> {
+        let unknown = || {
+            let expected = format!("a task: {}", nearest(name, TASKS.iter().map(|(name, ..)| *name)));
+            Error::BadConfig { key: "task".into(), found: format!("\"{name}\""), expected }
+        };
+        TASKS.iter().find(|(known, ..)| *known == name).map(|(_, _, task)| task()).ok_or_else(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_found_by_name() {
+        for (name, line, _) in TASKS {
+            let task = Task::named(name).unwrap();
+            assert_eq!(task.name, *name);
+            assert!(!line.is_empty() && task.horizon.is_some());
+        }
+        assert_eq!(Task::named("cartpol").unwrap_err().to_string().split(':').nth(2).unwrap().trim(), "a task");
+        assert!(Task::named("cartpol").unwrap_err().to_string().contains("cartpole"));
+    }
+}

@@ -1,0 +1,378 @@
+//! Many copies of a task that are stepped together: episodes are counted, broken off at the limit of time, and begun anew in the step in
+//! which they end.
+
+use super::Task;
+use super::simulator::{Simulator, Transitions};
+use crate::error::{Error, Result};
+use crate::rng::{Draw, Rng};
+
+/// Many copies of a task. Each has random numbers of its own, a function of the seed, of the copy's index and of the number of its
+/// episode: neither threads nor further copies change them.
+pub struct Envs {
+    task: Task,
+    simulator: Box<dyn Simulator>,
+    copies: Vec<Progress>,
+    stepped: Stepped,
+    /// Reused: which copies begin an episode, and with what.
+    draws: Vec<Option<Draw>>,
+    resting: Vec<bool>,
+}
+
+/// Where a copy is.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// Of its random numbers.
+    key: u64,
+    /// Episodes begun.
+    episodes: u64,
+    /// Steps of the present episode.
+    steps: u64,
+    /// Sum of the rewards of the present episode.
+    total: f64,
+}
+
+/// Numbers of [`Progress`] in a state: all but the key, which the seed gives.
+const PROGRESS: usize = 3;
+
+/// What a step led to: a number, or a row of an observation's width, for each copy.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stepped {
+    /// The rewards `[copies]`.
+    pub rewards: Vec<f64>,
+    /// Whether the step led to a terminal state `[copies]`, whose value is 0.
+    pub terminated: Vec<bool>,
+    /// Whether the episode was broken off after the step `[copies]`; never together with `terminated`.
+    pub truncated: Vec<bool>,
+    /// The observations [copies, width] that the step led to, before a new episode began.
+    pub last: Vec<f32>,
+    /// The observations [copies, width] from which the next step is taken: where an episode ended, the first of the next one.
+    pub next: Vec<f32>,
+    /// The episodes that ended with this step.
+    pub ended: Vec<Episode>,
+}
+
+/// An episode that has ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Episode {
+    /// The copy that it was of.
+    pub copy: usize,
+    /// Its number of steps.
+    pub steps: u64,
+    /// The sum of its rewards, not discounted.
+    pub total: f64,
+    /// Whether it ended in a terminal state; otherwise it was broken off.
+    pub terminated: bool,
+}
+
+impl Envs {
+    /// Begins an episode of each of `count` copies.
+    ///
+    /// # Errors
+    /// No copies; a task without observations or actions; the simulator cannot be started.
+    pub fn new(task: &Task, count: usize, seed: u64) -> Result<Envs> {
+        let (observations, actions) = (task.observations.width(), task.actions.width());
+        if count == 0 {
+            return Err(Error::OutOfRange { op: "envs", name: "copies", value: 0.0, expected: "at least one" });
+        }
+        if observations == 0 || actions == 0 {
+            let what = format!("observations have {} and actions {}, but need at least one number each", task.observations, task.actions);
+            return Err(Error::Task { task: task.name.clone(), what });
+        }
+        let copies = (0..count as u64).map(|i| Progress { key: key(seed, i), episodes: 0, steps: 0, total: 0.0 }).collect();
+        let stepped = Stepped {
+            rewards: vec![0.0; count],
+            terminated: vec![false; count],
+            truncated: vec![false; count],
+            last: vec![0.0; count * observations],
+            next: vec![0.0; count * observations],
+            ended: Vec::new(),
+        };
+        let (draws, resting) = (vec![None; count], vec![false; count]);
+        let mut envs = Envs { task: task.clone(), simulator: task.start(count)?, copies, stepped, draws, resting };
+        envs.reset()?;
+        Ok(envs)
+    }
+
+    /// The task.
+    pub fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// The number of copies.
+    pub fn count(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// The observations [copies, width] from which the next step is taken.
+    pub fn observations(&self) -> &[f32] {
+        &self.stepped.next
+    }
+
+    /// For each copy the number of steps that its present episode has had.
+    pub fn steps(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.copies.iter().map(|copy| copy.steps)
+    }
+
+    /// Begins a new episode of every copy; those that were under way are forgotten.
+    ///
+    /// # Errors
+    /// The simulator fails.
+    pub fn reset(&mut self) -> Result<()> {
+        for (copy, draw) in self.copies.iter_mut().zip(&mut self.draws) {
+            *draw = Some(copy.begin());
+        }
+        self.begin()
+    }
+
+    /// Takes a step of every copy by `actions` [copies, width]. Episodes that end begin anew in the same step.
+    ///
+    /// # Errors
+    /// The actions are not as many as needed, not finite, or not among the choices; the simulator fails, or gives a reward or an
+    /// observation that is not finite.
+    pub fn step(&mut self, actions: &[f32]) -> Result<&Stepped> {
+        self.check(actions)?;
+        let Stepped { rewards, terminated, truncated, last, next, ended } = &mut self.stepped;
+        let out = Transitions { rewards, terminated, truncated, observations: last };
+        self.simulator.step(actions, &self.resting, out)?;
+        ended.clear();
+        for (i, copy) in self.copies.iter_mut().enumerate() {
+            copy.steps += 1;
+            copy.total += rewards[i];
+            truncated[i] = !terminated[i] && (truncated[i] || self.task.horizon.is_some_and(|horizon| copy.steps >= horizon));
+            self.draws[i] = None;
+            if terminated[i] || truncated[i] {
+                ended.push(Episode { copy: i, steps: copy.steps, total: copy.total, terminated: terminated[i] });
+                self.draws[i] = Some(copy.begin());
+            }
+        }
+        finite(&self.task, "reward", rewards)?;
+        finite(&self.task, "observation", last)?;
+        next.copy_from_slice(last);
+        self.begin()?;
+        Ok(&self.stepped)
+    }
+
+    /// All that changes from step to step, the same number of numbers for each copy: its episodes begun, the steps and the sum of rewards
+    /// of the present one, and the state of the task. The number never changes. A simulator without states gives the first three alone.
+    ///
+    /// # Errors
+    /// The simulator fails.
+    pub fn state(&mut self) -> Result<Vec<f64>> {
+        let states = self.simulator.state()?;
+        let width = states.len() / self.copies.len();
+        let mut all = Vec::with_capacity(states.len() + PROGRESS * self.copies.len());
+        for (i, copy) in self.copies.iter().enumerate() {
+            all.extend([copy.episodes as f64, copy.steps as f64, copy.total]);
+            all.extend(&states[i * width..(i + 1) * width]);
+        }
+        Ok(all)
+    }
+
+    /// Takes up what [`Envs::state`] gave, of as many copies of the same task under the same seed. Copies of a simulator without states
+    /// begin their next episodes instead, and the result is `false`: what follows is not what would have followed.
+    ///
+    /// # Errors
+    /// The numbers are no such state; the simulator fails.
+    pub fn restore(&mut self, state: &[f64]) -> Result<bool> {
+        let count = self.copies.len();
+        let width = (state.len() / count).checked_sub(PROGRESS).filter(|_| state.len().is_multiple_of(count)).ok_or_else(|| {
+            let what = format!("a state of {} numbers was to be restored, which is not one of {count} copies", state.len());
+            Error::Task { task: self.task.name.clone(), what }
+        })?;
+        let rows = state.chunks_exact(PROGRESS + width);
+        for (copy, row) in self.copies.iter_mut().zip(rows.clone()) {
+            (copy.episodes, copy.steps, copy.total) = (row[0] as u64, row[1] as u64, row[2]);
+        }
+        if width == 0 {
+            self.reset()?;
+            return Ok(false);
+        }
+        let states: Vec<f64> = rows.flat_map(|row| &row[PROGRESS..]).copied().collect();
+        self.simulator.restore(&states, &mut self.stepped.next)?;
+        Ok(true)
+    }
+
+    /// Begins the episodes that have a draw.
+    fn begin(&mut self) -> Result<()> {
+        if self.draws.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        self.simulator.reset(&self.draws, &mut self.stepped.next)?;
+        finite(&self.task, "observation", &self.stepped.next)
+    }
+
+    fn check(&self, actions: &[f32]) -> Result<()> {
+        let space = &self.task.actions;
+        let needed = self.copies.len() * space.width();
+        let what = if actions.len() != needed {
+            format!("{} numbers of actions are not {needed}, those of {} copies with {space} each", actions.len(), self.copies.len())
+        } else if let Some((at, (value, expected))) =
+            actions.chunks_exact(space.width()).enumerate().find_map(|(i, a)| Some((i, space.fault(a)?)))
+        {
+            format!("{value} in the action of copy {at} does not fit: {expected}")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Task { task: self.task.name.clone(), what })
+    }
+}
+
+impl Progress {
+    /// Counts a new episode and gives its random numbers.
+    fn begin(&mut self) -> Draw {
+        self.episodes += 1;
+        (self.steps, self.total) = (0, 0.0);
+        Draw { key: self.key, number: self.episodes - 1 }
+    }
+}
+
+/// The key of the random numbers of copy `index`.
+fn key(seed: u64, index: u64) -> u64 {
+    Rng::from_state([seed, index]).split().state()[0]
+}
+
+fn finite<T: Copy + Into<f64>>(task: &Task, what: &str, values: &[T]) -> Result<()> {
+    match values.iter().find(|&&value| !value.into().is_finite()) {
+        None => Ok(()),
+        Some(&value) => Err(Error::Task { task: task.name.clone(), what: format!("a step gave the {what} {}", value.into()) }),
+    }
+}
+
+impl std::fmt::Debug for Envs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Envs").field("task", &self.task).field("copies", &self.copies).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{Env, Outcome, Space, copy_state};
+
+    fn cartpole(count: usize, seed: u64) -> Envs {
+        Envs::new(&Task::named("cartpole").unwrap(), count, seed).unwrap()
+    }
+
+    /// Actions that depend on the copy and the step alone.
+    fn actions(count: usize, step: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7 + step * 3 + i * step) % 5 / 2 % 2) as f32).collect()
+    }
+
+    /// Everything that a number of steps gave.
+    fn run(envs: &mut Envs, steps: std::ops::Range<usize>) -> Vec<Stepped> {
+        let count = envs.count();
+        steps.map(|step| envs.step(&actions(count, step)).unwrap().clone()).collect()
+    }
+
+    #[test]
+    fn threads_and_further_copies_change_nothing() {
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| run(&mut cartpole(70, 3), 0..60))
+        };
+        let one = on(1);
+        assert_eq!(one, on(3));
+        assert!(one.iter().any(|stepped| !stepped.ended.is_empty()));
+        let few = run(&mut cartpole(5, 3), 0..60);
+        assert!(few.iter().zip(&one).all(|(few, one)| few.next == one.next[..20]));
+        assert_ne!(cartpole(5, 4).observations(), cartpole(5, 3).observations());
+        // No two copies and no two episodes begin alike.
+        let mut starts: Vec<&[f32]> = one[0].next.chunks(4).collect();
+        for stepped in &one {
+            starts.extend(stepped.ended.iter().map(|episode| &stepped.next[4 * episode.copy..4 * episode.copy + 4]));
+        }
+        let count = starts.len();
+        starts.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        starts.dedup();
+        assert_eq!(starts.len(), count);
+    }
+
+    #[test]
+    fn a_state_is_all_there_is() {
+        let mut envs = cartpole(6, 1);
+        run(&mut envs, 0..30);
+        let state = envs.state().unwrap();
+        assert_eq!(state.len(), 6 * 7);
+        let after = run(&mut envs, 30..80);
+        let mut again = cartpole(6, 1);
+        run(&mut again, 0..3);
+        assert!(again.restore(&state).unwrap());
+        assert_eq!(again.steps().collect::<Vec<_>>(), state.chunks(7).map(|row| row[1] as u64).collect::<Vec<_>>());
+        assert_eq!(run(&mut again, 30..80), after);
+        for wrong in [&state[1..], &state[..12], &[]] {
+            assert!(matches!(again.restore(wrong), Err(Error::Task { .. })), "{}", wrong.len());
+        }
+    }
+
+    /// Counts its steps; terminal after `at` of them, if the action is at least 0; reward NaN for an action above 8.
+    struct Counter {
+        at: f64,
+        steps: f64,
+        episode: f64,
+    }
+
+    impl Env for Counter {
+        fn observation(&self, out: &mut [f32]) {
+            out.copy_from_slice(&[self.steps as f32, self.episode as f32]);
+        }
+        fn reset(&mut self, draw: Draw) {
+            (self.steps, self.episode) = (0.0, draw.number as f64);
+        }
+        fn step(&mut self, action: &[f32]) -> Outcome {
+            self.steps += 1.0;
+            let reward = if action[0] > 8.0 { f64::NAN } else { self.steps };
+            Outcome { reward, terminated: self.steps == self.at && action[0] >= 0.0, truncated: false }
+        }
+        fn state(&self) -> Vec<f64> {
+            vec![self.steps, self.episode]
+        }
+        fn restore(&mut self, state: &[f64]) -> Result<()> {
+            let mut all = [0.0; 2];
+            copy_state("counter", &mut all, state)?;
+            [self.steps, self.episode] = all;
+            Ok(())
+        }
+    }
+
+    fn counter(at: f64) -> Task {
+        let start = move || Counter { at, steps: 0.0, episode: 0.0 };
+        Task::new("counter", Space::between(0.0, 9.0, 2), Space::between(-1.0, 1.0, 1), start).with_horizon(3)
+    }
+
+    /// Copy 0 comes to terminal states and copy 1 to the limit of time, one step later; the observation before the reset is kept.
+    #[test]
+    fn ends_and_limits_are_told_apart_and_episodes_begin_in_the_same_step() {
+        let mut envs = Envs::new(&counter(2.0), 2, 0).unwrap();
+        let mut step = || envs.step(&[0.0, -1.0]).unwrap().clone();
+        let first = step();
+        assert_eq!((first.last, first.next), (vec![1.0, 0.0, 1.0, 0.0], vec![1.0, 0.0, 1.0, 0.0]));
+        let second = step();
+        assert_eq!((second.terminated, second.truncated), (vec![true, false], vec![false, false]));
+        assert_eq!((second.last, second.next), (vec![2.0, 0.0, 2.0, 0.0], vec![0.0, 1.0, 2.0, 0.0]));
+        assert_eq!(second.ended, [Episode { copy: 0, steps: 2, total: 3.0, terminated: true }]);
+        let third = step();
+        assert_eq!((third.terminated, third.truncated), (vec![false, false], vec![false, true]));
+        assert_eq!((third.last, third.next), (vec![1.0, 1.0, 3.0, 0.0], vec![1.0, 1.0, 0.0, 1.0]));
+        assert_eq!(third.ended, [Episode { copy: 1, steps: 3, total: 6.0, terminated: false }]);
+        // A terminal state at the limit is terminal.
+        let mut envs = Envs::new(&counter(3.0), 1, 0).unwrap();
+        let last = (0..3).map(|_| envs.step(&[0.0]).unwrap().clone()).last().unwrap();
+        assert_eq!((last.terminated[0], last.truncated[0]), (true, false));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let mut envs = cartpole(2, 0);
+        let mut message = |actions: &[f32]| envs.step(actions).unwrap_err().to_string();
+        assert_eq!(message(&[0.0]), "task cartpole: 1 numbers of actions are not 2, those of 2 copies with 2 choices each");
+        assert!(message(&[0.0, 2.0]).contains("2 in the action of copy 1"));
+        assert!(message(&[0.5, 0.0]).contains("0.5 in the action of copy 0"));
+        let mut envs = Envs::new(&counter(2.0), 1, 0).unwrap();
+        assert!(envs.step(&[f32::NAN]).unwrap_err().to_string().contains("NaN in the action of copy 0 does not fit: finite numbers"));
+        assert_eq!(envs.step(&[9.0]).unwrap_err().to_string(), "task counter: a step gave the reward NaN");
+        assert!(Envs::new(&counter(2.0), 0, 0).is_err());
+        let mut empty = counter(2.0);
+        empty.observations = Space::between(0.0, 1.0, 0);
+        assert!(Envs::new(&empty, 1, 0).unwrap_err().to_string().contains("0 numbers"));
+    }
+}
