@@ -2,7 +2,7 @@
 //!
 //! Equations and constants as in Gymnasium 1.4, in f64 and in its order of operations; observations are rounded to f32.
 
-use super::{Env, Outcome, Space, Task};
+use super::{Env, Outcome, Space, Task, copy_state};
 use crate::error::Result;
 use crate::rng::Draw;
 
@@ -57,6 +57,6 @@ impl Env for CartPole {
     }
 
     fn restore(&mut self, state: &[f64]) -> Result<()> {
-        super::copy_state("cartpole", &mut self.0, state)
+        copy_state("cartpole", &mut self.0, state)
     }
 }

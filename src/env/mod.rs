@@ -40,7 +40,10 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod acrobot;
 mod cartpole;
+mod mountain_car;
+mod pendulum;
 mod registry;
 mod simulator;
 mod space;

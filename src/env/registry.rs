@@ -1,6 +1,6 @@
 //! The tasks that are built in, by name.
 
-use super::{Task, cartpole};
+use super::{Task, acrobot, cartpole, mountain_car, pendulum};
 use crate::error::{Error, Result};
 use crate::words::nearest;
 
@@ -8,7 +8,13 @@ use crate::words::nearest;
 pub type BuiltIn = (&'static str, &'static str, fn() -> Task);
 
 /// The tasks that are built in.
-pub const TASKS: &[BuiltIn] = &[("cartpole", "CartPole-v1: keep a pole on a cart upright", cartpole::task)];
+pub const TASKS: &[BuiltIn] = &[
+    ("cartpole", "CartPole-v1: keep a pole on a cart upright", cartpole::task),
+    ("pendulum", "Pendulum-v1: swing a pendulum up and keep it there", pendulum::task),
+    ("mountain-car", "MountainCar-v0: rock a car out of a valley", mountain_car::task),
+    ("mountain-car-continuous", "MountainCarContinuous-v0: the same by forces, which have a price", mountain_car::continuous_task),
+    ("acrobot", "Acrobot-v1: swing the end of two links up", acrobot::task),
+];
 
 impl Task {
     /// The task of this name, one of [`TASKS`].
