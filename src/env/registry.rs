@@ -1,6 +1,6 @@
 //! The tasks that are built in, by name.
 
-use super::{Task, acrobot, cartpole, mountain_car, pendulum};
+use super::{Task, acrobot, cartpole, maze, mountain_car, pendulum};
 use crate::error::{Error, Result};
 use crate::words::nearest;
 
@@ -14,6 +14,13 @@ pub const TASKS: &[BuiltIn] = &[
     ("mountain-car", "MountainCar-v0: rock a car out of a valley", mountain_car::task),
     ("mountain-car-continuous", "MountainCarContinuous-v0: the same by forces, which have a price", mountain_car::continuous_task),
     ("acrobot", "Acrobot-v1: swing the end of two links up", acrobot::task),
+    ("cmaze", "C-maze: push a ball around a barrier on the right", || maze::task("cmaze")),
+    ("cmaze-flipped", "the C-maze with its barrier on the left", || maze::task("cmaze-flipped")),
+    ("smaze", "S-maze: push a ball around two barriers", || maze::task("smaze")),
+    ("smaze-flipped", "the S-maze with its barriers on the other sides", || maze::task("smaze-flipped")),
+    ("room-empty", "push a ball through an empty room", || maze::task("room-empty")),
+    ("room-wall", "push a ball around a wall", || maze::task("room-wall")),
+    ("room-two", "push a ball through a door", || maze::task("room-two")),
 ];
 
 impl Task {
