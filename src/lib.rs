@@ -59,8 +59,8 @@
 //! # Models
 //!
 //! [`models`] has the networks and losses of the papers (VIB, VDB, InfoVAE, EBGAN, energy models), for training loops of your own such as
-//! the programs in `examples/`. [`metrics`] evaluates models, and [`data`] has the data sets. [`train`] runs the families of the command
-//! line, with settings, checkpoints and reports.
+//! the programs in `examples/`. [`metrics`] evaluates models, and [`data`] has the data sets. [`env`] has tasks of reinforcement learning,
+//! and [`rl`] trains policies on them. [`train`] runs the families of the command line, with settings, checkpoints and reports.
 //!
 //! ```
 //! use strait::models::{Scale, Vib, VibConfig, VibObjective};
@@ -112,6 +112,7 @@ pub mod op;
 pub mod ops;
 pub mod optim;
 pub mod plot;
+pub mod rl;
 mod rng;
 pub mod shape;
 mod storage;

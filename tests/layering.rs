@@ -27,9 +27,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("nn", &["device", "dtype", "error", "grad", "io", "ops", "rng", "shape", "tensor"]),
     ("optim", &["device", "dtype", "error", "nn", "op", "shape", "storage", "tensor"]),
     ("data", &["capture", "device", "dtype", "error", "io", "rng", "shape", "tensor", "words"]),
-    ("models", &["device", "dtype", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
+    ("models", &["device", "dtype", "env", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
     ("metrics", &["data", "device", "dtype", "error", "grad", "io", "nn", "ops", "optim", "rng", "shape", "tensor"]),
     ("plot", &["error", "metrics", "shape"]),
+    ("rl", &["device", "dtype", "env", "error", "grad", "models", "nn", "optim", "rng", "shape", "tensor"]),
     (
         "train",
         &[

@@ -102,12 +102,17 @@ impl Optimizer {
         self.steps.get()
     }
 
-    /// One step along the gradients of the scalar `loss`: [`Params::gradients`] and [`Optimizer::step`]. The loss holds the old weights, so
-    /// the new ones need memory of their own until it is dropped; in a captured step this is an error.
+    /// One step along the gradients of the scalar `loss`: [`Optimizer::gradients`] and [`Optimizer::step`]. The loss holds the old weights,
+    /// so the new ones need memory of their own until it is dropped; in a captured step this is an error.
     pub fn minimize(&mut self, loss: &Tensor, learning_rate: f64) -> Result<()> {
+        self.step(&self.gradients(loss)?, learning_rate)
+    }
+
+    /// The gradients of the scalar `loss` with respect to the parameters: see [`Params::gradients`].
+    pub fn gradients(&self, loss: &Tensor) -> Result<Vec<Tensor>> {
         let mut params = Params::default();
         self.entries.iter().for_each(|entry| params.push(entry.name.clone(), &entry.param));
-        self.step(&params.gradients(loss)?, learning_rate)
+        params.gradients(loss)
     }
 
     /// Replaces every parameter's tensor; `gradients` are in the order of [`Params::trained`]. 16-bit parameters are updated

@@ -227,7 +227,8 @@ impl Discriminator {
 }
 
 impl VdbObjective {
-    fn rates(&self, real: &Tensor, fake: &Tensor, positions: usize) -> Result<Rates> {
+    /// Rates from those of each row, of real and of generated examples, over all positions of a map.
+    pub(in crate::models) fn rates(&self, real: &Tensor, fake: &Tensor, positions: usize) -> Result<Rates> {
         let (real, fake) = (real.mean_all()?, fake.mean_all()?);
         let over = match self.constraint {
             Constraint::Data => real.clone(),

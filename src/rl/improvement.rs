@@ -1,0 +1,150 @@
+//! One iteration's improvement of an agent, whatever the rule.
+
+use serde::{Deserialize, Serialize};
+
+use super::advantage::Discount;
+use super::agent::{Agent, Value};
+use super::descent::Descent;
+use super::figures::UpdateFigures;
+use super::ppo::Ppo;
+use super::rollout::Rollout;
+use super::trpo::Trpo;
+use crate::error::{Error, Result};
+use crate::nn::Params;
+use crate::rng::Rng;
+
+/// The reward of randomness.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"loss\", weight = 0.01 }")]
+pub enum Entropy {
+    /// None.
+    #[default]
+    None,
+    /// The policy's entropy times the weight is added to what an update maximises.
+    Loss {
+        /// The weight.
+        weight: f64,
+    },
+    /// `-weight log pi(a|s)` is added to the rewards: maximum-entropy reinforcement learning, which the theory of adversarial inverse
+    /// reinforcement learning assumes.
+    Reward {
+        /// The weight.
+        weight: f64,
+    },
+}
+
+impl Entropy {
+    fn weights(self) -> [f64; 2] {
+        match self {
+            Entropy::None => [0.0, 0.0],
+            Entropy::Loss { weight } => [weight, 0.0],
+            Entropy::Reward { weight } => [0.0, weight],
+        }
+    }
+}
+
+/// The rule by which a policy is improved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"ppo\", epochs = 10 }")]
+pub enum Update {
+    /// Proximal policy optimisation.
+    Ppo(Ppo),
+    /// Trust-region policy optimisation.
+    Trpo(Trpo),
+}
+
+impl Default for Update {
+    fn default() -> Update {
+        Update::Ppo(Ppo::default())
+    }
+}
+
+impl Update {
+    /// The parameters that the optimiser behind [`Descent`] trains: all of the agent's for PPO, those of a value network for TRPO, named as
+    /// [`Agent::params`] names them. None for TRPO with a linear baseline, which takes [`Idle`](super::Idle) for an optimiser.
+    pub fn optimized(&self, agent: &Agent) -> Params {
+        match (self, &agent.value) {
+            (Update::Ppo(_), _) => agent.params(),
+            (Update::Trpo(_), Value::Network(network)) => {
+                let mut params = Params::default();
+                params.extend("value", &network.params());
+                params
+            }
+            (Update::Trpo(_), Value::Linear(_)) => Params::default(),
+        }
+    }
+}
+
+/// The settings of what an agent makes of a rollout.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Improvement {
+    /// How rewards to come are counted.
+    pub discount: Discount,
+    /// The reward of randomness.
+    pub entropy: Entropy,
+    /// The rule.
+    pub update: Update,
+}
+
+impl Improvement {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// A setting is out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.discount.validate()?;
+        for weight in self.entropy.weights() {
+            if !(0.0..f64::INFINITY).contains(&weight) {
+                return Err(Error::OutOfRange { op: "entropy", name: "weight", value: weight, expected: "at least 0 and finite" });
+            }
+        }
+        match &self.update {
+            Update::Ppo(ppo) => ppo.validate(),
+            Update::Trpo(trpo) => trpo.validate(),
+        }
+    }
+
+    /// Makes the agent better at these rewards, [steps, copies] row by row: those of the rollout or others. Then, and only then, the
+    /// policy's normaliser takes up the rollout's observations. `iteration` counts from 0; `descent` trains [`Update::optimized`].
+    ///
+    /// # Errors
+    /// A setting is out of range; the rewards do not fit the rollout or are not finite; the update diverges.
+    pub fn improve(
+        &self,
+        agent: &mut Agent,
+        rollout: &Rollout,
+        rewards: &[f64],
+        iteration: u64,
+        descent: &mut dyn Descent,
+        rng: &mut Rng,
+    ) -> Result<UpdateFigures> {
+        self.validate()?;
+        if let Some(row) = rewards.iter().position(|reward| !reward.is_finite()) {
+            return Err(Error::NonFiniteInput { op: "rewards", shape: crate::shape::Shape::from([rewards.len()]), row });
+        }
+        let [in_loss, in_rewards] = self.entropy.weights();
+        let batch = if in_rewards == 0.0 {
+            agent.batch(rollout, rewards, &self.discount)?
+        } else {
+            let log_probs = rollout.log_probs.to_f64_vec()?;
+            let rewards: Vec<f64> = rewards.iter().zip(log_probs).map(|(r, log_prob)| r - in_rewards * log_prob).collect();
+            agent.batch(rollout, &rewards, &self.discount)?
+        };
+        let entropy = agent.policy.distribution(&rollout.observations)?.entropy()?.mean_all()?.item()?;
+        let figures = match &self.update {
+            Update::Ppo(ppo) => ppo.update(agent, &batch, iteration, in_loss, descent, rng)?,
+            Update::Trpo(trpo) => trpo.update(agent, &batch, in_loss, descent, rng)?,
+        };
+        if let Some(normalizer) = agent.policy.normalizer() {
+            normalizer.update(&rollout.observations)?;
+        }
+        Ok(UpdateFigures {
+            entropy,
+            explained_variance: batch.explained_variance,
+            log_sigma: agent.policy.log_sigma()?,
+            log_sigma_at_bound: agent.policy.at_bound()?,
+            ..figures
+        })
+    }
+}
