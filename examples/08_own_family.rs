@@ -10,12 +10,13 @@
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
-use strait::data::{Batches, DataSpec, Dataset, Range};
+use strait::data::{Batching, Range, Source};
 use strait::models::{Gaussian, Sample, Scale};
 use strait::nn::{Builder, Mlp, Mode, Module, Params};
 use strait::ops::{Activation, Noise};
-use strait::optim::Algorithm;
-use strait::train::{Family, Network, Plan, Samples, Scalars, Settings, State, Trainer, Values, settings};
+use strait::optim::{Algorithm, Schedule};
+use strait::train::{Family, Loss, Metric, MetricGroup, Model, Player, RunSettings, Scalars, Settings};
+use strait::train::{Step, Trainer, Training, Values, settings};
 use strait::{DType, Device, Result, Rng, Tensor};
 
 /// What can be set, with its defaults: in files, and by `--set key=value`.
@@ -46,49 +47,25 @@ impl Settings for BetaVaeSettings {
     const FREE: &'static [&'static str] = &["data", "steps"];
 
     fn check(&self) -> Result<()> {
-        self.data.parse::<DataSpec>()?;
-        let counts = [("steps", self.steps), ("batch", self.batch as u64), ("hidden", self.hidden as u64), ("latent", self.latent as u64)];
-        settings::counts(&counts)?;
+        BetaVae::run(self).check()?;
+        settings::counts(&[("hidden", self.hidden as u64), ("latent", self.latent as u64)])?;
         settings::not_negative(&[("beta", self.beta)])?;
-        settings::positive(&[("learning_rate", self.learning_rate)])?;
-        settings::seed(self.seed)
+        settings::positive(&[("learning_rate", self.learning_rate)])
     }
 
     fn start(self, device: &Device) -> Result<Box<dyn Trainer>> {
-        Ok(Box::new(BetaVae::new(self, device)?))
+        Ok(Box::new(Training::<BetaVae>::new(self, device)?))
     }
 }
 
-/// A run: data, networks, and what changes from step to step.
+/// The networks.
 struct BetaVae {
-    settings: BetaVaeSettings,
-    device: Device,
-    data: Dataset,
-    batches: Batches,
     encoder: Mlp,
     bottleneck: Gaussian,
     decoder: Mlp,
-    network: Network,
-    rng: Rng,
 }
 
 impl BetaVae {
-    fn new(settings: BetaVaeSettings, device: &Device) -> Result<BetaVae> {
-        let data = settings.data.parse::<DataSpec>()?.load()?;
-        let (mut rng, scale) = (Rng::new(settings.seed), Scale::LogVariance);
-        let mut weights = rng.split();
-        let [order, _] = rng.split().state();
-        let mut build = Builder::new(&mut weights, DType::F32, device);
-        let encoder = build.mlp(&[data.pixels(), settings.hidden, scale.outputs(settings.latent)], Activation::Relu)?;
-        let decoder = build.mlp(&[settings.latent, settings.hidden, data.pixels()], Activation::Relu)?;
-        let mut params = Params::default();
-        encoder.collect("encoder", &mut params);
-        decoder.collect("decoder", &mut params);
-        let (network, batches) = (Network::new(params, Algorithm::adam(), 0.0)?, Batches::new(data.train.len(), settings.batch, order));
-        let bottleneck = Gaussian::new(scale);
-        Ok(BetaVae { settings, device: *device, data, batches, encoder, bottleneck, decoder, network, rng })
-    }
-
     /// The mean reconstruction error and rate of images in [0, 1], in nats.
     fn parts(&self, x: &Tensor, noise: Noise<'_>) -> Result<[Tensor; 2]> {
         let Sample { z, kl } = self.bottleneck.posterior(self.encoder.forward(x, &mut Mode::Eval)?)?.sample(1, noise)?;
@@ -97,58 +74,64 @@ impl BetaVae {
     }
 }
 
-impl Trainer for BetaVae {
-    fn plan(&self) -> Plan {
-        let (steps, every) = (self.settings.steps, 500);
-        Plan {
-            steps,
-            steps_per_epoch: 0,
-            examples_per_step: self.settings.batch as u64,
-            evaluate_every: every,
+/// Everything else is the frame's: data, optimiser, checkpoints, means, reports.
+impl Model for BetaVae {
+    type Settings = BetaVaeSettings;
+    const METRICS: &'static [MetricGroup] = &[MetricGroup::of(&[
+        Metric::new("test_reconstruction_nats", "reconstruction", "-log p(x|z) of test images, summed over pixels").headline(),
+        Metric::new("test_rate_nats", "rate", "KL(q(z|x) || p(z)) of test images").headline(),
+    ])];
+
+    fn run(s: &BetaVaeSettings) -> RunSettings<'_> {
+        RunSettings {
+            data: &s.data,
+            seed: s.seed,
+            length: s.steps,
+            in_epochs: false,
+            batch: s.batch,
+            evaluate_every: 500,
             checkpoint_every: 0,
-            average_every: every,
-            shown: 64,
+            preview_samples: 64,
+            eval_samples: 0,
+            optimizer: Algorithm::adam(),
+            schedule: Schedule::Constant,
         }
     }
 
-    fn describe(&self) -> String {
-        self.data.to_string()
+    fn source(s: &BetaVaeSettings, key: u64) -> Result<Source> {
+        Source::load(&s.data.parse()?, Batching { range: Range::Unit, ..Batching::new(s.batch, key) })
     }
 
-    fn fingerprint(&self) -> Option<String> {
-        Some(self.data.fingerprint())
+    fn build(s: &BetaVaeSettings, source: &Source, weights: &mut Rng, device: &Device) -> Result<(BetaVae, Vec<Player>)> {
+        let (pixels, scale) = (source.shape().iter().product(), Scale::LogVariance);
+        let mut build = Builder::new(weights, DType::F32, device);
+        let encoder = build.mlp(&[pixels, s.hidden, scale.outputs(s.latent)], Activation::Relu)?;
+        let decoder = build.mlp(&[s.latent, s.hidden, pixels], Activation::Relu)?;
+        let mut params = Params::default();
+        encoder.collect("encoder", &mut params);
+        decoder.collect("decoder", &mut params);
+        let player = Player::new("model", params, Algorithm::adam(), 0.0, s.learning_rate)?;
+        Ok((BetaVae { encoder, bottleneck: Gaussian::new(scale), decoder }, vec![player]))
     }
 
-    fn step(&mut self, done: u64) -> Result<Scalars> {
-        let (x, _) = self.batches.load(&self.data.train, done, Range::Unit, &self.device)?;
-        let noise = Noise::Draw(self.rng.draw());
-        let [reconstruction, rate] = self.parts(&x, noise)?;
-        let loss = reconstruction.add(&rate.affine(self.settings.beta, 0.0)?)?;
-        let gradients = self.network.gradients(&loss)?;
-        let scalars = Scalars::new().with("loss", &loss).with("reconstruction_nats", &reconstruction).with("rate_nats", &rate);
-        drop((loss, reconstruction, rate));
-        self.network.apply(&gradients, self.settings.learning_rate)?;
-        Ok(scalars)
+    fn loss(&mut self, _: usize, step: &mut Step<'_, BetaVaeSettings>) -> Result<Loss> {
+        let (x, _) = step.rows()?;
+        let [reconstruction, rate] = self.parts(&x, Noise::Draw(step.rng.draw()))?;
+        let objective = reconstruction.add(&rate.affine(step.settings.beta, 0.0)?)?;
+        let scalars = Scalars::new().with("loss", &objective).with("reconstruction_nats", &reconstruction).with("rate_nats", &rate);
+        Ok(Loss { objective, scalars })
     }
 
-    fn evaluate(&self, _: u64) -> Result<Values> {
-        let all: Vec<u32> = (0..self.data.test.len() as u32).collect();
-        let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-        self.data.test.batch(&all, Range::Unit, &mut pixels, &mut labels)?;
-        let x = Tensor::from_vec(pixels, [all.len(), self.data.pixels()], &self.device)?;
-        let [reconstruction, rate] = self.parts(&x, Noise::Draw(Rng::new(1).draw()))?;
+    fn evaluate(training: &Training<BetaVae>, _: u64) -> Result<Values> {
+        let x = training.unseen(usize::MAX)?.flatten(1, 3)?;
+        let noise = Noise::Draw(Rng::new(training.evaluation_seed()).draw());
+        let [reconstruction, rate] = training.model.parts(&x, noise)?;
         Ok(vec![("test_reconstruction_nats".into(), reconstruction.item()?), ("test_rate_nats".into(), rate.item()?)])
     }
 
-    fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
-        vec![("model", State::Network(&mut self.network)), ("rng", State::Rng(&mut self.rng))]
-    }
-
-    fn sample(&self, count: usize, seed: u64) -> Result<Samples> {
-        let z = Rng::new(seed).normal([count, self.settings.latent], DType::F32, &self.device)?;
-        let [channels, height, width] = self.data.image;
-        let images = self.decoder.forward(&z, &mut Mode::Eval)?.sigmoid()?.reshape([count, channels, height, width])?;
-        Ok(Samples::Images { images, range: Range::Unit })
+    fn generate(training: &Training<BetaVae>, count: usize, seed: u64) -> Result<Tensor> {
+        let z = Rng::new(seed).normal([count, training.settings.latent], DType::F32, &training.device)?;
+        training.model.decoder.forward(&z, &mut Mode::Eval)?.sigmoid()
     }
 }
 

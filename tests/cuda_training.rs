@@ -116,7 +116,7 @@ const FAMILIES: &[(&str, &str)] = &[
         "vdb",
         r#"data = "8gaussians"
         batch = 32
-        judged = 40
+        eval_samples = 40
         discriminator_steps = 2
         rate_average = 0.9
         penalty = { kind = "r1", coefficient = 1.0, convention = "half", every = 3 }
@@ -127,7 +127,7 @@ const FAMILIES: &[(&str, &str)] = &[
     (
         "vdb",
         r#"batch = 50
-        judged = 40
+        eval_samples = 40
         loss = "wasserstein"
         clip = 0.1
         noise = { place = "input", deviation = 0.1 }
@@ -155,7 +155,7 @@ const FAMILIES: &[(&str, &str)] = &[
         "energy",
         r#"data = "25gaussians"
         batch = 32
-        judged = 40
+        eval_samples = 40
         energy_steps = 2
         latent = 4
         information = { kind = "jensen_shannon", shuffle = "dimensions" }

@@ -44,10 +44,10 @@ fn more_than_there_is() {
         (&["train", "infovae"], &["latent=1000000000000"]),
         (&["train", "infovae"], &["prior_samples=1000000000000", "divergence={ kind = \"mmd\", kernel = \"rbf\" }"]),
         (&["train", "ebgan"], &["generator.latent=1000000000000"]),
-        (&["train", "ebgan"], &["judged=1000000000000"]),
-        (&["train", "vdb", "--config", "vgan-digits"], &["judged=1000000000000"]),
-        (&["train", "vdb", "--config", "vgan-digits"], &["judged=0", "shown=1000000000000"]),
-        (&["train", "energy"], &["judged=1000000000000"]),
+        (&["train", "ebgan"], &["eval_samples=1000000000000"]),
+        (&["train", "vdb", "--config", "vgan-digits"], &["eval_samples=1000000000000"]),
+        (&["train", "vdb", "--config", "vgan-digits"], &["eval_samples=0", "preview_samples=1000000000000"]),
+        (&["train", "energy"], &["eval_samples=1000000000000"]),
     ];
     for (i, (command, settings)) in cases.iter().enumerate() {
         let out = format!("run-{i}");
@@ -61,7 +61,7 @@ fn more_than_there_is() {
 #[test]
 fn points_and_samples_that_nobody_can_count() {
     let folder = tempfile::tempdir().unwrap();
-    let small = ["train", "energy", "--set", "steps=2", "--set", "evaluate_every=2", "--set", "judged=0", "--set", "sampler.steps=1"];
+    let small = ["train", "energy", "--set", "steps=2", "--set", "evaluate_every=2", "--set", "eval_samples=0", "--set", "sampler.steps=1"];
     for batch in ["9223372036854775807", "1000000000000"] {
         refused(folder.path(), 0, &[&small[..], &["--set", &format!("batch={batch}"), "--out", batch]].concat(), &["memory"]);
     }

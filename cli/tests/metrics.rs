@@ -21,10 +21,10 @@ fn a_step_and_a_metric_occur_once() {
     let runs: [(&str, &[&str]); 6] = [
         ("vib", &["vib", "--set", "epochs=3", "--set", "batch=190", "--set", "hidden=[8]", "--set", "latent=2"]),
         ("vdb", &["vdb"]),
-        ("vgan", &["vdb", "--config", "vgan-digits", "--set", "judged=20", "--set", "penalty.every=2"]),
-        ("infovae", &["infovae", "--set", "importance_images=20", "--set", "judged_images=0"]),
-        ("ebgan", &["ebgan", "--set", "judged=20"]),
-        ("energy", &["energy", "--set", "judged=20"]),
+        ("vgan", &["vdb", "--config", "vgan-digits", "--set", "eval_samples=20", "--set", "penalty.every=2"]),
+        ("infovae", &["infovae", "--set", "importance_images=20", "--set", "eval_samples=0"]),
+        ("ebgan", &["ebgan", "--set", "eval_samples=20"]),
+        ("energy", &["energy", "--set", "eval_samples=20"]),
     ];
     for (name, arguments) in runs {
         let arguments = if name == "vib" { arguments.to_vec() } else { [arguments, &small].concat() };

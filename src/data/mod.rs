@@ -11,6 +11,7 @@ mod arrays;
 mod batches;
 mod files;
 mod layout;
+mod source;
 mod stacked;
 mod stream;
 
@@ -22,6 +23,7 @@ use crate::io::checksum::Hash;
 pub use batches::Batches;
 pub use layout::Layout;
 pub use points::{Mixture, PointSet};
+pub use source::{Batching, Images, Source};
 pub use spec::DataSpec;
 pub use split::{Pixels, Range, Split};
 pub use stream::Stream;

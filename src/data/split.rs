@@ -47,6 +47,16 @@ pub enum Range {
     Symmetric,
 }
 
+impl Range {
+    /// The values of the intensities 0 and 1.
+    pub fn bounds(self) -> [f64; 2] {
+        match self {
+            Range::Unit => [0.0, 1.0],
+            Range::Symmetric => [-1.0, 1.0],
+        }
+    }
+}
+
 /// Images with or without labels, all checked: one label or none per image, each below the number of classes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Split {

@@ -89,7 +89,7 @@ impl ImageQuality {
     ///
     /// # Errors
     /// The images have another size or are fewer than four; a NaN among them.
-    pub fn judge(&self, generated: &Tensor) -> Result<Quality> {
+    pub fn score(&self, generated: &Tensor) -> Result<Quality> {
         let (features, classes) = look(&self.classifier, self.channels, generated)?;
         let block = BLOCK.min(features.count().min(self.real.count()) / 2);
         Ok(Quality {
@@ -173,12 +173,12 @@ mod tests {
         let quality = ImageQuality::with(classifier, &digits, usize::MAX).unwrap();
         assert_eq!((quality.real().count(), quality.real().width()), (1797, 128));
         let train = first(&digits.train, 1797, digits.image).unwrap();
-        let good = quality.judge(&train).unwrap();
+        let good = quality.score(&train).unwrap();
         let noise = Rng::new(1).uniform(-1.0, 1.0, [500, 1, 8, 8], DType::F32, &Device::cpu()).unwrap();
-        let bad = quality.judge(&noise).unwrap();
+        let bad = quality.score(&noise).unwrap();
         // One class only: precise, but not varied.
         let ones: Vec<u32> = (0..3823).filter(|&i| digits.train.labels()[i as usize] == 1).collect();
-        let narrow = quality.judge(&images(&digits.train, &ones, digits.image).unwrap()).unwrap();
+        let narrow = quality.score(&images(&digits.train, &ones, digits.image).unwrap()).unwrap();
         assert!(good.frechet.value < 0.1 * narrow.frechet.value.min(bad.frechet.value), "{good}\n{narrow}\n{bad}");
         assert!(good.kernel.value < 0.1 * narrow.kernel.value.min(bad.kernel.value), "{good}\n{narrow}\n{bad}");
         assert!(good.precision_recall.precision > 0.8 && good.precision_recall.recall > 0.8, "{good}");
@@ -197,7 +197,7 @@ mod tests {
         let (_, classes) = look(&quality.classifier, 3, &all).unwrap();
         let right = classes.iter().zip(stacked.test.labels()).filter(|(c, l)| **c as i64 == **l).count() as f64 / 1797.0;
         assert!((right - (1.0 - error).powi(3)).abs() < 0.02, "{right} {error}");
-        let judged = quality.judge(&all).unwrap();
+        let judged = quality.score(&all).unwrap();
         assert_eq!((judged.classes.modes, judged.frechet.name()), (1000, "Frechet-stacked-digits-classifier".to_string()));
     }
 

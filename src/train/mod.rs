@@ -28,40 +28,37 @@
 //! Everything else works then: train, resume, eval, sample, sweep, report, presets, `--seeds`, metrics, pictures, Ctrl-C, `kill -9`.
 
 mod checkpoint;
-mod ebgan;
-mod energy;
-mod examples;
+mod families;
 mod family;
-mod infovae;
-mod landscape;
 mod means;
 mod metric;
 mod network;
+mod pieces;
 mod registry;
 mod run;
+mod sample_metrics;
 mod samples;
 pub mod settings;
-mod shown;
 mod sweep;
 mod trainer;
-mod vdb;
-mod vib;
+mod training;
 
 pub use checkpoint::Checkpoint;
-pub use ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings, EbganTrainer};
-pub use energy::{EnergySettings, EnergyTrainer, Negatives, SamplerSettings, Start, Way};
+pub use families::ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings};
+pub use families::energy::{EnergyPlayers, EnergySettings, Negatives, SamplerKind, SamplerSettings, Start};
+pub use families::infovae::{Binarization, InfoVaeModel, InfoVaeSettings};
+pub use families::vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbModel, VdbSettings};
+pub use families::vib::{CALIBRATION_BINS, Covariance, Evaluation, Evaluator, VibModel, VibSettings};
 pub use family::{Configuration, Family};
-pub use infovae::{Binarization, InfoVaeSettings, InfoVaeTrainer};
 pub use metric::{Metric, MetricGroup, MetricLine};
 pub use network::Network;
 pub use registry::{FAMILIES, families, family, family_of, preset, register};
 pub use run::{Observer, Run};
 pub use samples::{Picture, Samples};
-pub use settings::Settings;
+pub use settings::{RunSettings, Settings};
 pub use sweep::SweepRow;
 pub use trainer::{Plan, Scalars, State, StepStats, Trainer, Values, draw_metrics};
-pub use vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings, VdbTrainer};
-pub use vib::{CALIBRATION_BINS, Covariance, Evaluation, Evaluator, VibSettings, VibTrainer};
+pub use training::{Loss, Model, Player, Step, Training};
 
 #[cfg(test)]
 mod stopping;

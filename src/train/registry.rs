@@ -2,18 +2,18 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::ebgan::EbganSettings;
-use super::energy::EnergySettings;
+use super::families::ebgan::EbganSettings;
+use super::families::energy::EnergySettings;
+use super::families::infovae::InfoVaeSettings;
+use super::families::vdb::VdbSettings;
+use super::families::vib::VibSettings;
 use super::family::Family;
-use super::infovae::InfoVaeSettings;
 use super::settings::bad;
-use super::vdb::VdbSettings;
-use super::vib::VibSettings;
 use crate::error::{Error, Result};
 use crate::words::nearest;
 
 macro_rules! presets {
-    ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("presets/", $name, ".toml")))),*] };
+    ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!("families/presets/", $name, ".toml")))),*] };
 }
 
 /// All families.

@@ -22,7 +22,7 @@ use crate::rng::Rng;
 use crate::tensor::Tensor;
 
 /// Seed of the samples that are shown over time: the same ones at each evaluation.
-const SHOWN_SEED: u64 = 0x5eed;
+const PREVIEW_SEED: u64 = 0x5eed;
 /// Time between checkpoints, unless [`Run::set_checkpoint_interval`] changes it: what a kill costs at most.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// The least time between checkpoints, as a multiple of what writing the last one took: large ones on slow disks take 5 % at most.
@@ -335,9 +335,9 @@ impl Run {
                     let _ = std::fs::remove_file(&before);
                 }
             })?;
-            if self.plan.shown > 0 {
+            if self.plan.preview_samples > 0 {
                 observer.working("drawing samples");
-                observer.sampled(done, &self.trainer.sample(self.plan.shown, SHOWN_SEED)?)?;
+                observer.sampled(done, &self.trainer.sample(self.plan.preview_samples, PREVIEW_SEED)?)?;
             }
             observer.evaluated(done, &values, &self.trainer.headline(&values))?;
         }

@@ -6,11 +6,75 @@ use serde::de::DeserializeOwned;
 use super::metric::MetricLine;
 use super::sweep::SweepRow;
 use super::trainer::Trainer;
+use crate::data::DataSpec;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::optim::{Algorithm, Schedule};
 use crate::plot::Drawing;
 use crate::plot::svg::{Axis, LineChart, Series};
 use crate::words::nearest;
+
+/// The settings that every family of this library has, under the same keys.
+#[derive(Debug, Clone, Copy)]
+pub struct RunSettings<'a> {
+    /// The data set, as after `--data`.
+    pub data: &'a str,
+    /// The seed of weights, order and noise.
+    pub seed: u64,
+    /// Steps of the run, or epochs.
+    pub length: u64,
+    /// Whether the run's length and the time between evaluations count epochs, and not steps.
+    pub in_epochs: bool,
+    /// Examples per batch.
+    pub batch: usize,
+    /// Steps or epochs between evaluations.
+    pub evaluate_every: u64,
+    /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
+    pub checkpoint_every: u64,
+    /// Samples in the picture that is made at each evaluation; 0 for none.
+    pub preview_samples: usize,
+    /// Generated examples that an evaluation compares with real ones; 0 for none.
+    pub eval_samples: usize,
+    /// How gradients become changes of the weights.
+    pub optimizer: Algorithm,
+    /// How the learning rates change.
+    pub schedule: Schedule,
+}
+
+impl RunSettings<'_> {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first one that is out of range.
+    pub fn check(&self) -> Result<()> {
+        self.data.parse::<DataSpec>()?;
+        let length = if self.in_epochs { "epochs" } else { "steps" };
+        counts(&[(length, self.length), ("batch", self.batch as u64), ("evaluate_every", self.evaluate_every)])?;
+        seed(self.seed)?;
+        self.optimizer.check()?;
+        self.schedule.check()
+    }
+}
+
+/// [`RunSettings`] of settings with fields of these names, whose length is in steps.
+macro_rules! run_settings {
+    ($settings:expr) => {
+        $crate::train::settings::RunSettings {
+            data: &$settings.data,
+            seed: $settings.seed,
+            length: $settings.steps,
+            in_epochs: false,
+            batch: $settings.batch,
+            evaluate_every: $settings.evaluate_every,
+            checkpoint_every: $settings.checkpoint_every,
+            preview_samples: $settings.preview_samples,
+            eval_samples: $settings.eval_samples,
+            optimizer: $settings.optimizer,
+            schedule: $settings.schedule,
+        }
+    };
+}
+pub(super) use run_settings;
 
 /// The settings of a family's runs. What a text leaves out is as in [`Default`].
 ///
@@ -24,6 +88,9 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     const SWEEP: &'static str = "seed=0,1,2";
     /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
     const FREE: &'static [&'static str];
+
+    /// Former names of keys, each with the name it has now: files and checkpoints that have them are still read.
+    const RENAMED: &'static [(&'static str, &'static str)] = &[];
 
     /// Fills in what depends on other values, such as a schedule that takes as long as the run: what is written down then does not change
     /// when the run is made longer.
@@ -62,6 +129,8 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     /// Not TOML, another family, an unknown key, a wrong type, or a value out of range.
     fn parse(origin: &str, text: &str, changes: &[String]) -> Result<Self> {
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| syntax(origin, &e.to_string()))?;
+        let renamed = |key: &str| Self::RENAMED.iter().find(|(old, _)| *old == key).map_or(key, |(_, new)| new).to_string();
+        table = table.into_iter().map(|(key, value)| (renamed(&key), value)).collect();
         let usual = toml::Table::try_from(Self::default()).expect("a table of plain values can always be written");
         for change in changes {
             let (key, value) = change.split_once('=').ok_or_else(|| syntax(change, "a change must have the form key=value"))?;
@@ -79,7 +148,7 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
             if let (false, Some(usual)) = (table.contains_key(head), usual.get(head)) {
                 table.insert(head.into(), usual.clone());
             }
-            set(&mut table, key.trim(), parsed["value"].clone()).map_err(|message| syntax(change, &message))?;
+            set(&mut table, &renamed(key.trim()), parsed["value"].clone()).map_err(|message| syntax(change, &message))?;
         }
         match table.remove("model") {
             Some(model) if model.as_str() != Some(Self::FAMILY) => return bad("model", model, format!("\"{}\"", Self::FAMILY)),

@@ -65,6 +65,17 @@ impl Scalars {
         self
     }
 
+    /// The scalars of several players: first the first one of each, which is its loss, then the others.
+    pub(super) fn of_players(players: Vec<Scalars>) -> Scalars {
+        let (mut losses, mut others) = (Scalars::new(), Vec::new());
+        for Scalars(scalars) in players {
+            let mut scalars = scalars.into_iter();
+            losses.0.extend(scalars.next());
+            others.extend(scalars);
+        }
+        losses.and(Scalars(others))
+    }
+
     /// The scalar of this name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.0.iter().find(|scalar| scalar.name == name).map(|scalar| &scalar.value)
@@ -100,7 +111,7 @@ pub struct Plan {
     /// Steps over which the `train_` means are taken, which then begin anew: those of an epoch, or those between evaluations.
     pub average_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.
-    pub shown: usize,
+    pub preview_samples: usize,
 }
 
 impl Plan {
@@ -196,12 +207,7 @@ pub trait Trainer: Send {
 
     /// One line about an evaluation. By default, the metrics that their table puts there, or the first few where it puts none.
     fn headline(&self, values: &[(String, f64)]) -> String {
-        let mut chosen = lines(Lines::Headline, self.metrics(), values, |name, line| self.refine(name, values, line));
-        if chosen.is_empty() {
-            chosen = self.results(values);
-            chosen.truncate(6);
-        }
-        chosen.iter().map(MetricLine::in_line).collect::<Vec<_>>().join("  ")
+        headline(self, values)
     }
 
     /// Draws `count` samples from the model under its averaged weights; the same seed gives the same samples.
@@ -230,6 +236,16 @@ pub trait Trainer: Send {
         draw_metrics(drawing);
         Ok(())
     }
+}
+
+/// The line about an evaluation that the table of metrics makes.
+pub(super) fn headline<T: Trainer + ?Sized>(trainer: &T, values: &[(String, f64)]) -> String {
+    let mut chosen = lines(Lines::Headline, trainer.metrics(), values, |name, line| trainer.refine(name, values, line));
+    if chosen.is_empty() {
+        chosen = trainer.results(values);
+        chosen.truncate(6);
+    }
+    chosen.iter().map(MetricLine::in_line).collect::<Vec<_>>().join("  ")
 }
 
 /// A curve for each metric of a run.

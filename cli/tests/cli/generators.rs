@@ -8,8 +8,15 @@ use super::support::*;
 fn a_generator_shows_itself_over_time() {
     let folder = tempfile::tempdir().unwrap();
     // the schedule is told how long it takes: without that, a run of three steps has a shorter one than a run of five
-    let settings =
-        ["judged=0", "evaluate_every=2", "batch=16", "shown=4", "generator.ema_decay=0.5", "checkpoint_every=1", "schedule.over=12000"];
+    let settings = [
+        "eval_samples=0",
+        "evaluate_every=2",
+        "batch=16",
+        "preview_samples=4",
+        "generator.ema_decay=0.5",
+        "checkpoint_every=1",
+        "schedule.over=12000",
+    ];
     let command = |out: &str, steps: &str| {
         let mut command = strait(folder.path(), &["train", "vdb", "--config", "vgan-digits", "--out", out]);
         for setting in settings.iter().chain([&steps]) {
@@ -65,7 +72,7 @@ fn an_energy_is_sampled_in_every_way() {
     let folder = tempfile::tempdir().unwrap();
     let command = |model: &str, out: &str, more: &[&str]| {
         let mut command = strait(folder.path(), &["train", model, "--out", out]);
-        let settings = ["steps=4", "evaluate_every=2", "batch=16", "shown=4", "judged=0"];
+        let settings = ["steps=4", "evaluate_every=2", "batch=16", "preview_samples=4", "eval_samples=0"];
         for setting in settings.iter().chain(more) {
             command.args(["--set", setting]);
         }

@@ -39,7 +39,7 @@ const PRINTING: &[&[&str]] = &[
 fn folder_with_runs() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     succeed(train(folder.path(), "run"));
-    let points = ["train", "energy", "--out", "points", "--set", "steps=2", "--set", "batch=8", "--set", "judged=0", "--set"];
+    let points = ["train", "energy", "--out", "points", "--set", "steps=2", "--set", "batch=8", "--set", "eval_samples=0", "--set"];
     succeed(strait(folder.path(), &[&points[..], &["sampler={warm_up=3, steps=3}"]].concat()));
     folder
 }

@@ -1,0 +1,465 @@
+//! Training by gradient steps: what a family says about its model, and the part that is the same for all families.
+
+use super::metric::{MetricGroup, MetricLine};
+use super::network::Network;
+use super::sample_metrics::SampleMetrics;
+use super::samples::Samples;
+use super::settings::{RunSettings, Settings};
+use super::trainer::{Plan, Scalars, State, Trainer, Values, draw_metrics};
+use crate::capture::StepRun;
+use crate::data::{Batching, DataSpec, Source};
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::nn::Params;
+use crate::optim::{Algorithm, Schedule, grad_norm};
+use crate::plot::Drawing;
+use crate::rng::{Draw, Rng};
+use crate::tensor::Tensor;
+
+/// Changes a run's seed into that of its evaluations, which must not repeat the draws of training.
+const EVALUATION: u64 = 0x7e57;
+
+/// A model in training. A family implements this for its model; [`Training`] is the [`Trainer`] of any such model and has everything else:
+/// data, optimisers, averaged weights, learning rates, random numbers, capture on GPUs, checkpoints.
+///
+/// A step updates the players one after the other, each as often as it says. Steps never read a value back to the host, so that a GPU
+/// can repeat them; a model whose steps must do so says it in [`Model::replay`].
+pub trait Model: Sized + Send + 'static {
+    /// The family's settings.
+    type Settings: Settings;
+    /// How the family's metrics are shown.
+    const METRICS: &'static [MetricGroup];
+
+    /// The settings that every family has.
+    fn run(settings: &Self::Settings) -> RunSettings<'_>;
+
+    /// The examples to train on; `key` determines their order. By default full batches of images in [-1, 1], or of points in the plane.
+    ///
+    /// # Errors
+    /// The data cannot be loaded, or are of no use to this model.
+    fn source(settings: &Self::Settings, key: u64) -> Result<Source> {
+        let run = Self::run(settings);
+        Source::load(&run.data.parse::<DataSpec>()?, Batching::new(run.batch, key))
+    }
+
+    /// The model for these examples with new weights, and its players in the order of their updates.
+    ///
+    /// # Errors
+    /// The networks do not take such examples.
+    fn build(settings: &Self::Settings, source: &Source, weights: &mut Rng, device: &Device) -> Result<(Self, Vec<Player>)>;
+
+    /// The loss of an update of a player, counted from 0 in the order of [`Model::build`].
+    ///
+    /// # Errors
+    /// The device fails.
+    fn loss(&mut self, player: usize, step: &mut Step<'_, Self::Settings>) -> Result<Loss>;
+
+    /// What follows an update of a player, such as a step of dual ascent, given the update's scalars.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn after(&mut self, player: usize, settings: &Self::Settings, scalars: &Scalars) -> Result<()> {
+        let _ = (player, settings, scalars);
+        Ok(())
+    }
+
+    /// Scalars of the model before a step, such as beta, added with [`Scalars::with_present`].
+    ///
+    /// # Errors
+    /// The device fails.
+    fn present(&self) -> Result<Scalars> {
+        Ok(Scalars::new())
+    }
+
+    /// Does the host's part before the step after `done` others, and returns how many of the next `most` steps do the same work, so that a
+    /// GPU may replay them; `None` if the step needs the host. Learning rates and examples are not the model's concern.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn replay(&mut self, settings: &Self::Settings, done: u64, most: u64) -> Result<Option<StepRun>> {
+        let _ = (settings, done);
+        Ok(Some(StepRun { len: most, graph_key: 0 }))
+    }
+
+    /// Everything of the model that changes from step to step besides its players' networks; see [`Trainer::state`].
+    fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
+        Vec::new()
+    }
+
+    /// See [`Trainer::evaluate`].
+    ///
+    /// # Errors
+    /// The device fails.
+    fn evaluate(training: &Training<Self>, done: u64) -> Result<Values>;
+
+    /// See [`Trainer::evaluate_more`].
+    ///
+    /// # Errors
+    /// The device fails.
+    fn evaluate_more(training: &Training<Self>) -> Result<Values> {
+        let _ = training;
+        Ok(Values::new())
+    }
+
+    /// Generated examples [count, ..] under the averaged weights; the same seed gives the same ones.
+    ///
+    /// # Errors
+    /// [`Error::NothingToSample`], the default, if the model does not generate.
+    fn generate(training: &Training<Self>, count: usize, seed: u64) -> Result<Tensor> {
+        let _ = (training, count, seed);
+        Err(Error::NothingToSample)
+    }
+
+    /// See [`Trainer::more_samples`].
+    ///
+    /// # Errors
+    /// The device fails.
+    fn more_samples(training: &Training<Self>, count: usize, seed: u64) -> Result<Vec<(&'static str, Samples)>> {
+        let _ = (training, count, seed);
+        Ok(Vec::new())
+    }
+
+    /// See [`Trainer::refine`].
+    fn refine(training: &Training<Self>, name: &str, values: &[(String, f64)], line: &mut MetricLine) {
+        let _ = (training, name, values, line);
+    }
+
+    /// The line about an evaluation, if it is not made of [`Model::METRICS`]; see [`Trainer::headline`].
+    fn headline(values: &[(String, f64)]) -> Option<String> {
+        let _ = values;
+        None
+    }
+
+    /// See [`Trainer::draw`].
+    ///
+    /// # Errors
+    /// The device fails.
+    fn draw(training: &Training<Self>, drawing: &mut Drawing) -> Result<()> {
+        let _ = training;
+        draw_metrics(drawing);
+        Ok(())
+    }
+}
+
+/// Parameters that are trained together on one loss: a network of its own in the checkpoint, with its optimiser and learning rate.
+#[derive(Debug)]
+pub struct Player {
+    name: &'static str,
+    network: Network,
+    learning_rate: f64,
+    schedule: Schedule,
+    period: u64,
+    updates: u64,
+    batches: u64,
+    gradient_norm: Option<&'static str>,
+}
+
+impl Player {
+    /// A player of this name in checkpoints, with one update per step that uses one batch of examples. An `ema_decay` of 0 keeps no
+    /// averaged weights.
+    ///
+    /// # Errors
+    /// A setting is out of range; no parameter is trained.
+    pub fn new(name: &'static str, params: Params, optimizer: Algorithm, ema_decay: f64, learning_rate: f64) -> Result<Player> {
+        let (network, schedule) = (Network::new(params, optimizer, ema_decay)?, Schedule::Constant);
+        Ok(Player { name, network, learning_rate, schedule, period: 1, updates: 1, batches: 1, gradient_norm: None })
+    }
+
+    /// The same with a learning rate that changes: the schedule's time is the number of steps over `period`.
+    pub fn scheduled(self, schedule: Schedule, period: u64) -> Player {
+        Player { schedule, period: period.max(1), ..self }
+    }
+
+    /// The same with so many updates in each step, and so many batches of examples for each.
+    pub fn updates(self, updates: u64, batches: u64) -> Player {
+        Player { updates, batches, ..self }
+    }
+
+    /// The same with the norm of its gradient logged under this name.
+    pub fn log_gradient_norm(self, name: &'static str) -> Player {
+        Player { gradient_norm: Some(name), ..self }
+    }
+
+    /// The network in training.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The learning rate of the step after `done` others.
+    pub fn learning_rate(&self, done: u64) -> f64 {
+        self.schedule.value(self.learning_rate, done / self.period)
+    }
+}
+
+/// The loss of an update, and the scalars that are logged of it. The first one should be the loss.
+#[derive(Debug)]
+pub struct Loss {
+    /// The scalar that is minimised.
+    pub objective: Tensor,
+    /// What is logged.
+    pub scalars: Scalars,
+}
+
+/// An update of a player, as [`Model::loss`] sees it.
+#[derive(Debug)]
+pub struct Step<'a, S> {
+    /// The family's settings.
+    pub settings: &'a S,
+    /// Where the model is.
+    pub device: Device,
+    /// The run's random numbers.
+    pub rng: &'a mut Rng,
+    /// Steps taken before this one.
+    pub done: u64,
+    /// Updates of this player before this one.
+    pub update: u64,
+    source: &'a mut Source,
+    next: &'a mut u64,
+    kept: &'a mut Option<Tensor>,
+}
+
+impl<S> Step<'_, S> {
+    fn number(&mut self) -> u64 {
+        *self.next += 1;
+        *self.next - 1
+    }
+
+    /// The next batch of examples [rows, ..] in their shape.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn examples(&mut self) -> Result<Tensor> {
+        let (x, _) = self.rows()?;
+        self.source.shaped(&x)
+    }
+
+    /// The next batch of examples as rows [rows, values], and the labels `[rows]` of images that have them.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn rows(&mut self) -> Result<(Tensor, Option<Tensor>)> {
+        let number = self.number();
+        self.source.batch(number, &self.device)
+    }
+
+    /// [`Step::rows`] after `change` has modified images on the host, row by row, given channels, height and width.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn changed_rows(&mut self, change: impl FnOnce(&mut [f32], [usize; 3])) -> Result<(Tensor, Option<Tensor>)> {
+        let number = self.number();
+        self.source.changed_batch(number, change, &self.device)
+    }
+
+    /// Standard normal numbers [rows, size] in f32.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn normal(&mut self, rows: usize, size: usize) -> Result<Tensor> {
+        self.rng.normal([rows, size], DType::F32, &self.device)
+    }
+
+    /// Keeps a tensor, without its graph, for the updates that follow in this step.
+    pub fn keep(&mut self, x: &Tensor) {
+        *self.kept = Some(x.detach());
+    }
+
+    /// The tensor that an update of this step kept last.
+    pub fn kept(&self) -> Option<&Tensor> {
+        self.kept.as_ref()
+    }
+}
+
+/// The training of a [`Model`].
+#[derive(Debug)]
+pub struct Training<M: Model> {
+    /// The family's settings.
+    pub settings: M::Settings,
+    /// Where the model is.
+    pub device: Device,
+    /// The examples.
+    pub source: Source,
+    /// The model with its current weights.
+    pub model: M,
+    pub(super) players: Vec<Player>,
+    rng: Rng,
+    quality: SampleMetrics,
+}
+
+impl<M: Model> Training<M> {
+    /// A run at its beginning. Loads the data.
+    ///
+    /// # Errors
+    /// The data cannot be loaded; the networks do not take such data; there are too few test images to compare samples with.
+    pub fn new(settings: M::Settings, device: &Device) -> Result<Training<M>> {
+        let run = M::run(&settings);
+        let mut rng = Rng::new(run.seed);
+        let mut weights = rng.split();
+        let [key, _] = rng.split().state();
+        let source = M::source(&settings, key)?;
+        let quality = SampleMetrics::new(&source, run.eval_samples)?;
+        let (model, players) = M::build(&settings, &source, &mut weights, device)?;
+        Ok(Training { settings, device: *device, source, model, players, rng, quality })
+    }
+
+    /// The networks in training, in the order of their updates.
+    pub fn players(&self) -> &[Player] {
+        &self.players
+    }
+
+    /// The network of a player, counted from 0.
+    pub fn network(&self, player: usize) -> &Network {
+        &self.players[player].network
+    }
+
+    /// The seed of all draws of an evaluation.
+    pub fn evaluation_seed(&self) -> u64 {
+        M::run(&self.settings).seed ^ EVALUATION
+    }
+
+    /// At most `count` examples [n, ..] that are not trained on, the same ones in each evaluation.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn unseen(&self, count: usize) -> Result<Tensor> {
+        self.source.unseen(count, Draw { key: self.evaluation_seed(), number: 0 }, &self.device)
+    }
+
+    /// Metrics of generated examples, each name after `prefix`: modes of a mixture; Frechet distance and classes of images with labels;
+    /// precision and recall. At most `real` test images are compared with. Examples that are not all finite have none.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn sample_metrics(&self, generated: &Tensor, real: usize, prefix: &str) -> Result<Values> {
+        let values = self.quality.measure(&self.source, generated, real, || self.unseen(generated.dims()[0]))?;
+        Ok(values.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)).collect())
+    }
+
+    /// Generated examples, to be shown and written.
+    pub fn samples(&self, x: Tensor) -> Result<Samples> {
+        Ok(match &self.source {
+            Source::Images(images) => Samples::Images { images: self.source.shaped(&x)?, range: images.range },
+            Source::Points { set, .. } => Samples::Points { points: x, window: set.window() },
+            Source::Line { .. } => Samples::Points { points: x, window: [-2.0, 2.0, -1.0, 1.0] },
+        })
+    }
+
+    /// Batches of examples in a step.
+    fn batches(&self) -> u64 {
+        self.players.iter().map(|player| player.updates * player.batches).sum()
+    }
+
+    /// Takes one update of a player; returns its scalars.
+    pub(super) fn update(&mut self, player: usize, done: u64, update: u64, next: &mut u64, kept: &mut Option<Tensor>) -> Result<Scalars> {
+        let Training { settings, device, source, model, players, rng, .. } = self;
+        let Player { network, gradient_norm, .. } = &mut players[player];
+        let mut step = Step { settings, device: *device, rng, done, update, source, next, kept };
+        let Loss { objective, mut scalars } = model.loss(player, &mut step)?;
+        let gradients = network.gradients(&objective)?;
+        // The old weights, which the graph holds, can be updated in place then.
+        drop(objective);
+        if let Some(name) = *gradient_norm {
+            scalars = scalars.with(name, &grad_norm(&gradients)?);
+        }
+        let learning_rate = self.players[player].learning_rate(done);
+        self.players[player].network.apply(&gradients, learning_rate)?;
+        self.model.after(player, &self.settings, &scalars)?;
+        Ok(scalars)
+    }
+}
+
+impl<M: Model> Trainer for Training<M> {
+    fn plan(&self) -> Plan {
+        let (run, per_epoch) = (M::run(&self.settings), self.source.per_epoch());
+        let unit = if run.in_epochs { per_epoch } else { 1 };
+        let updates = self.players.iter().map(|player| player.updates).next().unwrap_or(1);
+        Plan {
+            steps: run.length.saturating_mul(unit),
+            steps_per_epoch: if self.batches() == 1 { per_epoch } else { 0 },
+            examples_per_step: (run.batch as u64).saturating_mul(updates),
+            evaluate_every: run.evaluate_every.saturating_mul(unit),
+            checkpoint_every: run.checkpoint_every,
+            average_every: if run.in_epochs { per_epoch } else { run.evaluate_every },
+            preview_samples: run.preview_samples,
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.source.describe()
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        self.source.fingerprint()
+    }
+
+    fn step(&mut self, done: u64) -> Result<Scalars> {
+        let present = self.model.present()?;
+        let (mut next, mut kept) = (done * self.batches(), None);
+        let mut all = Vec::new();
+        for player in 0..self.players.len() {
+            let updates = self.players[player].updates;
+            let mut scalars = Scalars::new();
+            for update in done * updates..(done + 1) * updates {
+                scalars = self.update(player, done, update, &mut next, &mut kept)?;
+            }
+            all.push(scalars);
+        }
+        debug_assert_eq!(next, (done + 1) * self.batches(), "a player uses other batches than it says");
+        Ok(Scalars::of_players(all).and(present))
+    }
+
+    fn weight(&self, done: u64) -> f64 {
+        self.source.rows(done * self.batches()) as f64
+    }
+
+    fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
+        let Some(run) = self.model.replay(&self.settings, done, most)? else { return Ok(None) };
+        let rates = |done| self.players.iter().map(|player| player.learning_rate(done)).collect::<Vec<_>>();
+        let steps = StepRun::length(done, run.len, rates);
+        for player in &mut self.players {
+            player.network.set_learning_rate(player.schedule.value(player.learning_rate, done / player.period))?;
+        }
+        let (each, rows) = (self.batches(), self.source.rows(done * self.batches()) as u64);
+        let len = if each == 0 { steps } else { self.source.prefetch(done * each, steps, each, &self.device)? };
+        // Steps with another number of rows are another graph.
+        Ok((len > 0).then_some(StepRun { len, graph_key: run.graph_key.rotate_left(32) ^ rows }))
+    }
+
+    fn evaluate(&self, done: u64) -> Result<Values> {
+        M::evaluate(self, done)
+    }
+
+    fn evaluate_more(&self) -> Result<Values> {
+        M::evaluate_more(self)
+    }
+
+    fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
+        let networks = self.players.iter_mut().map(|player| (player.name, State::Network(&mut player.network)));
+        networks.chain([("rng", State::Rng(&mut self.rng))]).chain(self.model.state()).collect()
+    }
+
+    fn metrics(&self) -> &'static [MetricGroup] {
+        M::METRICS
+    }
+
+    fn refine(&self, name: &str, values: &[(String, f64)], line: &mut MetricLine) {
+        M::refine(self, name, values, line);
+    }
+
+    fn headline(&self, values: &[(String, f64)]) -> String {
+        M::headline(values).unwrap_or_else(|| super::trainer::headline(self, values))
+    }
+
+    fn sample(&self, count: usize, seed: u64) -> Result<Samples> {
+        self.samples(M::generate(self, count, seed)?)
+    }
+
+    fn more_samples(&self, count: usize, seed: u64) -> Result<Vec<(&'static str, Samples)>> {
+        M::more_samples(self, count, seed)
+    }
+
+    fn draw(&self, drawing: &mut Drawing) -> Result<()> {
+        M::draw(self, drawing)
+    }
+}
