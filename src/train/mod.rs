@@ -2,30 +2,28 @@
 //!
 //! # How to add a family of models
 //!
-//! One file (or folder) here with two types, a few presets, and one line in `registry.rs`. `vib` is the example to read.
+//! A folder in `families` with the settings, the model and its pictures, a few presets, and one line in `registry.rs`; or outside of the
+//! crate, as the example `08_own_family` does. `families::ebgan` is the example to read.
 //!
-//! 1. **Settings**: a struct of plain values with serde's derives, `#[serde(default, deny_unknown_fields)]`, and a [`Default`].
-//!    It has a field `seed: u64`, and `data: String` if it trains on a data set of [`crate::data::DataSpec`]; the commands set these by
-//!    name. Implement [`Settings`]: the family's name, what a sweep changes, [`Settings::check`] with the helpers of [`settings`],
-//!    [`Settings::FREE`] for what may change when a run goes on, and [`Settings::start`]. TOML, `--set key=value`, and refusing unknown keys come with it.
-//! 2. **The trainer**: implement [`Trainer`]. Required are [`Trainer::plan`], [`Trainer::describe`], [`Trainer::step`],
-//!    [`Trainer::evaluate`] and [`Trainer::state`]. The frame counts the steps, passes their number in, and takes the means.
-//!    - A step never reads a value back to the host: [`Trainer::step`] returns named [`Scalars`]. With [`Trainer::prepare`], the host's
-//!      part before steps, a GPU then repeats whole steps by itself, many with one launch.
-//!    - Each network that is trained on its own is a [`Network`]: parameters, optimiser and averaged weights. One step of it is
-//!      `let gradients = network.gradients(&loss)?; drop(loss); network.apply(&gradients, learning_rate)?`, which names the op that made
-//!      the first NaN.
-//!    - All that changes from step to step is listed in [`Trainer::state`], once, for writing and for reading: networks, generators of
-//!      random numbers, beta. The order of the data is a function of the number of the batch ([`crate::data::Batches`]) and
-//!      needs no state. What can be made again from settings and the number of steps is not state.
-//!    - [`Trainer::fingerprint`] tells the data from others; a run does not go on with other data under the same name.
-//!    - [`Trainer::evaluate`] must not change the state, and takes its random numbers from a seed of its own.
-//!    - [`Trainer::sample`] and [`Plan::shown`] give `strait sample` and the pictures over time; [`Trainer::metrics`],
-//!      a table of [`Metric`]s, and [`Trainer::draw`] say how results are shown, and have defaults.
-//! 3. **Presets**: `presets/NAME.toml` with its description in `#` lines at the top and `model = "..."`, listed in `registry.rs`;
-//!    the first one of a family is what `strait train FAMILY` runs.
+//! 1. **Settings**: a struct of plain values with serde's derives, `#[serde(default, deny_unknown_fields)]`, and a [`Default`]. It has a
+//!    field `seed: u64`, and `data: String` if it trains on a data set of [`crate::data::DataSpec`]; the commands set these by name.
+//!    Implement [`Settings`]: the family's name, what a sweep changes, [`Settings::check`] with the helpers of [`settings`], and
+//!    [`Settings::FREE`] for what may change when a run goes on. TOML, `--set key=value`, and refusing unknown keys come with it.
+//! 2. **The model**: implement [`Model`]. [`Model::build`] makes the networks and their [`Player`]s, each with an optimiser, a learning
+//!    rate and its number of updates per step; [`Model::loss`] is the loss of an update with its named [`Scalars`];
+//!    [`Model::evaluate`] measures. [`Training`] does the rest: it loads the data, takes the steps and the averages of weights, logs
+//!    norms of gradients, writes and reads checkpoints, and lets a GPU repeat whole steps with one launch.
+//!    - A step never reads a value back to the host. A model whose steps must do so says it in [`Model::replay`].
+//!    - Whatever else changes from step to step, such as a dual beta, is listed in [`Model::state`]. What can be made again from settings
+//!      and the number of steps is not state.
+//!    - [`Model::evaluate`] draws random numbers from [`Training::evaluation_seed`] alone.
+//!    - [`Model::generate`] gives `strait sample` and pictures over time; [`Model::METRICS`], a table of [`Metric`]s, says how results
+//!      are shown; [`Model::draw`] adds charts to the report.
+//! 3. **Presets**: `families/presets/NAME.toml` with its description in `#` lines at the top and `model = "..."`, listed in
+//!    `registry.rs`; the first one of a family is what `strait train FAMILY` runs.
 //!
-//! Everything else works then: train, resume, eval, sample, sweep, report, presets, `--seeds`, metrics, pictures, Ctrl-C, `kill -9`.
+//! Everything else works then: train, resume, eval, sample, sweep, report, presets, `--seeds`, metrics, pictures, Ctrl-C, `kill -9`. What
+//! is not trained by gradient steps on batches of examples implements [`Trainer`] itself.
 
 mod checkpoint;
 mod families;

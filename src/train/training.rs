@@ -1,5 +1,9 @@
 //! Training by gradient steps: what a family says about its model, and the part that is the same for all families.
 
+mod step;
+
+pub use step::{Loss, Player, Step};
+
 use super::metric::{MetricGroup, MetricLine};
 use super::network::Network;
 use super::sample_metrics::SampleMetrics;
@@ -9,10 +13,8 @@ use super::trainer::{Plan, Scalars, State, Trainer, Values, draw_metrics};
 use crate::capture::StepRun;
 use crate::data::{Batching, DataSpec, Source};
 use crate::device::Device;
-use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::nn::Params;
-use crate::optim::{Algorithm, Schedule, grad_norm};
+use crate::optim::grad_norm;
 use crate::plot::Drawing;
 use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
@@ -139,135 +141,6 @@ pub trait Model: Sized + Send + 'static {
         let _ = training;
         draw_metrics(drawing);
         Ok(())
-    }
-}
-
-/// Parameters that are trained together on one loss: a network of its own in the checkpoint, with its optimiser and learning rate.
-#[derive(Debug)]
-pub struct Player {
-    name: &'static str,
-    network: Network,
-    learning_rate: f64,
-    schedule: Schedule,
-    period: u64,
-    updates: u64,
-    batches: u64,
-    gradient_norm: Option<&'static str>,
-}
-
-impl Player {
-    /// A player of this name in checkpoints, with one update per step that uses one batch of examples. An `ema_decay` of 0 keeps no
-    /// averaged weights.
-    ///
-    /// # Errors
-    /// A setting is out of range; no parameter is trained.
-    pub fn new(name: &'static str, params: Params, optimizer: Algorithm, ema_decay: f64, learning_rate: f64) -> Result<Player> {
-        let (network, schedule) = (Network::new(params, optimizer, ema_decay)?, Schedule::Constant);
-        Ok(Player { name, network, learning_rate, schedule, period: 1, updates: 1, batches: 1, gradient_norm: None })
-    }
-
-    /// The same with a learning rate that changes: the schedule's time is the number of steps over `period`.
-    pub fn scheduled(self, schedule: Schedule, period: u64) -> Player {
-        Player { schedule, period: period.max(1), ..self }
-    }
-
-    /// The same with so many updates in each step, and so many batches of examples for each.
-    pub fn updates(self, updates: u64, batches: u64) -> Player {
-        Player { updates, batches, ..self }
-    }
-
-    /// The same with the norm of its gradient logged under this name.
-    pub fn log_gradient_norm(self, name: &'static str) -> Player {
-        Player { gradient_norm: Some(name), ..self }
-    }
-
-    /// The network in training.
-    pub fn network(&self) -> &Network {
-        &self.network
-    }
-
-    /// The learning rate of the step after `done` others.
-    pub fn learning_rate(&self, done: u64) -> f64 {
-        self.schedule.value(self.learning_rate, done / self.period)
-    }
-}
-
-/// The loss of an update, and the scalars that are logged of it. The first one should be the loss.
-#[derive(Debug)]
-pub struct Loss {
-    /// The scalar that is minimised.
-    pub objective: Tensor,
-    /// What is logged.
-    pub scalars: Scalars,
-}
-
-/// An update of a player, as [`Model::loss`] sees it.
-#[derive(Debug)]
-pub struct Step<'a, S> {
-    /// The family's settings.
-    pub settings: &'a S,
-    /// Where the model is.
-    pub device: Device,
-    /// The run's random numbers.
-    pub rng: &'a mut Rng,
-    /// Steps taken before this one.
-    pub done: u64,
-    /// Updates of this player before this one.
-    pub update: u64,
-    source: &'a mut Source,
-    next: &'a mut u64,
-    kept: &'a mut Option<Tensor>,
-}
-
-impl<S> Step<'_, S> {
-    fn number(&mut self) -> u64 {
-        *self.next += 1;
-        *self.next - 1
-    }
-
-    /// The next batch of examples [rows, ..] in their shape.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn examples(&mut self) -> Result<Tensor> {
-        let (x, _) = self.rows()?;
-        self.source.shaped(&x)
-    }
-
-    /// The next batch of examples as rows [rows, values], and the labels `[rows]` of images that have them.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn rows(&mut self) -> Result<(Tensor, Option<Tensor>)> {
-        let number = self.number();
-        self.source.batch(number, &self.device)
-    }
-
-    /// [`Step::rows`] after `change` has modified images on the host, row by row, given channels, height and width.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn changed_rows(&mut self, change: impl FnOnce(&mut [f32], [usize; 3])) -> Result<(Tensor, Option<Tensor>)> {
-        let number = self.number();
-        self.source.changed_batch(number, change, &self.device)
-    }
-
-    /// Standard normal numbers [rows, size] in f32.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn normal(&mut self, rows: usize, size: usize) -> Result<Tensor> {
-        self.rng.normal([rows, size], DType::F32, &self.device)
-    }
-
-    /// Keeps a tensor, without its graph, for the updates that follow in this step.
-    pub fn keep(&mut self, x: &Tensor) {
-        *self.kept = Some(x.detach());
-    }
-
-    /// The tensor that an update of this step kept last.
-    pub fn kept(&self) -> Option<&Tensor> {
-        self.kept.as_ref()
     }
 }
 
@@ -418,7 +291,7 @@ impl<M: Model> Trainer for Training<M> {
         let rates = |done| self.players.iter().map(|player| player.learning_rate(done)).collect::<Vec<_>>();
         let steps = StepRun::length(done, run.len, rates);
         for player in &mut self.players {
-            player.network.set_learning_rate(player.schedule.value(player.learning_rate, done / player.period))?;
+            player.set_learning_rate(done)?;
         }
         let (each, rows) = (self.batches(), self.source.rows(done * self.batches()) as u64);
         let len = if each == 0 { steps } else { self.source.prefetch(done * each, steps, each, &self.device)? };

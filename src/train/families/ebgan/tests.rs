@@ -3,7 +3,7 @@ use crate::error::Error;
 use crate::train::stopping::{bits, stopping_changes_nothing};
 use crate::train::{Run, Samples, family};
 
-const SMALL: &str = "steps = 6\nbatch = 16\nevaluate_every = 2\nshown = 8\njudged = 0\n\
+const SMALL: &str = "steps = 6\nbatch = 16\nevaluate_every = 2\npreview_samples = 8\neval_samples = 0\n\
                      [discriminator]\nencoder = { kind = \"mlp\", hidden = [16] }\ncodes = { kind = \"vector\", size = 8 }\n\
                      [generator]\nlatent = 4\nema_decay = 0.9\narchitecture = { kind = \"mlp\", hidden = [16] }";
 

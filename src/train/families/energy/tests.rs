@@ -3,7 +3,7 @@ use crate::error::Error;
 use crate::train::stopping::stopping_changes_nothing;
 use crate::train::{Run, Trainer, family};
 
-const SMALL: &str = "steps = 6\nbatch = 16\nenergy_steps = 2\nevaluate_every = 2\nshown = 8\njudged = 40\nema_decay = 0.9\n\
+const SMALL: &str = "steps = 6\nbatch = 16\nenergy_steps = 2\nevaluate_every = 2\npreview_samples = 8\neval_samples = 40\nema_decay = 0.9\n\
                      architecture = { kind = \"mlp\", hidden = [8, 8] }\nsampler = { warm_up = 5, steps = 5 }";
 
 fn run(changes: &[&str]) -> Run {

@@ -245,7 +245,7 @@ fn settings_that_make_no_sense_say_so() {
 #[test]
 fn former_names_of_keys_are_read_from_files_and_changes() {
     let parse = |text: &str, changes: &[&str]| settings(text, changes);
-    let old = parse("shown = 3\njudged = 5", &[]);
+    let old = parse("shown = 3\neval_samples = 5", &[]);
     assert_eq!((old.preview_samples, old.eval_samples), (3, 5));
     // a new name on top of an old one, as when a run of an earlier version goes on
     assert_eq!(parse("shown = 3", &["preview_samples=4", "judged=6"]), parse("", &["preview_samples=4", "eval_samples=6"]));
