@@ -1,7 +1,7 @@
 //! A training loop by hand: VIB on the embedded digits, with the library only.
 
 use strait::data::{Range, digits, order::epoch_order};
-use strait::models::{Scale, Vib, VibConfig, VibObjective};
+use strait::models::{Architecture, Scale, Vib, VibConfig, VibObjective};
 use strait::nn::Mode;
 use strait::ops::Noise;
 use strait::optim::{Algorithm, Optimizer};
@@ -11,8 +11,8 @@ use strait::{DType, Device, Rng, Tensor};
 fn main() -> strait::Result<()> {
     let (device, data, mut rng) = (Device::cpu(), digits::load()?, Rng::new(0));
     let config = VibConfig {
-        inputs: data.pixels(),
-        hidden: vec![256, 256],
+        example: vec![data.pixels()],
+        architecture: Architecture::mlp(&[256, 256]),
         latent: 16,
         classes: data.classes,
         scale: Scale::Softplus { shift: 5.0 },

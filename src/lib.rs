@@ -63,14 +63,14 @@
 //! and [`rl`] trains policies on them. [`train`] runs the families of the command line, with settings, checkpoints and reports.
 //!
 //! ```
-//! use strait::models::{Scale, Vib, VibConfig, VibObjective};
+//! use strait::models::{Architecture, Scale, Vib, VibConfig, VibObjective};
 //! use strait::nn::Mode;
 //! use strait::ops::Noise;
 //! use strait::{DType, Device, Rng, Tensor};
 //! let (device, mut rng) = (Device::cpu(), Rng::new(0));
 //! let config = VibConfig {
-//!     inputs: 64,
-//!     hidden: vec![32],
+//!     example: vec![64],
+//!     architecture: Architecture::mlp(&[32]),
 //!     latent: 8,
 //!     classes: 10,
 //!     scale: Scale::Softplus { shift: 5.0 },

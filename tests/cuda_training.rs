@@ -18,7 +18,7 @@ use strait::train::{Checkpoint, Observer, Run, StepStats};
 use strait::{Activation, DType, Device, Error, Result, Rng, Tensor, grad};
 
 /// Batches of 100 of 3,823 digits: 38 full ones and one of 23.
-const SETTINGS: &str = "hidden = [24]\nlatent = 6\nbatch = 100\nepochs = 2\nevaluate_every = 2\ntest_samples = 2\nlearning_rate = 1e-3\n";
+const SETTINGS: &str = "architecture = { kind = \"mlp\", hidden = [24] }\nlatent = 6\nbatch = 100\nepochs = 2\nevaluate_every = 2\ntest_samples = 2\nlearning_rate = 1e-3\n";
 
 /// Counts steps, and stops after some.
 struct Watch {
@@ -67,7 +67,7 @@ fn a_classifier_trains_as_on_the_cpu() {
     for more in [
         "",
         "beta = { kind = \"dual\", initial = 0.1, target = 5.0, step = 0.01 }\nlabel_smoothing = 0.1\n",
-        "covariance = \"full\"\nlatent = 2\n",
+        "scale = { kind = \"cholesky\", shift = 5.0 }\nlatent = 2\n",
     ] {
         let settings = if more.contains("latent") { SETTINGS.replace("latent = 6\n", "") } else { SETTINGS.into() };
         let start = |device: &Device| Run::new("vib", &format!("{settings}{more}"), device).unwrap();

@@ -9,7 +9,7 @@ use strait::{Device, Error, Result};
 const RUN: &str = r#"
 epochs = 2
 batch = 400
-hidden = [48, 32]
+architecture = { kind = "mlp", hidden = [48, 32] }
 latent = 8
 dropout = 0.1
 augment_shift = 1
@@ -42,7 +42,7 @@ fn steps(trainer: &mut Run, count: u64) -> Vec<StepStats> {
 fn one_two_and_three_threads_agree() {
     let run = |threads| {
         with_threads(threads, || {
-            let mut t = trainer(&["hidden=[600, 300]"]);
+            let mut t = trainer(&["architecture.hidden=[600, 300]"]);
             let stats = steps(&mut t, 3);
             (stats, bits(&mut t))
         })

@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     ///
     /// `strait presets vib-mnist-paper` shows the settings of a preset, and config.toml in a run's folder has all of them. A table is
     /// given whole, or one entry at a time: beta.value=0.01, 'beta={kind="annealed",value=1e-3,epochs=10}',
-    /// 'beta={kind="dual",initial=1e-3,target=20,step=1e-4}', covariance=diagonal|full|deterministic.
+    /// 'beta={kind="dual",initial=1e-3,target=20,step=1e-4}', scale.kind=cholesky.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// The folder of the run, new or empty [default: runs/NAME, with a number if that exists].

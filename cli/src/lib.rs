@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use strait::train::{Family, VibSettings};
-//! static MINE: Family = Family::of::<VibSettings>(&[("mine-small", "hidden = [16]\nlatent = 4")]);
+//! static MINE: Family = Family::of::<VibSettings>(&[("mine-small", "architecture = { kind = \"mlp\", hidden = [16] }\nlatent = 4")]);
 //! # static _OWN: fn() -> std::process::ExitCode = main;
 //! fn main() -> std::process::ExitCode {
 //!     strait_cli::main(&[&MINE])

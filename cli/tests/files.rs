@@ -7,7 +7,7 @@ use strait::io::npy::{self, Npy};
 use strait::{DType, Shape};
 
 /// Settings of a run that takes a moment.
-const SMALL: &[&str] = &["--set", "epochs=1", "--set", "hidden=[8]", "--set", "latent=2"];
+const SMALL: &[&str] = &["--set", "epochs=1", "--set", "architecture.hidden=[8]", "--set", "latent=2"];
 
 /// The longest error that is still a sentence.
 const SENTENCE: usize = 4000;
@@ -54,7 +54,7 @@ fn one_change_is_one_setting() {
         assert!(errors.contains(part), "{errors}");
     }
     // lists and strings may have several lines
-    assert!(fail(folder.path(), &train(&["--set", "hidden=[8,\n0]"])).contains("hidden"));
+    assert!(fail(folder.path(), &train(&["--set", "architecture.hidden=[8,\n0]"])).contains("width"));
     assert!(!folder.path().join("run").exists());
 }
 
@@ -68,7 +68,7 @@ fn long_values_are_not_repeated() {
         vec!["--data", &format!("{long}.npy")],
         vec!["--data", &format!("mnist:{long}")],
         vec!["--set", &set("latent")],
-        vec!["--set", &set("covariance")],
+        vec!["--set", &set("scale.kind")],
         vec!["--set", &set("data")],
         vec!["--set", &format!("{long}=1")],
         vec!["--set", &format!("beta.{long}=1")],

@@ -37,10 +37,10 @@ fn more_than_there_is() {
     let cases: [(&[&str], &[&str]); 13] = [
         (vib, &["latent=1000000000"]),
         (vib, &["latent=9223372036854775807"]),
-        (vib, &["latent=65536", "covariance=\"full\""]),
-        (vib, &["hidden=[4294967296, 4294967296]"]),
+        (vib, &["latent=65536", "scale.kind=cholesky"]),
+        (vib, &["architecture.hidden=[4294967296, 4294967296]"]),
         (vib, &["train_samples=1000000000"]),
-        (vib, &["hidden=[8]", "latent=8", "batch=1000", "test_samples=100000000000"]),
+        (vib, &["architecture.hidden=[8]", "latent=8", "batch=1000", "test_samples=100000000000"]),
         (&["train", "infovae"], &["latent=1000000000000"]),
         (&["train", "infovae"], &["prior_samples=1000000000000", "divergence={ kind = \"mmd\", kernel = \"rbf\" }"]),
         (&["train", "ebgan"], &["generator.latent=1000000000000"]),
@@ -76,7 +76,19 @@ fn points_and_samples_that_nobody_can_count() {
 #[test]
 fn less_than_there_is_under_a_limit() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments =
-        ["train", "vib", "--set", "epochs=1", "--set", "hidden=[30000]", "--set", "latent=30000", "--threads", "1", "--out", "x"];
+    let arguments = [
+        "train",
+        "vib",
+        "--set",
+        "epochs=1",
+        "--set",
+        "architecture.hidden=[30000]",
+        "--set",
+        "latent=30000",
+        "--threads",
+        "1",
+        "--out",
+        "x",
+    ];
     refused(folder.path(), 4 << 20, &arguments, &["out of memory on cpu", "wanted"]);
 }

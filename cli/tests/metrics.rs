@@ -19,7 +19,7 @@ fn a_step_and_a_metric_occur_once() {
     let folder = tempfile::tempdir().unwrap();
     let small = ["--set", "steps=60", "--set", "evaluate_every=20", "--set", "batch=16"];
     let runs: [(&str, &[&str]); 6] = [
-        ("vib", &["vib", "--set", "epochs=3", "--set", "batch=190", "--set", "hidden=[8]", "--set", "latent=2"]),
+        ("vib", &["vib", "--set", "epochs=3", "--set", "batch=190", "--set", "architecture.hidden=[8]", "--set", "latent=2"]),
         ("vdb", &["vdb"]),
         ("vgan", &["vdb", "--config", "vgan-digits", "--set", "eval_samples=20", "--set", "penalty.every=2"]),
         ("infovae", &["infovae", "--set", "importance_images=20", "--set", "eval_samples=0"]),

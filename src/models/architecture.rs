@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::models::gaussian::Scale;
 use crate::nn::init::Init;
-use crate::nn::{Builder, Flatten, Sequential, Unflatten};
+use crate::nn::{Builder, Dropout, Flatten, Sequential, Unflatten};
 use crate::ops::{Activation, ConvOptions};
 use crate::shape::Shape;
 use resnet::ResidualBlock;
@@ -230,6 +230,9 @@ impl Architecture {
                 let mut width = example.iter().product();
                 for &next in hidden {
                     net = linear(net, width, next, activation.unwrap_or(LEAKY), build)?;
+                    if build.dropout > 0.0 {
+                        net = net.then(Dropout::new(build.dropout)?);
+                    }
                     width = next;
                 }
             }

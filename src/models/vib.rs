@@ -3,9 +3,10 @@
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::models::architecture::{Architecture, Latent};
 use crate::models::gaussian::{Gaussian, Posterior, Sample, Scale, Weight};
 use crate::nn::init::Init;
-use crate::nn::{Mlp, Mode, Module, Params};
+use crate::nn::{Builder, Linear, Mode, Module, Params, Sequential};
 use crate::ops::{Activation, Noise};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -13,17 +14,17 @@ use crate::tensor::Tensor;
 /// The sizes and the scale of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VibConfig {
-    /// Width of the input.
-    pub inputs: usize,
-    /// Widths of the hidden layers, which have ReLUs.
-    pub hidden: Vec<usize>,
+    /// The shape of an example: channels, height and width of an image, or one width.
+    pub example: Vec<usize>,
+    /// The encoder's layers. Perceptrons have ReLUs unless they name another activation.
+    pub architecture: Architecture,
     /// k, the width of the bottleneck.
     pub latent: usize,
     /// Number of classes.
     pub classes: usize,
     /// The encoder's distribution of z. Without a bottleneck the hidden layers lead to the classes: the baseline of the paper's table 1.
     pub scale: Scale,
-    /// Probability of dropout after the hidden layers.
+    /// Probability of dropout after the hidden layers of a perceptron.
     pub dropout: f64,
 }
 
@@ -39,12 +40,12 @@ pub struct VibObjective {
 }
 
 /// The model: an encoder to a Gaussian over z, and a linear decoder to logits.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Vib {
     config: VibConfig,
-    encoder: Mlp,
+    encoder: Sequential,
     bottleneck: Gaussian,
-    decoder: Option<Mlp>,
+    decoder: Option<Linear>,
 }
 
 /// The parts of the loss, means over the batch, in nats.
@@ -70,23 +71,29 @@ impl VibLoss {
 }
 
 impl Vib {
-    /// A model with Xavier weights and zero biases.
+    /// A model with fresh weights and zero biases.
     ///
     /// # Errors
-    /// A size is zero, or a setting is out of range.
+    /// A size is zero, or a setting is out of range; the architecture does not take such examples, or has no dropout.
     pub fn new(config: VibConfig, rng: &mut Rng, dtype: DType, device: &Device) -> Result<Vib> {
-        let smallest = config.hidden.iter().copied().chain([config.inputs, config.latent, config.classes]).min().unwrap_or(0);
-        if smallest == 0 {
+        let VibConfig { example, architecture, latent, classes, scale, dropout } = &config;
+        let inputs = example.iter().product();
+        if [inputs, *latent, *classes].contains(&0) {
             return Err(Error::OutOfRange { op: "vib", name: "size", value: 0.0, expected: "layers of at least 1" });
         }
-        let k = config.latent;
-        config.scale.validate()?;
-        let outputs = if config.scale.is_stochastic() { config.scale.outputs(k) } else { config.classes };
-        let sizes: Vec<usize> = [config.inputs].into_iter().chain(config.hidden.iter().copied()).chain([outputs]).collect();
-        let encoder = Mlp::new(&sizes, Activation::Relu, Init::XavierUniform, rng, dtype, device)?.with_dropout(config.dropout)?;
-        let mut linear = || Mlp::new(&[k, config.classes], Activation::Identity, Init::XavierUniform, rng, dtype, device);
-        let decoder = if config.scale.is_stochastic() { Some(linear()?) } else { None };
-        Ok(Vib { bottleneck: Gaussian::new(config.scale), config, encoder, decoder })
+        architecture.validate()?;
+        scale.validate()?;
+        let is_perceptron = matches!(architecture, Architecture::Mlp { .. });
+        if !is_perceptron && *dropout != 0.0 {
+            return Err(Error::OutOfRange { op: "vib", name: "dropout", value: *dropout, expected: "0, or an mlp" });
+        }
+        // Perceptrons take examples as rows.
+        let example = if is_perceptron { &[inputs][..] } else { example };
+        let size = if scale.is_stochastic() { *latent } else { *classes };
+        let mut build = Builder::new(rng, dtype, device).with_init(architecture.init()).with_dropout(*dropout);
+        let encoder = architecture.or_activation(Activation::Relu).encoder(example, Latent::Vector { size }, *scale, &mut build)?;
+        let decoder = if scale.is_stochastic() { Some(build.with_init(Init::XavierUniform).linear(*latent, *classes)?) } else { None };
+        Ok(Vib { bottleneck: Gaussian::new(*scale), config, encoder, decoder })
     }
 
     /// The sizes and the scale of the model.
@@ -99,17 +106,23 @@ impl Vib {
         let mut params = Params::default();
         self.encoder.collect("encoder", &mut params);
         if let Some(decoder) = &self.decoder {
-            decoder.collect("decoder", &mut params);
+            decoder.collect("decoder.0", &mut params);
         }
         params
     }
 
-    /// The distribution of z given each of these inputs [rows, inputs].
+    /// The distribution of z given each of these inputs [rows, ..], with the axes of an example or flat.
     pub fn encode(&self, x: &Tensor, mode: &mut Mode<'_>) -> Result<Posterior> {
-        if x.rank() != 2 {
-            return Err(Error::BadShape { op: "vib", shape: x.shape(), expected: "inputs [rows, inputs]" });
+        let inputs: usize = self.config.example.iter().product();
+        if x.rank() < 2 || x.dims()[1..].iter().product::<usize>() != inputs {
+            return Err(Error::BadShape {
+                op: "vib",
+                shape: x.shape(),
+                expected: "inputs [rows, ..] of as many numbers as an example has",
+            });
         }
-        self.bottleneck.posterior(self.encoder.forward(x, mode)?)
+        let x = if x.rank() == 2 { x.clone() } else { x.reshape([x.dims()[0], inputs])? };
+        self.bottleneck.posterior(self.encoder.forward(&x, mode)?)
     }
 
     /// Logits [.., classes] of codes [.., k].
@@ -120,7 +133,7 @@ impl Vib {
         }
     }
 
-    /// The loss on inputs [rows, inputs] with labels `[rows]` (i64): cross entropy averaged over `samples` of z, plus beta
+    /// The loss on inputs [rows, ..] with labels `[rows]` (i64): cross entropy averaged over `samples` of z, plus beta
     /// times the mean rate (equation 17).
     ///
     /// # Errors

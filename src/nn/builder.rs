@@ -37,12 +37,14 @@ pub struct Builder<'a> {
     pub init: Init,
     /// Whether [`Builder::module`] divides weights by their largest singular value.
     pub spectral_norm: bool,
+    /// The probability of dropout after the hidden layers of perceptrons that encode.
+    pub dropout: f64,
 }
 
 impl<'a> Builder<'a> {
     /// A builder that initialises by [`Init::default`], without spectral norm.
     pub fn new(rng: &'a mut Rng, dtype: DType, device: &Device) -> Builder<'a> {
-        Builder { rng, dtype, device: *device, init: Init::default(), spectral_norm: false }
+        Builder { rng, dtype, device: *device, init: Init::default(), spectral_norm: false, dropout: 0.0 }
     }
 
     /// The same builder with another distribution of initial weights.
@@ -53,6 +55,11 @@ impl<'a> Builder<'a> {
     /// The same builder, which puts a [`SpectralNorm`] around the layers given to [`Builder::module`].
     pub fn with_spectral_norm(self, spectral_norm: bool) -> Builder<'a> {
         Builder { spectral_norm, ..self }
+    }
+
+    /// The same builder with this probability of dropout in encoders.
+    pub fn with_dropout(self, dropout: f64) -> Builder<'a> {
+        Builder { dropout, ..self }
     }
 
     /// An affine layer of rows, [N, inputs] to [N, outputs].

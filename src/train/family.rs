@@ -16,7 +16,7 @@ type Parse = fn(&str, &str, &[String]) -> Result<Box<dyn Configured>>;
 ///
 /// ```
 /// use strait::train::{Family, VibSettings};
-/// static MINE: Family = Family::of::<VibSettings>(&[("small", "hidden = [16]\nlatent = 4\nepochs = 1")]);
+/// static MINE: Family = Family::of::<VibSettings>(&[("small", "architecture = { kind = \"mlp\", hidden = [16] }\nlatent = 4\nepochs = 1")]);
 /// let (name, text) = MINE.presets[0];
 /// assert_eq!(MINE.configure(name, text, &["seed=3".into()])?.seed(), 3);
 /// # Ok::<(), strait::Error>(())

@@ -46,7 +46,7 @@ pub use families::ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, Eb
 pub use families::energy::{EnergyPlayers, EnergySettings, Negatives, SamplerKind, SamplerSettings, Start};
 pub use families::infovae::{Binarization, InfoVaeModel, InfoVaeSettings};
 pub use families::vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbModel, VdbSettings};
-pub use families::vib::{CALIBRATION_BINS, Covariance, Evaluation, Evaluator, VibModel, VibSettings};
+pub use families::vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibModel, VibSettings};
 pub use family::{Configuration, Family};
 pub use metric::{Metric, MetricGroup, MetricLine};
 pub use network::Network;

@@ -106,7 +106,7 @@ impl Run {
     ///
     /// ```
     /// use strait::{Device, train::Run};
-    /// let mut run = Run::new("vib", "hidden = [16]\nlatent = 4\nepochs = 1", &Device::cpu())?;
+    /// let mut run = Run::new("vib", "architecture = { kind = \"mlp\", hidden = [16] }\nlatent = 4\nepochs = 1", &Device::cpu())?;
     /// let stats = run.step()?;
     /// assert!(stats.get("loss").is_some_and(f64::is_finite) && run.done() == 1);
     /// # Ok::<(), strait::Error>(())

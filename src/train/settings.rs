@@ -89,8 +89,10 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
     const FREE: &'static [&'static str];
 
-    /// Former names of keys, each with the name it has now: files and checkpoints that have them are still read.
-    const RENAMED: &'static [(&'static str, &'static str)] = &[];
+    /// Gives keys of earlier versions the names that they have now, so that old files and checkpoints are still read.
+    fn migrate(table: &mut toml::Table) {
+        let _ = table;
+    }
 
     /// Fills in what depends on other values, such as a schedule that takes as long as the run: what is written down then does not change
     /// when the run is made longer.
@@ -129,8 +131,7 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     /// Not TOML, another family, an unknown key, a wrong type, or a value out of range.
     fn parse(origin: &str, text: &str, changes: &[String]) -> Result<Self> {
         let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| syntax(origin, &e.to_string()))?;
-        let renamed = |key: &str| Self::RENAMED.iter().find(|(old, _)| *old == key).map_or(key, |(_, new)| new).to_string();
-        table = table.into_iter().map(|(key, value)| (renamed(&key), value)).collect();
+        Self::migrate(&mut table);
         let usual = toml::Table::try_from(Self::default()).expect("a table of plain values can always be written");
         for change in changes {
             let (key, value) = change.split_once('=').ok_or_else(|| syntax(change, "a change must have the form key=value"))?;
@@ -148,8 +149,9 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
             if let (false, Some(usual)) = (table.contains_key(head), usual.get(head)) {
                 table.insert(head.into(), usual.clone());
             }
-            set(&mut table, &renamed(key.trim()), parsed["value"].clone()).map_err(|message| syntax(change, &message))?;
+            set(&mut table, key.trim(), parsed["value"].clone()).map_err(|message| syntax(change, &message))?;
         }
+        Self::migrate(&mut table);
         match table.remove("model") {
             Some(model) if model.as_str() != Some(Self::FAMILY) => return bad("model", model, format!("\"{}\"", Self::FAMILY)),
             _ => {}
@@ -205,6 +207,15 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> std::result::R
             toml::Value::Table(inner) => set(inner, rest, value),
             other => Err(format!("{head} is {}, not a table", other.type_str())),
         },
+    }
+}
+
+/// Moves the values of former names of keys to the names that they have now; for [`Settings::migrate`].
+pub fn rename(table: &mut toml::Table, names: &[(&str, &str)]) {
+    for (old, new) in names {
+        if let Some(value) = table.remove(*old) {
+            table.insert((*new).into(), value);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use strait::models::{Beta, DualForm, Scale, Vib, VibConfig, VibObjective, Weight};
+use strait::models::{Architecture, Beta, DualForm, Scale, Vib, VibConfig, VibObjective, Weight};
 use strait::nn::Mode;
 use strait::ops::Noise;
 use strait::{DType, Gradient, Rng, Tensor};
@@ -75,8 +75,8 @@ fn vib(case: &Case, precision: Precision) -> Outcome<Results> {
         return Err("the model's activation is relu".into());
     }
     let config = VibConfig {
-        inputs: first[1],
-        hidden: hidden.iter().map(|dims| dims[0]).collect(),
+        example: vec![first[1]],
+        architecture: Architecture::mlp(&hidden.iter().map(|dims| dims[0]).collect::<Vec<_>>()),
         latent: decoder[1],
         classes: decoder[0],
         scale: Scale::Softplus { shift: case.number("shift")? },

@@ -1,6 +1,6 @@
 //! The VIB classifier.
 
-use strait::models::{Scale, Vib, VibConfig, VibObjective};
+use strait::models::{Architecture, Scale, Vib, VibConfig, VibObjective};
 use strait::nn::{Mode, Params};
 use strait::optim::Optimizer;
 use strait::{DType, Device, Rng, Tensor};
@@ -17,8 +17,8 @@ const LEARNING_RATE: f64 = 1e-4;
 
 fn model(device: &Device) -> Vib {
     let config = VibConfig {
-        inputs: ENCODER[0],
-        hidden: ENCODER[1..3].to_vec(),
+        example: vec![ENCODER[0]],
+        architecture: Architecture::mlp(&ENCODER[1..3]),
         latent: DECODER[0],
         classes: DECODER[1],
         scale: Scale::Softplus { shift: 5.0 },

@@ -39,7 +39,7 @@ fn only_one_process_trains_in_a_folder() {
 fn runs_that_start_together_have_folders_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let command = |seed: &str, more: &[&str]| {
-        let small = ["--set", "epochs=1", "--set", "hidden=[8]", "--set", "latent=2", "--seed", seed];
+        let small = ["--set", "epochs=1", "--set", "architecture.hidden=[8]", "--set", "latent=2", "--seed", seed];
         strait(folder.path(), &[&["train", "vib"], &small[..], more].concat())
     };
     let children: Vec<_> = (0..4).map(|seed| command(&seed.to_string(), &[]).spawn().unwrap()).collect();
@@ -63,7 +63,7 @@ fn runs_that_start_together_have_folders_of_their_own() {
 fn sweeps_without_a_folder_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let sweep = |over: &str, setting: &str| {
-        let small = ["--set", "epochs=1", "--set", "hidden=[8]", "--set", setting];
+        let small = ["--set", "epochs=1", "--set", "architecture.hidden=[8]", "--set", setting];
         text(&succeed(strait(folder.path(), &[&["sweep", "vib", "--over", over], &small[..]].concat())).stdout)
     };
     assert!(sweep("latent=2", "dropout=0.0").contains("report: runs/vib-digits-sweep/report.html"));
@@ -129,7 +129,10 @@ fn a_run_without_its_checkpoint_is_not_taken_for_a_trained_one() {
     }
     assert!(fail(strait(folder.path(), &["report", "run"])).contains("neither a checkpoint nor a metric"));
     // of several seeds and in a sweep too
-    succeed(strait(folder.path(), &["train", "vib", "--seeds", "1", "--out", "many", "--set", "epochs=1", "--set", "hidden=[8]"]));
+    succeed(strait(
+        folder.path(),
+        &["train", "vib", "--seeds", "1", "--out", "many", "--set", "epochs=1", "--set", "architecture.hidden=[8]"],
+    ));
     std::fs::remove_file(folder.path().join("many/seed-0/checkpoint.safetensors")).unwrap();
     assert!(fail(strait(folder.path(), &["resume", "many"])).contains("seed-0/checkpoint.safetensors: found no checkpoint"));
     assert!(fail(strait(folder.path(), &["eval", "many"])).contains("several seeds"));
@@ -138,7 +141,7 @@ fn a_run_without_its_checkpoint_is_not_taken_for_a_trained_one() {
 #[test]
 fn a_run_killed_before_its_first_checkpoint_begins_again() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = ["--set", "epochs=3", "--set", "hidden=[8]"];
+    let settings = ["--set", "epochs=3", "--set", "architecture.hidden=[8]"];
     succeed(strait(folder.path(), &[&["train", "vib", "--out", "whole"], &settings[..]].concat()));
     let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
     // as it was after 20 steps of the first epoch
@@ -179,7 +182,10 @@ fn metrics_that_are_deleted_meanwhile_are_written_again() {
 fn counts_that_no_machine_can_do_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("seeds")).unwrap();
-    succeed(strait(folder.path(), &["train", "vib", "--seeds", "1", "--out", "many", "--set", "epochs=1", "--set", "hidden=[8]"]));
+    succeed(strait(
+        folder.path(),
+        &["train", "vib", "--seeds", "1", "--out", "many", "--set", "epochs=1", "--set", "architecture.hidden=[8]"],
+    ));
     let path = folder.path().join("many/seeds.toml");
     let good = text(&read(&path));
     for count in ["0", "10001", "9223372036854775807"] {

@@ -7,7 +7,7 @@ fn a_sweep_draws_and_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let sweep = |values: &str| {
         let mut command = strait(folder.path(), &["sweep", "vib", "--out", "sweep", "--over", values]);
-        command.args(["--set", "epochs=1", "--set", "hidden=[32]", "--set", "latent=4"]);
+        command.args(["--set", "epochs=1", "--set", "architecture.hidden=[32]", "--set", "latent=4"]);
         text(&succeed(command).stdout)
     };
     let first = sweep("beta.value=1e-3,0.1");
@@ -18,7 +18,7 @@ fn a_sweep_draws_and_goes_on_where_it_was() {
     assert_eq!(second.lines().nth(1), first.lines().nth(1));
     assert!(weights() == before);
     // integers stay integers, and a bad value is found before anything is trained
-    let widths = ["sweep", "vib", "--out", "widths", "--over", "latent=2,4", "--set", "epochs=1", "--set", "hidden=[32]"];
+    let widths = ["sweep", "vib", "--out", "widths", "--over", "latent=2,4", "--set", "epochs=1", "--set", "architecture.hidden=[32]"];
     assert!(text(&succeed(strait(folder.path(), &widths)).stdout).contains("latent"));
     assert!(fail(strait(folder.path(), &["sweep", "vib", "--out", "bad", "--over", "beta.value=1e-3,-1"])).contains("-1"));
     assert!(!folder.path().join("bad").exists());
@@ -30,7 +30,7 @@ fn a_sweep_draws_and_goes_on_where_it_was() {
 #[test]
 fn several_seeds_are_several_runs_and_their_means() {
     let folder = tempfile::tempdir().unwrap();
-    let small = ["--set", "epochs=1", "--set", "hidden=[32]", "--set", "latent=4", "--seed", "5"];
+    let small = ["--set", "epochs=1", "--set", "architecture.hidden=[32]", "--set", "latent=4", "--seed", "5"];
     let seeds = |extra: &[&str]| strait(folder.path(), &[&["train", "vib", "--seeds", "3", "--out", "many"], &small[..], extra].concat());
     let printed = text(&succeed(seeds(&[])).stdout);
     assert!(printed.contains("mean") && printed.contains('±') && printed.contains("test error"), "{printed}");
@@ -47,7 +47,7 @@ fn several_seeds_are_several_runs_and_their_means() {
     // each is the run that its seed alone makes
     succeed(strait(
         folder.path(),
-        &["train", "vib", "--out", "one", "--set", "epochs=1", "--set", "hidden=[32]", "--set", "latent=4", "--seed", "6"],
+        &["train", "vib", "--out", "one", "--set", "epochs=1", "--set", "architecture.hidden=[32]", "--set", "latent=4", "--seed", "6"],
     ));
     let weights = |run: &str| read(&folder.path().join(run).join("checkpoint.safetensors"));
     assert!(weights("one") == weights("many/seed-6"));

@@ -119,7 +119,7 @@ fn data_that_are_too_few_are_refused_before_training() {
     }
     let mlp = "architecture={kind=\"mlp\", hidden=[4]}";
     let families: [(&str, &[&str]); 5] = [
-        ("vib", &["epochs=1", "hidden=[4]", "latent=2"]),
+        ("vib", &["epochs=1", "architecture.hidden=[4]", "latent=2"]),
         ("infovae", &["steps=1", "batch=2", "latent=2", "eval_samples=4", "importance_samples=2"]),
         ("vdb", &["steps=1", "batch=2", "eval_samples=4", "preview_samples=4"]),
         ("ebgan", &["steps=1", "batch=2", "eval_samples=4", "preview_samples=4", "generator.latent=2"]),

@@ -107,8 +107,9 @@ fn interrupting_writes_a_checkpoint() {
 #[test]
 fn a_finished_run_can_be_made_longer() {
     let folder = tempfile::tempdir().unwrap();
-    let train =
-        |out: &str, epochs: &str| succeed(strait(folder.path(), &["train", "vib", "--out", out, "--set", "hidden=[32]", "--set", epochs]));
+    let train = |out: &str, epochs: &str| {
+        succeed(strait(folder.path(), &["train", "vib", "--out", out, "--set", "architecture.hidden=[32]", "--set", epochs]))
+    };
     train("long", "epochs=3");
     train("run", "epochs=1");
     succeed(strait(folder.path(), &["resume", "run", "--set", "epochs=3"]));

@@ -173,7 +173,7 @@ fn terminal(columns: u16) -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd) {
 #[test]
 fn everything_fits_on_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
-    let sweep = ["sweep", "vib", "--over", "latent=2,3", "--set", "epochs=2", "--set", "hidden=[16]"];
+    let sweep = ["sweep", "vib", "--over", "latent=2,3", "--set", "epochs=2", "--set", "architecture.hidden=[16]"];
     for columns in [80, 60, 40] {
         let out = format!("run-{columns}");
         let commands = [train(folder.path(), &out), strait(folder.path(), &["eval", &out]), strait(folder.path(), &sweep)];

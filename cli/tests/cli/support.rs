@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 pub const SETTINGS: &[&str] = &[
     "epochs=4",
     "batch=250",
-    "hidden=[64, 64]",
+    "architecture.hidden=[64, 64]",
     "latent=8",
     "dropout=0.1",
     "augment_shift=1",

@@ -5,7 +5,7 @@ const DIAGONAL: Scale = Scale::Softplus { shift: 1.0 };
 const FULL: Scale = Scale::Cholesky { shift: 1.0 };
 
 fn config(scale: Scale) -> VibConfig {
-    VibConfig { inputs: 5, hidden: vec![7], latent: 3, classes: 4, scale, dropout: 0.0 }
+    VibConfig { example: vec![5], architecture: Architecture::mlp(&[7]), latent: 3, classes: 4, scale, dropout: 0.0 }
 }
 
 #[test]
@@ -66,4 +66,18 @@ fn more_samples_average_the_cross_entropy_of_each() {
         vib.loss(&x, &labels, &VibObjective { beta: 1.0.into(), ..Default::default() }, 3, Noise::Given(&noise), &mut Mode::Eval).unwrap();
     assert!(grad(&y.loss, &vib.params().tensors().iter().collect::<Vec<_>>()).is_ok());
     assert!((y.probabilities().unwrap().sum_all().unwrap().item().unwrap() - 2.0).abs() < 1e-12);
+}
+
+#[test]
+fn images_go_through_convolutions_with_their_axes_or_flat() {
+    let architecture = Architecture::Convolutional { channels: [2, 3], hidden: 5 };
+    let config = VibConfig { example: vec![1, 8, 8], architecture, latent: 2, classes: 4, scale: DIAGONAL, dropout: 0.0 };
+    let mut rng = Rng::new(1);
+    let vib = Vib::new(config.clone(), &mut rng, DType::F64, &Device::cpu()).unwrap();
+    let x = rng.normal([3, 1, 8, 8], DType::F64, &Device::cpu()).unwrap();
+    let mean = |x: &Tensor| vib.encode(x, &mut Mode::Eval).unwrap().mean().unwrap().to_f64_vec().unwrap();
+    assert_eq!(mean(&x), mean(&x.reshape([3, 64]).unwrap()));
+    assert!(vib.encode(&x.reshape([6, 32]).unwrap(), &mut Mode::Eval).is_err());
+    let error = Vib::new(VibConfig { dropout: 0.5, ..config }, &mut rng, DType::F64, &Device::cpu()).unwrap_err();
+    assert!(error.to_string().contains("mlp"), "{error}");
 }

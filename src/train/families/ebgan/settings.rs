@@ -118,7 +118,10 @@ impl Settings for EbganSettings {
     const TITLE: &'static str = "Energy-based generative adversarial network";
     const SWEEP: &'static str = "pulling_away=0,0.01,0.1,1";
     const FREE: &'static [&'static str] = &["data", "steps", "evaluate_every", "checkpoint_every", "preview_samples", "eval_samples"];
-    const RENAMED: &'static [(&'static str, &'static str)] = &[("shown", "preview_samples"), ("judged", "eval_samples")];
+
+    fn migrate(table: &mut toml::Table) {
+        settings::rename(table, &[("shown", "preview_samples"), ("judged", "eval_samples")]);
+    }
 
     fn complete(&mut self) {
         self.schedule = self.schedule.spread_over(self.steps);

@@ -150,7 +150,10 @@ impl Settings for EnergySettings {
     const SWEEP: &'static str = "lambda1=1e-3,1e-2,1e-1,1";
     const FREE: &'static [&'static str] =
         &["data", "steps", "evaluate_every", "checkpoint_every", "preview_samples", "eval_samples", "sampler"];
-    const RENAMED: &'static [(&'static str, &'static str)] = &[("shown", "preview_samples"), ("judged", "eval_samples")];
+
+    fn migrate(table: &mut toml::Table) {
+        settings::rename(table, &[("shown", "preview_samples"), ("judged", "eval_samples")]);
+    }
 
     fn complete(&mut self) {
         self.schedule = self.schedule.spread_over(self.steps);

@@ -132,7 +132,10 @@ impl Settings for InfoVaeSettings {
         "preview_samples",
         "eval_samples",
     ];
-    const RENAMED: &'static [(&'static str, &'static str)] = &[("judged_images", "eval_samples")];
+
+    fn migrate(table: &mut toml::Table) {
+        settings::rename(table, &[("judged_images", "eval_samples")]);
+    }
 
     fn complete(&mut self) {
         self.schedule = self.schedule.spread_over(self.steps);

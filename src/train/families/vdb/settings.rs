@@ -179,7 +179,10 @@ impl Settings for VdbSettings {
     const TITLE: &'static str = "Variational discriminator bottleneck";
     const SWEEP: &'static str = "beta.target=1e6,10,5,1,0.5,0.2,0.1";
     const FREE: &'static [&'static str] = &["data", "steps", "evaluate_every", "checkpoint_every", "preview_samples", "eval_samples"];
-    const RENAMED: &'static [(&'static str, &'static str)] = &[("shown", "preview_samples"), ("judged", "eval_samples")];
+
+    fn migrate(table: &mut toml::Table) {
+        settings::rename(table, &[("shown", "preview_samples"), ("judged", "eval_samples")]);
+    }
 
     fn complete(&mut self) {
         self.schedule = self.schedule.spread_over(self.steps);

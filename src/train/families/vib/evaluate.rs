@@ -92,7 +92,7 @@ impl Evaluator {
     /// The data do not fit the model.
     pub fn run(&self, model: &Vib, split: &Split, device: &Device) -> Result<Evaluation> {
         let mut rng = Rng::new(self.seed);
-        let (inputs, classes, n) = (model.config().inputs, model.config().classes, split.len());
+        let (inputs, classes, n) = (model.config().example.iter().product::<usize>(), model.config().classes, split.len());
         let (mut images, mut labels) = (Vec::new(), Vec::new());
         let mut sums = [0.0f64; 5];
         let (mut probabilities, mut predictions, mut truth) = (Vec::new(), Vec::new(), Vec::new());
@@ -170,14 +170,15 @@ fn entropy(labels: &[usize], classes: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Scale;
+    use crate::models::{Architecture, Scale, VibConfig};
 
     /// Class 0 is what an argmax of NaN alone would give, and a tenth of all labels.
     #[test]
     fn logits_that_are_no_numbers_are_no_answers() {
         let data = crate::data::DataSpec::Digits.load().unwrap();
         for scale in [Scale::Softplus { shift: 5.0 }, Scale::Cholesky { shift: 5.0 }, Scale::Deterministic] {
-            let config = crate::models::VibConfig { inputs: 64, hidden: vec![8], latent: 2, classes: 10, scale, dropout: 0.0 };
+            let architecture = Architecture::mlp(&[8]);
+            let config = VibConfig { example: vec![64], architecture, latent: 2, classes: 10, scale, dropout: 0.0 };
             let model = Vib::new(config, &mut Rng::new(1), crate::DType::F32, &Device::cpu()).unwrap();
             let evaluator = Evaluator { samples: 2, batch: 500, seed: 1 };
             let good = evaluator.run(&model, &data.test, &Device::cpu()).unwrap();

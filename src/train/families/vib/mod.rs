@@ -6,7 +6,7 @@ mod settings;
 mod sweep;
 
 pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
-pub use settings::{Covariance, VibSettings};
+pub use settings::VibSettings;
 
 use crate::capture::StepRun;
 use crate::data::{Batching, DataSpec, Dataset, Source, Split, augment};
@@ -71,7 +71,7 @@ impl Model for VibModel {
 
     fn build(settings: &VibSettings, source: &Source, weights: &mut Rng, device: &Device) -> Result<(VibModel, Vec<Player>)> {
         let (data, per_epoch) = (data(source), source.per_epoch());
-        let vib = Vib::new(settings.architecture(data.pixels(), data.classes), weights, DType::F32, device)?;
+        let vib = Vib::new(settings.config(&data.image, data.classes), weights, DType::F32, device)?;
         let player = Player::new("model", vib.params(), settings.optimizer, settings.ema_decay, settings.learning_rate)?;
         let beta = Tensor::full(settings.beta.initial(), (), DType::F64, device)?;
         Ok((VibModel { vib, beta, per_epoch }, vec![player.scheduled(settings.schedule, per_epoch)]))
@@ -95,7 +95,7 @@ impl Model for VibModel {
 
     fn after(&mut self, _: usize, settings: &VibSettings, scalars: &Scalars) -> Result<()> {
         match (scalars.get("rate_nats"), settings.beta.target()) {
-            (Some(rate), Some(_)) if settings.scale().is_stochastic() => self.beta.assign(&settings.beta.next(&self.beta, rate)?),
+            (Some(rate), Some(_)) if settings.scale.is_stochastic() => self.beta.assign(&settings.beta.next(&self.beta, rate)?),
             _ => Ok(()),
         }
     }
@@ -124,7 +124,7 @@ impl Model for VibModel {
     fn evaluate(training: &VibTraining, done: u64) -> Result<Values> {
         let (model, settings) = (&training.model, &training.settings);
         let mut values = Values::new();
-        if settings.scale().is_stochastic() {
+        if settings.scale.is_stochastic() {
             let scheduled = settings.beta.scheduled(done as f64 / model.per_epoch as f64);
             values.push(("beta".into(), scheduled.map_or_else(|| model.beta.item(), Ok)?));
         }

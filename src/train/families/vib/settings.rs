@@ -5,24 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::{VibModel, sweep};
 use crate::device::Device;
 use crate::error::Result;
-use crate::models::{Beta, Scale, VibConfig, VibObjective};
+use crate::models::{Architecture, Beta, Scale, VibConfig, VibObjective};
 use crate::optim::{Algorithm, Schedule};
 use crate::plot::Drawing;
 use crate::train::settings::{self, Settings};
 use crate::train::{Model, SweepRow, Trainer, Training};
-
-/// What the encoder's distribution of z given x looks like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Covariance {
-    /// Independent dimensions: [`Scale::Softplus`].
-    #[default]
-    Diagonal,
-    /// All of it: [`Scale::Cholesky`].
-    Full,
-    /// No bottleneck: the hidden layers lead to the classes. The baseline of table 1 of Alemi et al. 2017.
-    Deterministic,
-}
 
 /// The settings of a VIB run. What a file leaves out is as in the paper's author's code on MNIST.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,14 +27,8 @@ pub struct VibSettings {
     pub validation: usize,
     /// Largest random shift of training images in pixels, drawn anew each time an image is seen; 0 for none.
     pub augment_shift: usize,
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
     /// k, the width of the bottleneck.
     pub latent: usize,
-    /// The encoder's distribution.
-    pub covariance: Covariance,
-    /// Subtracted before the softplus that makes sigma.
-    pub shift: f64,
     /// Samples of z per example in training.
     pub train_samples: usize,
     /// Samples of z per example in evaluation.
@@ -66,6 +47,11 @@ pub struct VibSettings {
     pub evaluate_every: u64,
     /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
+    /// The encoder's layers.
+    pub architecture: Architecture,
+    /// The encoder's distribution of z: `softplus` with independent dimensions, `cholesky` with a full covariance, or `deterministic` for
+    /// no bottleneck, where the hidden layers lead to the classes (the baseline of table 1 of Alemi et al. 2017).
+    pub scale: Scale,
     /// The weight of the rate.
     pub beta: Beta,
     /// How gradients become changes of the weights.
@@ -83,10 +69,9 @@ impl Default for VibSettings {
             batch: 100,
             validation: 0,
             augment_shift: 0,
-            hidden: vec![1024, 1024],
             latent: 256,
-            covariance: Covariance::Diagonal,
-            shift: 5.0,
+            architecture: Architecture::mlp(&[1024, 1024]),
+            scale: Scale::Softplus { shift: 5.0 },
             train_samples: 1,
             test_samples: 12,
             dropout: 0.0,
@@ -109,6 +94,25 @@ impl Settings for VibSettings {
     const SWEEP: &'static str = "beta.value=1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1";
     const FREE: &'static [&'static str] = &["data", "epochs", "evaluate_every", "checkpoint_every", "test_samples"];
 
+    fn migrate(table: &mut toml::Table) {
+        let text = |text: &str| toml::Value::String(text.into());
+        if let Some(hidden) = table.remove("hidden") {
+            let architecture = [("kind".to_string(), text("mlp")), ("hidden".to_string(), hidden)];
+            table.insert("architecture".into(), toml::Value::Table(architecture.into_iter().collect()));
+        }
+        let (covariance, shift) = (table.remove("covariance"), table.remove("shift"));
+        if covariance.is_some() || shift.is_some() {
+            let kind = match covariance.as_ref().map(|value| value.as_str()) {
+                None | Some(Some("diagonal")) => text("softplus"),
+                Some(Some("full")) => text("cholesky"),
+                Some(_) => covariance.expect("just seen"),
+            };
+            let shift = (kind.as_str() != Some("deterministic")).then(|| shift.unwrap_or(toml::Value::Float(5.0)));
+            let scale = [("kind".to_string(), kind)].into_iter().chain(shift.map(|shift| ("shift".to_string(), shift)));
+            table.insert("scale".into(), toml::Value::Table(scale.collect()));
+        }
+    }
+
     fn complete(&mut self) {
         self.schedule = self.schedule.spread_over(self.epochs);
     }
@@ -119,12 +123,12 @@ impl Settings for VibSettings {
             ("latent", self.latent as u64),
             ("train_samples", self.train_samples as u64),
             ("test_samples", self.test_samples as u64),
-            ("hidden", self.hidden.iter().copied().min().unwrap_or(1) as u64),
         ])?;
         settings::shares(&[("dropout", self.dropout), ("label_smoothing", self.label_smoothing), ("ema_decay", self.ema_decay)])?;
         settings::positive(&[("learning_rate", self.learning_rate)])?;
         settings::not_negative(&[("confidence_penalty", self.confidence_penalty)])?;
-        settings::finite(&[("shift", self.shift)])?;
+        self.architecture.validate()?;
+        self.scale.validate()?;
         self.beta.validate()
     }
 
@@ -139,17 +143,15 @@ impl Settings for VibSettings {
 }
 
 impl VibSettings {
-    /// The architecture for data of this size.
-    pub fn architecture(&self, inputs: usize, classes: usize) -> VibConfig {
-        VibConfig { inputs, hidden: self.hidden.clone(), latent: self.latent, classes, scale: self.scale(), dropout: self.dropout }
-    }
-
-    /// How the encoder's output becomes the distribution of z.
-    pub fn scale(&self) -> Scale {
-        match self.covariance {
-            Covariance::Diagonal => Scale::Softplus { shift: self.shift },
-            Covariance::Full => Scale::Cholesky { shift: self.shift },
-            Covariance::Deterministic => Scale::Deterministic,
+    /// The sizes and the scale of the model for examples of this shape.
+    pub fn config(&self, example: &[usize], classes: usize) -> VibConfig {
+        VibConfig {
+            example: example.to_vec(),
+            architecture: self.architecture.clone(),
+            latent: self.latent,
+            classes,
+            scale: self.scale,
+            dropout: self.dropout,
         }
     }
 
@@ -169,11 +171,11 @@ mod tests {
 
     #[test]
     fn changes_reach_into_tables() {
-        let changes = ["beta.value=0.5", "hidden=[3, 4]", "data=mnist:some/where", "epochs = 7"].map(String::from);
+        let changes = ["beta.value=0.5", "architecture.hidden=[3, 4]", "data=mnist:some/where", "epochs = 7"].map(String::from);
         let run = VibSettings::parse("test", "beta = { kind = \"fixed\", value = 1.0 }", &changes).unwrap();
         assert_eq!(run.beta, Beta::Fixed { value: 0.5 });
         assert_eq!(VibSettings::parse("again", &run.to_toml(), &[]).unwrap(), run);
-        assert_eq!((run.hidden, run.data.as_str(), run.epochs), (vec![3, 4], "mnist:some/where", 7));
+        assert_eq!((run.architecture, run.data.as_str(), run.epochs), (Architecture::mlp(&[3, 4]), "mnist:some/where", 7));
     }
 
     #[test]
@@ -194,5 +196,19 @@ mod tests {
         assert!(message("", &["seed.x=1"]).contains("seed"));
         assert!(message("", &["nonsense"]).contains("key=value"));
         assert!(message("", &["data=nowhere:else:"]).contains("nowhere"));
+    }
+
+    #[test]
+    fn settings_of_earlier_versions_are_read() {
+        let parse = |text: &str, changes: &[&str]| {
+            VibSettings::parse("old", text, &changes.iter().map(|c| c.to_string()).collect::<Vec<_>>()).unwrap()
+        };
+        let old = parse("hidden = [8]\ncovariance = \"full\"\nshift = 2.0", &[]);
+        assert_eq!((&old.architecture, old.scale), (&Architecture::mlp(&[8]), Scale::Cholesky { shift: 2.0 }));
+        assert_eq!(parse("", &["covariance=deterministic"]).scale, Scale::Deterministic);
+        assert_eq!(parse("covariance = \"diagonal\"", &["hidden=[3]"]), parse("", &["architecture.hidden=[3]"]));
+        assert_eq!(parse(&old.to_toml(), &[]), old);
+        let wrong = VibSettings::parse("old", "covariance = \"diagnal\"", &[]).unwrap_err().to_string();
+        assert!(wrong.contains("diagnal"), "{wrong}");
     }
 }
