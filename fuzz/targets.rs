@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use strait::Device;
-use strait::data::DataSpec;
+use strait::data::{DataSpec, Demonstrations};
 use strait::error::{Error, Result};
 use strait::io::input::Input;
 use strait::io::{cifar as cifar_files, idx as idx_files, npy as npy_files, safetensors as safetensors_files};
@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     ("checkpoint", checkpoint),
     ("cifar", cifar),
     ("data", data),
+    ("demonstrations", demonstrations),
     ("gzip", gzip),
     ("idx", idx),
     ("metrics", metrics),
@@ -141,6 +142,16 @@ pub fn data(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let Some(spec) = accepted(text.parse::<DataSpec>()) else { return false };
     assert_eq!(spec.to_string().parse::<DataSpec>().unwrap(), spec);
+    true
+}
+
+/// Demonstrations: a zip archive of NumPy arrays, or the program's own format.
+pub fn demonstrations(bytes: &[u8]) -> bool {
+    let Some(all) = accepted(Demonstrations::decode(Path::new(NAME), bytes, Some(5))) else { return false };
+    assert_eq!(all.iter().count(), all.paths.len());
+    assert_eq!(all.transitions(1).terminated.len(), all.steps());
+    let again = Demonstrations::decode(Path::new(NAME), &all.encode().unwrap(), None).unwrap();
+    assert_eq!((again.observations, again.actions, again.paths), (all.observations, all.actions, all.paths));
     true
 }
 

@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("io", &["device", "dtype", "error", "shape", "tensor", "words"]),
     ("nn", &["device", "dtype", "error", "grad", "io", "ops", "rng", "shape", "tensor"]),
     ("optim", &["device", "dtype", "error", "nn", "op", "shape", "storage", "tensor"]),
-    ("data", &["capture", "device", "dtype", "error", "io", "rng", "shape", "tensor", "words"]),
+    ("data", &["capture", "device", "dtype", "env", "error", "io", "rng", "shape", "tensor", "words"]),
     ("models", &["device", "dtype", "env", "error", "grad", "nn", "ops", "rng", "shape", "tensor"]),
     ("metrics", &["data", "device", "dtype", "error", "grad", "io", "nn", "ops", "optim", "rng", "shape", "tensor"]),
     ("plot", &["error", "metrics", "shape"]),

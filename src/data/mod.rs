@@ -1,6 +1,8 @@
-//! Data sets: images with labels, split into training and test parts, and the batches made from them; points in the plane.
+//! Data sets: images with labels, split into training and test parts, and the batches made from them; points in the plane; demonstrations
+//! for imitation.
 
 pub mod augment;
+pub mod demonstrations;
 pub mod digits;
 pub mod order;
 pub mod points;
@@ -21,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::io::checksum::Hash;
 
 pub use batches::Batches;
+pub use demonstrations::{DemonstrationSpec, Demonstrations};
 pub use layout::Layout;
 pub use points::{Mixture, PointSet};
 pub use source::{Batching, Images, Source};

@@ -83,4 +83,10 @@ impl Env for Acrobot {
     fn restore(&mut self, state: &[f64]) -> Result<()> {
         copy_state("acrobot", &mut self.0, state)
     }
+
+    fn place_at(&mut self, observation: &[f32]) -> bool {
+        let [cos, sin, cos_bend, sin_bend, speed, bending] = std::array::from_fn(|i| f64::from(observation[i]));
+        self.0 = [sin.atan2(cos), sin_bend.atan2(cos_bend), speed, bending];
+        true
+    }
 }

@@ -93,6 +93,13 @@ pub trait Env: Send {
     /// # Errors
     /// The numbers are no state of this task.
     fn restore(&mut self, state: &[f64]) -> Result<()>;
+
+    /// Takes up the state that an observation shows, so that steps of demonstrations can be taken anew. `false`, the default, is for a
+    /// task whose observations do not tell its state.
+    fn place_at(&mut self, observation: &[f32]) -> bool {
+        let _ = observation;
+        false
+    }
 }
 
 /// Copies a state of the task of this name into `into`.

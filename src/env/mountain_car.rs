@@ -70,6 +70,11 @@ impl Env for MountainCar {
     fn restore(&mut self, state: &[f64]) -> Result<()> {
         copy_state("mountain-car", &mut self.0, state)
     }
+
+    fn place_at(&mut self, observation: &[f32]) -> bool {
+        self.0 = [f64::from(observation[0]), f64::from(observation[1])];
+        true
+    }
 }
 
 /// Position and speed, and 1 before the first step of an episode, when they are in f64: 0 after it, when they are in f32.
@@ -118,5 +123,10 @@ impl Env for Continuous {
 
     fn restore(&mut self, state: &[f64]) -> Result<()> {
         copy_state("mountain-car-continuous", &mut self.0, state)
+    }
+
+    fn place_at(&mut self, observation: &[f32]) -> bool {
+        self.0 = [f64::from(observation[0]), f64::from(observation[1]), 0.0];
+        true
     }
 }

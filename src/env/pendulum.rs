@@ -54,4 +54,10 @@ impl Env for Pendulum {
     fn restore(&mut self, state: &[f64]) -> Result<()> {
         copy_state("pendulum", &mut self.0, state)
     }
+
+    fn place_at(&mut self, observation: &[f32]) -> bool {
+        let [cos, sin, speed] = std::array::from_fn(|i| f64::from(observation[i]));
+        self.0 = [sin.atan2(cos), speed];
+        true
+    }
 }

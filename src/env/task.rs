@@ -9,6 +9,9 @@ use crate::error::Result;
 /// Makes a simulator of this many copies.
 type Start = Arc<dyn Fn(usize) -> Result<Box<dyn Simulator>> + Send + Sync>;
 
+/// Makes a copy.
+type Single = Arc<dyn Fn() -> Box<dyn Env> + Send + Sync>;
+
 /// A kind of environment, of which [`super::Envs`] runs copies.
 #[derive(Clone)]
 pub struct Task {
@@ -23,6 +26,7 @@ pub struct Task {
     /// Whether an episode can end in a terminal state. A learned reward that is positive (or negative) everywhere then says by its sign
     /// alone that an agent should live on (or end early), whatever the demonstrations do.
     pub terminates: bool,
+    single: Option<Single>,
     start: Start,
 }
 
@@ -30,11 +34,11 @@ impl Task {
     /// A task whose copies are made by `start`. Without [`Task::with_horizon`] it has no limit of time.
     pub fn new<E: Env + 'static>(name: &str, observations: Space, actions: Space, start: impl Fn() -> E + Send + Sync + 'static) -> Task {
         let widths = (observations.width(), actions.width());
-        let copies = move |count| -> Result<Box<dyn Simulator>> {
-            let envs = (0..count).map(|_| Box::new(start()) as Box<dyn Env>);
-            Ok(Box::new(Copies::new(envs, widths.0, widths.1)))
-        };
-        Task::simulated(name, observations, actions, copies)
+        let single: Single = Arc::new(move || Box::new(start()));
+        let each = Arc::clone(&single);
+        let copies =
+            move |count| -> Result<Box<dyn Simulator>> { Ok(Box::new(Copies::new((0..count).map(|_| each()), widths.0, widths.1))) };
+        Task { single: Some(single), ..Task::simulated(name, observations, actions, copies) }
     }
 
     /// A task whose copies are stepped all at once, by a simulator that `start` makes for a number of copies.
@@ -44,7 +48,7 @@ impl Task {
         actions: Space,
         start: impl Fn(usize) -> Result<Box<dyn Simulator>> + Send + Sync + 'static,
     ) -> Task {
-        Task { name: name.into(), observations, actions, horizon: None, terminates: true, start: Arc::new(start) }
+        Task { name: name.into(), observations, actions, horizon: None, terminates: true, single: None, start: Arc::new(start) }
     }
 
     /// The task with episodes that are broken off after `horizon` steps.
@@ -57,6 +61,11 @@ impl Task {
     pub fn without_end(mut self) -> Task {
         self.terminates = false;
         self
+    }
+
+    /// A copy by itself, which counts no steps and knows no limit of time; `None` for a task that a simulator steps.
+    pub fn copy(&self) -> Option<Box<dyn Env>> {
+        self.single.as_ref().map(|single| single())
     }
 
     /// Starts this many copies.

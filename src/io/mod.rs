@@ -18,5 +18,6 @@ mod npy_header;
 pub mod open;
 pub mod safetensors;
 mod stored;
+pub mod zip;
 
 pub use stored::Stored;
