@@ -28,10 +28,10 @@ fn differences(name: &str, path: &Path) -> [f64; 3] {
     let Record { rows, state, observation } = record(path, &task);
     let mut envs = Envs::new(&task, rows.len(), 0).unwrap();
     let width = envs.state().unwrap().len() / rows.len();
-    // Episodes begun, steps and sum of rewards come first; the continuous car has whether this is its first step at the end.
+    // Four numbers about the episode come first; the continuous car has whether this is its first step at the end.
     let states = rows.iter().flat_map(|row| {
-        let own = [&[1.0, 0.0, 0.0], &row[1..=state]].concat();
-        if width == 3 + state { own } else { [own, vec![row[0]]].concat() }
+        let own = [&[1.0, 0.0, 0.0, 0.0], &row[1..=state]].concat();
+        if width == 4 + state { own } else { [own, vec![row[0]]].concat() }
     });
     assert!(envs.restore(&states.collect::<Vec<_>>()).unwrap());
     let actions: Vec<f32> = rows.iter().map(|row| row[state + 1] as f32).collect();
@@ -44,7 +44,7 @@ fn differences(name: &str, path: &Path) -> [f64; 3] {
         assert_eq!(stepped.terminated[i], rest[observation + 1] == 1.0, "{name}: row {i}");
         // After an end the state is that of the next episode.
         if !stepped.terminated[i] {
-            next.iter().enumerate().for_each(|(j, &value)| add(0, after[i * width + 3 + j], value));
+            next.iter().enumerate().for_each(|(j, &value)| add(0, after[i * width + 4 + j], value));
         }
         rest[..observation].iter().enumerate().for_each(|(j, &value)| add(1, stepped.last[i * observation + j].into(), value));
         add(2, stepped.rewards[i], rest[observation]);

@@ -47,6 +47,7 @@ mod mountain_car;
 mod pendulum;
 mod registry;
 mod simulator;
+mod small;
 mod space;
 mod task;
 mod vector;
@@ -54,7 +55,7 @@ mod vector;
 pub use registry::{BuiltIn, TASKS};
 pub use simulator::{Simulator, Transitions};
 pub use space::Space;
-pub use task::Task;
+pub use task::{Ending, Task};
 pub use vector::{Envs, Episode, Stepped};
 
 use crate::error::{Error, Result};

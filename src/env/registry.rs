@@ -1,6 +1,6 @@
 //! The tasks that are built in, by name.
 
-use super::{Task, acrobot, cartpole, maze, mountain_car, pendulum};
+use super::{Task, acrobot, cartpole, maze, mountain_car, pendulum, small};
 use crate::error::{Error, Result};
 use crate::words::nearest;
 
@@ -21,6 +21,9 @@ pub const TASKS: &[BuiltIn] = &[
     ("room-empty", "push a ball through an empty room", || maze::task("room-empty")),
     ("room-wall", "push a ball around a wall", || maze::task("room-wall")),
     ("room-two", "push a ball through a door", || maze::task("room-two")),
+    ("line", "for tests: go to a place on a line", small::line),
+    ("early-term", "for tests: go on or end, at a reward of 1 for every step", || small::early_term("early-term", 1.0)),
+    ("early-term-negative", "the same at a reward of -1", || small::early_term("early-term-negative", -1.0)),
 ];
 
 impl Task {

@@ -4,13 +4,29 @@ use std::sync::Arc;
 
 use super::simulator::{Copies, Simulator};
 use super::{Env, Space};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Makes a simulator of this many copies.
 type Start = Arc<dyn Fn(usize) -> Result<Box<dyn Simulator>> + Send + Sync>;
 
 /// Makes a copy.
 type Single = Arc<dyn Fn() -> Box<dyn Env> + Send + Sync>;
+
+/// What happens where an episode comes to a terminal state before its limit of time.
+///
+/// A learned reward that has one sign everywhere says by it whether to live or to end early, and with [`Ending::Plain`] that can outweigh
+/// what the demonstrations do. With the other two all episodes are of the same length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ending {
+    /// The next episode begins.
+    #[default]
+    Plain,
+    /// The last observation is repeated, with reward 0, until the limit of time (Gleave et al. 2020, "seals").
+    FixedHorizon,
+    /// One step leads from the terminal state into an absorbing one, which nothing leaves until the limit of time, with reward 0. It is an
+    /// observation of zeros but for a last number, which all observations get: 1 there and 0 elsewhere (Kostrikov et al. 2019).
+    Absorbing,
+}
 
 /// A kind of environment, of which [`super::Envs`] runs copies.
 #[derive(Clone)]
@@ -26,6 +42,7 @@ pub struct Task {
     /// Whether an episode can end in a terminal state. A learned reward that is positive (or negative) everywhere then says by its sign
     /// alone that an agent should live on (or end early), whatever the demonstrations do.
     pub terminates: bool,
+    ending: Ending,
     single: Option<Single>,
     start: Start,
 }
@@ -48,7 +65,16 @@ impl Task {
         actions: Space,
         start: impl Fn(usize) -> Result<Box<dyn Simulator>> + Send + Sync + 'static,
     ) -> Task {
-        Task { name: name.into(), observations, actions, horizon: None, terminates: true, single: None, start: Arc::new(start) }
+        Task {
+            name: name.into(),
+            observations,
+            actions,
+            horizon: None,
+            terminates: true,
+            ending: Ending::Plain,
+            single: None,
+            start: Arc::new(start),
+        }
     }
 
     /// The task with episodes that are broken off after `horizon` steps.
@@ -63,7 +89,44 @@ impl Task {
         self
     }
 
-    /// A copy by itself, which counts no steps and knows no limit of time; `None` for a task that a simulator steps.
+    /// The task with this [`Ending`] of its episodes. Only limits of time remain, so it has no end any more unless that is plain.
+    ///
+    /// # Errors
+    /// The task has no limit of time, its observations are choices, or it has another ending already.
+    pub fn with_ending(mut self, ending: Ending) -> Result<Task> {
+        let fault = if self.ending != Ending::Plain {
+            Some("it has an ending of its own already")
+        } else if ending != Ending::Plain && self.horizon.is_none() {
+            Some("episodes of one length need a limit of time")
+        } else {
+            match &mut self.observations {
+                Space::Box { low, high } if ending == Ending::Absorbing => {
+                    // The absorbing state has zeros.
+                    low.iter_mut().for_each(|low| *low = low.min(0.0));
+                    high.iter_mut().for_each(|high| *high = high.max(0.0));
+                    low.push(0.0);
+                    high.push(1.0);
+                    None
+                }
+                Space::Discrete { .. } if ending == Ending::Absorbing => Some("an absorbing state needs observations that are numbers"),
+                _ => None,
+            }
+        };
+        if let Some(what) = fault {
+            return Err(Error::Task { task: self.name, what: what.into() });
+        }
+        if ending != Ending::Plain {
+            (self.ending, self.terminates) = (ending, false);
+        }
+        Ok(self)
+    }
+
+    /// What happens where an episode ends early.
+    pub fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// A copy by itself, which counts no steps, knows no limit of time and ends plainly; `None` for a task that a simulator steps.
     pub fn copy(&self) -> Option<Box<dyn Env>> {
         self.single.as_ref().map(|single| single())
     }

@@ -1,8 +1,8 @@
 //! Many copies of a task that are stepped together: episodes are counted, broken off at the limit of time, and begun anew in the step in
 //! which they end.
 
-use super::Task;
 use super::simulator::{Simulator, Transitions};
+use super::{Ending, Task};
 use crate::error::{Error, Result};
 use crate::rng::{Draw, Rng};
 
@@ -16,6 +16,8 @@ pub struct Envs {
     /// Reused: which copies begin an episode, and with what.
     draws: Vec<Option<Draw>>,
     resting: Vec<bool>,
+    /// The simulator's own observations, of the last step or the reset after it.
+    seen: Vec<f32>,
 }
 
 /// Where a copy is.
@@ -29,10 +31,22 @@ struct Progress {
     steps: u64,
     /// Sum of the rewards of the present episode.
     total: f64,
+    phase: Phase,
+}
+
+/// Where an episode is that goes on after a terminal state, as [`Ending`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Before it.
+    Alive = 0,
+    /// In it.
+    Over = 1,
+    /// In the absorbing state after it.
+    Absorbed = 2,
 }
 
 /// Numbers of [`Progress`] in a state: all but the key, which the seed gives.
-const PROGRESS: usize = 3;
+const PROGRESS: usize = 4;
 
 /// What a step led to: a number, or a row of an observation's width, for each copy.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -78,7 +92,8 @@ impl Envs {
             let what = format!("observations have {} and actions {}, but need at least one number each", task.observations, task.actions);
             return Err(Error::Task { task: task.name.clone(), what });
         }
-        let copies = (0..count as u64).map(|i| Progress { key: key(seed, i), episodes: 0, steps: 0, total: 0.0 }).collect();
+        let copies =
+            (0..count as u64).map(|i| Progress { key: key(seed, i), episodes: 0, steps: 0, total: 0.0, phase: Phase::Alive }).collect();
         let stepped = Stepped {
             rewards: vec![0.0; count],
             terminated: vec![false; count],
@@ -87,8 +102,9 @@ impl Envs {
             next: vec![0.0; count * observations],
             ended: Vec::new(),
         };
-        let (draws, resting) = (vec![None; count], vec![false; count]);
-        let mut envs = Envs { task: task.clone(), simulator: task.start(count)?, copies, stepped, draws, resting };
+        let simulator = task.start(count)?;
+        let (draws, resting, seen) = (vec![None; count], vec![false; count], vec![0.0; count * own_width(task)]);
+        let mut envs = Envs { task: task.clone(), simulator, copies, stepped, draws, resting, seen };
         envs.reset()?;
         Ok(envs)
     }
@@ -121,6 +137,7 @@ impl Envs {
         for (copy, draw) in self.copies.iter_mut().zip(&mut self.draws) {
             *draw = Some(copy.begin());
         }
+        self.resting.fill(false);
         self.begin()
     }
 
@@ -132,10 +149,31 @@ impl Envs {
     pub fn step(&mut self, actions: &[f32]) -> Result<&Stepped> {
         self.check(actions)?;
         let Stepped { rewards, terminated, truncated, last, next, ended } = &mut self.stepped;
-        let out = Transitions { rewards, terminated, truncated, observations: last };
+        let out = Transitions { rewards, terminated, truncated, observations: &mut self.seen };
         self.simulator.step(actions, &self.resting, out)?;
         ended.clear();
+        let (own, ending) = (own_width(&self.task), self.task.ending());
+        let width = last.len() / self.copies.len();
         for (i, copy) in self.copies.iter_mut().enumerate() {
+            let (row, before) = (&mut last[i * width..(i + 1) * width], &next[i * width..(i + 1) * width]);
+            if copy.phase == Phase::Alive {
+                row[..own].copy_from_slice(&self.seen[i * own..(i + 1) * own]);
+                row[own..].fill(0.0);
+                if terminated[i] && ending != Ending::Plain {
+                    copy.phase = Phase::Over;
+                    (terminated[i], truncated[i]) = (false, false);
+                }
+            } else {
+                (rewards[i], terminated[i], truncated[i]) = (0.0, false, false);
+                match ending {
+                    Ending::Absorbing => {
+                        copy.phase = Phase::Absorbed;
+                        row[..own].fill(0.0);
+                        row[own..].fill(1.0);
+                    }
+                    _ => row.copy_from_slice(before),
+                }
+            }
             copy.steps += 1;
             copy.total += rewards[i];
             truncated[i] = !terminated[i] && (truncated[i] || self.task.horizon.is_some_and(|horizon| copy.steps >= horizon));
@@ -144,6 +182,7 @@ impl Envs {
                 ended.push(Episode { copy: i, steps: copy.steps, total: copy.total, terminated: terminated[i] });
                 self.draws[i] = Some(copy.begin());
             }
+            self.resting[i] = copy.phase != Phase::Alive;
         }
         finite(&self.task, "reward", rewards)?;
         finite(&self.task, "observation", last)?;
@@ -152,8 +191,9 @@ impl Envs {
         Ok(&self.stepped)
     }
 
-    /// All that changes from step to step, the same number of numbers for each copy: its episodes begun, the steps and the sum of rewards
-    /// of the present one, and the state of the task. The number never changes. A simulator without states gives the first three alone.
+    /// All that changes from step to step, the same number of numbers for each copy: its episodes begun; of the present one the steps, the
+    /// sum of rewards, and 1 or 2 after a terminal state that did not end it (see [`Ending`]); and the state of the task. How many there
+    /// are never changes. A simulator without states gives the first four alone.
     ///
     /// # Errors
     /// The simulator fails.
@@ -162,7 +202,7 @@ impl Envs {
         let width = states.len() / self.copies.len();
         let mut all = Vec::with_capacity(states.len() + PROGRESS * self.copies.len());
         for (i, copy) in self.copies.iter().enumerate() {
-            all.extend([copy.episodes as f64, copy.steps as f64, copy.total]);
+            all.extend([copy.episodes as f64, copy.steps as f64, copy.total, f64::from(copy.phase as u8)]);
             all.extend(&states[i * width..(i + 1) * width]);
         }
         Ok(all)
@@ -175,20 +215,31 @@ impl Envs {
     /// The numbers are no such state; the simulator fails.
     pub fn restore(&mut self, state: &[f64]) -> Result<bool> {
         let count = self.copies.len();
-        let width = (state.len() / count).checked_sub(PROGRESS).filter(|_| state.len().is_multiple_of(count)).ok_or_else(|| {
-            let what = format!("a state of {} numbers was to be restored, which is not one of {count} copies", state.len());
-            Error::Task { task: self.task.name.clone(), what }
-        })?;
+        let width = self.simulator.state()?.len() / count;
+        if state.len() != count * (PROGRESS + width) {
+            let (found, needed) = (state.len(), PROGRESS + width);
+            let what = format!("a state of {found} numbers was to be restored, but {count} copies have {needed} each");
+            return Err(Error::Task { task: self.task.name.clone(), what });
+        }
         let rows = state.chunks_exact(PROGRESS + width);
         for (copy, row) in self.copies.iter_mut().zip(rows.clone()) {
             (copy.episodes, copy.steps, copy.total) = (row[0] as u64, row[1] as u64, row[2]);
+            copy.phase = [Phase::Alive, Phase::Over, Phase::Absorbed][(row[3] as usize).min(2)];
         }
         if width == 0 {
             self.reset()?;
             return Ok(false);
         }
         let states: Vec<f64> = rows.flat_map(|row| &row[PROGRESS..]).copied().collect();
-        self.simulator.restore(&states, &mut self.stepped.next)?;
+        self.simulator.restore(&states, &mut self.seen)?;
+        let own = own_width(&self.task);
+        let next = self.stepped.next.chunks_mut(self.task.observations.width()).zip(self.seen.chunks(own));
+        for ((copy, resting), (next, seen)) in self.copies.iter().zip(&mut self.resting).zip(next) {
+            let absorbed = copy.phase == Phase::Absorbed;
+            *resting = copy.phase != Phase::Alive;
+            next[..own].iter_mut().zip(seen).for_each(|(next, seen)| *next = if absorbed { 0.0 } else { *seen });
+            next[own..].fill(absorbed.into());
+        }
         Ok(true)
     }
 
@@ -197,7 +248,13 @@ impl Envs {
         if self.draws.iter().all(Option::is_none) {
             return Ok(());
         }
-        self.simulator.reset(&self.draws, &mut self.stepped.next)?;
+        self.simulator.reset(&self.draws, &mut self.seen)?;
+        let (own, width) = (own_width(&self.task), self.task.observations.width());
+        for (i, _) in self.draws.iter().enumerate().filter(|(_, draw)| draw.is_some()) {
+            let row = &mut self.stepped.next[i * width..(i + 1) * width];
+            row[..own].copy_from_slice(&self.seen[i * own..(i + 1) * own]);
+            row[own..].fill(0.0);
+        }
         finite(&self.task, "observation", &self.stepped.next)
     }
 
@@ -221,7 +278,7 @@ impl Progress {
     /// Counts a new episode and gives its random numbers.
     fn begin(&mut self) -> Draw {
         self.episodes += 1;
-        (self.steps, self.total) = (0, 0.0);
+        (self.steps, self.total, self.phase) = (0, 0.0, Phase::Alive);
         Draw { key: self.key, number: self.episodes - 1 }
     }
 }
@@ -229,6 +286,11 @@ impl Progress {
 /// The key of the random numbers of copy `index`.
 fn key(seed: u64, index: u64) -> u64 {
     Rng::from_state([seed, index]).split().state()[0]
+}
+
+/// Numbers of an observation of the simulator: all but the mark of an absorbing state.
+fn own_width(task: &Task) -> usize {
+    task.observations.width() - usize::from(task.ending() == Ending::Absorbing)
 }
 
 fn finite<T: Copy + Into<f64>>(task: &Task, what: &str, values: &[T]) -> Result<()> {
@@ -292,12 +354,12 @@ mod tests {
         let mut envs = cartpole(6, 1);
         run(&mut envs, 0..30);
         let state = envs.state().unwrap();
-        assert_eq!(state.len(), 6 * 7);
+        assert_eq!(state.len(), 6 * 8);
         let after = run(&mut envs, 30..80);
         let mut again = cartpole(6, 1);
         run(&mut again, 0..3);
         assert!(again.restore(&state).unwrap());
-        assert_eq!(again.steps().collect::<Vec<_>>(), state.chunks(7).map(|row| row[1] as u64).collect::<Vec<_>>());
+        assert_eq!(again.steps().collect::<Vec<_>>(), state.chunks(8).map(|row| row[1] as u64).collect::<Vec<_>>());
         assert_eq!(run(&mut again, 30..80), after);
         for wrong in [&state[1..], &state[..12], &[]] {
             assert!(matches!(again.restore(wrong), Err(Error::Task { .. })), "{}", wrong.len());
@@ -358,6 +420,51 @@ mod tests {
         let mut envs = Envs::new(&counter(3.0), 1, 0).unwrap();
         let last = (0..3).map(|_| envs.step(&[0.0]).unwrap().clone()).last().unwrap();
         assert_eq!((last.terminated[0], last.truncated[0]), (true, false));
+    }
+
+    /// The episode of 5 steps comes to a terminal state after 2 of them; the second of 1.
+    #[test]
+    fn episodes_of_one_length_go_on_after_terminal_states() {
+        let five = |ending| counter(2.0).with_horizon(5).with_ending(ending).unwrap();
+        let run = |ending, restored: bool| {
+            let task = five(ending);
+            let mut envs = Envs::new(&task, 1, 0).unwrap();
+            let mut all = Vec::new();
+            for _ in 0..6 {
+                if restored {
+                    let state = envs.state().unwrap();
+                    let before = envs.observations().to_vec();
+                    envs = Envs::new(&task, 1, 0).unwrap();
+                    assert!(envs.restore(&state).unwrap());
+                    assert_eq!(envs.observations(), before);
+                }
+                all.push(envs.step(&[0.0]).unwrap().clone());
+            }
+            all
+        };
+        for (ending, last) in [
+            (Ending::FixedHorizon, vec![vec![1.0, 0.0], vec![2.0, 0.0], vec![2.0, 0.0], vec![2.0, 0.0], vec![2.0, 0.0], vec![1.0, 1.0]]),
+            (
+                Ending::Absorbing,
+                [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
+                    .map(Vec::from)
+                    .into(),
+            ),
+        ] {
+            let all = run(ending, false);
+            assert_eq!(all.iter().map(|stepped| stepped.last.clone()).collect::<Vec<_>>(), last);
+            assert_eq!(all.iter().map(|stepped| stepped.rewards[0]).collect::<Vec<_>>(), [1.0, 2.0, 0.0, 0.0, 0.0, 1.0]);
+            assert!(all.iter().all(|stepped| !stepped.terminated[0]));
+            assert_eq!(all.iter().map(|stepped| stepped.truncated[0]).collect::<Vec<_>>(), [false, false, false, false, true, false]);
+            assert_eq!(all[4].ended, [Episode { copy: 0, steps: 5, total: 3.0, terminated: false }]);
+            assert_eq!(all[4].next[..2], [0.0, 1.0]);
+            assert_eq!(all, run(ending, true));
+            assert!(!five(ending).terminates && five(ending).with_ending(ending).is_err());
+        }
+        let mut endless = counter(2.0);
+        endless.horizon = None;
+        assert!(endless.with_ending(Ending::Absorbing).unwrap_err().to_string().contains("need a limit of time"));
+        assert_eq!(counter(2.0).with_ending(Ending::Plain).unwrap().ending(), Ending::Plain);
     }
 
     #[test]

@@ -45,6 +45,12 @@ fn flat() -> Members {
     ]
 }
 
+/// An array of objects, which only running it would read.
+fn pickled() -> Vec<u8> {
+    let header = format!("{:<117}\n", "{'descr': '|O', 'fortran_order': False, 'shape': (5,), }");
+    [b"\x93NUMPY\x01\0v\0", header.as_bytes(), b"\x80\x04cos\nsystem\n"].concat()
+}
+
 /// [`small`] as imitation wrote it, with a pickle.
 fn pathwise() -> Members {
     let all = small();
@@ -54,7 +60,7 @@ fn pathwise() -> Members {
         ("rews.npy", array([5], &all.rewards.unwrap())),
         ("terminal.npy", array([2], &[1u8, 0])),
         ("indices.npy", array([1], &[3i64])),
-        ("infos.npy", b"\x93NUMPY\x01\0v\0{'descr': '|O', 'fortran_order': False, 'shape': (5,), }\n\x80\x04cos\nsystem\n".to_vec()),
+        ("infos.npy", pickled()),
     ]
 }
 
@@ -118,8 +124,7 @@ fn wrong_files_are_named_with_what_is_wrong() {
     check(message(with(pathwise(), "indices.npy", array([1], &[9i64]))), "path 1 without steps");
     check(message(with(pathwise(), "obs.npy", array([6, 2], &[0f32; 12]))), "12 numbers of observations of 2 for 5 steps of 2 paths");
     check(message(flat().into_iter().filter(|(name, _)| *name != "lengths.npy").collect()), "no array 'lengths', but obs.npy, acts.npy");
-    let pickled = pathwise().pop().unwrap().1;
-    check(message(with(flat(), "rews.npy", pickled)), "elements of type '|O'");
+    check(message(with(flat(), "rews.npy", pickled())), "elements of type '|O'");
     let folder = tempfile::tempdir().unwrap();
     let text = Demonstrations::read(folder.path(), None).unwrap_err().to_string();
     assert!(text.contains("found a folder") && text.contains("np.savez"), "{text}");
