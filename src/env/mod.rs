@@ -42,6 +42,7 @@
 
 mod acrobot;
 mod cartpole;
+pub mod external;
 pub mod maze;
 mod mountain_car;
 mod pendulum;

@@ -1,5 +1,6 @@
 //! The tasks that are built in, by name.
 
+use super::external::External;
 use super::{Task, acrobot, cartpole, maze, mountain_car, pendulum, small};
 use crate::error::{Error, Result};
 use crate::words::nearest;
@@ -27,11 +28,17 @@ pub const TASKS: &[BuiltIn] = &[
 ];
 
 impl Task {
-    /// The task of this name, one of [`TASKS`].
+    /// The task of this name: one of [`TASKS`]; `external:ID`, an environment of Gymnasium, by `python3`; or `command:PROGRAM ..`, a
+    /// program that speaks the protocol of [`super::external`].
     ///
     /// # Errors
-    /// [`Error::BadConfig`] for an unknown name.
+    /// [`Error::BadConfig`] for an unknown name; as [`External::task`].
     pub fn named(name: &str) -> Result<Task> {
+        match name.split_once(':') {
+            Some(("external", env)) if !env.is_empty() => return External::gymnasium("python3", env).task(),
+            Some(("command", line)) if !line.trim().is_empty() => return External::command(line).task(),
+            _ => {}
+        }
         let unknown = || {
             let expected = format!("a task: {}", nearest(name, TASKS.iter().map(|(name, ..)| *name)));
             Error::BadConfig { key: "task".into(), found: format!("\"{name}\""), expected }

@@ -42,6 +42,8 @@ pub struct Task {
     /// Whether an episode can end in a terminal state. A learned reward that is positive (or negative) everywhere then says by its sign
     /// alone that an agent should live on (or end early), whatever the demonstrations do.
     pub terminates: bool,
+    /// The versions of what simulates it, where that is a program of its own; else empty. Another version may behave differently.
+    pub versions: String,
     ending: Ending,
     single: Option<Single>,
     start: Start,
@@ -71,6 +73,7 @@ impl Task {
             actions,
             horizon: None,
             terminates: true,
+            versions: String::new(),
             ending: Ending::Plain,
             single: None,
             start: Arc::new(start),
