@@ -86,7 +86,7 @@ impl Child {
         // After a failure there is none.
         let Some(input) = &mut self.input else { return Err(self.fault("the program failed before")) };
         let sent = input.write_all(request).and_then(|()| input.flush());
-        sent.or_else(|e| Err(self.gone(&format!("would not take a request ({e})"))))
+        sent.map_err(|e| self.gone(&format!("would not take a request ({e})")))
     }
 
     /// The next `length` bytes, of what is called `what` in errors.
