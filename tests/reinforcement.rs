@@ -151,6 +151,8 @@ fn no_step_of_a_rollout_crosses_an_episode_and_ends_are_told_apart() {
     ] {
         assert_eq!(values(a), values(b));
     }
+    let both = strait::models::imitation::Transitions::concat(&[&direct, &again]).unwrap();
+    assert_eq!(values(both.log_probs.as_ref().unwrap())[14..], values(again.log_probs.as_ref().unwrap()));
     assert!(transitions_of(&[], &CPU).is_err());
     assert!(Rollout::collect(&mut envs, &agent.policy, 0, &mut rng).is_err());
 }

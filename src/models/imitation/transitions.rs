@@ -51,7 +51,8 @@ impl Transitions {
         self.select(&index)
     }
 
-    /// All rows of several sets, which have densities if every set has.
+    /// All rows of several sets, which have densities if every set has, in f64: those of a rollout are in the dtype of its policy, those of
+    /// paths in f64.
     ///
     /// # Errors
     /// No sets; their widths differ.
@@ -63,7 +64,7 @@ impl Transitions {
             actions: join(|set| &set.actions)?,
             next_observations: join(|set| &set.next_observations)?,
             terminated: join(|set| &set.terminated)?,
-            log_probs: known.map(|all| Tensor::concat(&all, 0)).transpose()?,
+            log_probs: known.map(|all| concat_wide(&all)).transpose()?,
         })
     }
 
@@ -88,6 +89,11 @@ impl Transitions {
             log_probs: self.log_probs.as_ref().map(f).transpose()?,
         })
     }
+}
+
+fn concat_wide(tensors: &[&Tensor]) -> Result<Tensor> {
+    let wide: Vec<Tensor> = tensors.iter().map(|tensor| tensor.detach().to_dtype(DType::F64)).collect::<Result<_>>()?;
+    Tensor::concat(&wide.iter().collect::<Vec<_>>(), 0)
 }
 
 /// What a discriminator sees of a step.
