@@ -59,7 +59,7 @@
 //! # Models
 //!
 //! [`models`] has the networks and losses of the papers (VIB, VDB, InfoVAE, EBGAN, energy models), for training loops of your own such as
-//! the programs in `examples/`. [`metrics`] evaluates models, and [`data`] has the data sets. [`env`] has tasks of reinforcement learning,
+//! the programs in `examples/`. [`metrics`] evaluates models, and [`data`] has the data sets. [`mod@env`] has tasks of reinforcement learning,
 //! and [`rl`] trains policies on them. [`train`] runs the families of the command line, with settings, checkpoints and reports.
 //!
 //! ```
