@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 
-/// How a [`Source`] makes its batches.
+/// The settings of the batches of a [`Source`].
 #[derive(Debug, Clone, Copy)]
 pub struct Batching {
     /// Examples per batch.
@@ -172,9 +172,6 @@ impl Source {
     }
 
     /// Batch `number` [rows, values], and its labels `[rows]` if it is of images. Captured steps read the prefetched batches in order.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn batch(&mut self, number: u64, device: &Device) -> Result<(Tensor, Option<Tensor>)> {
         match self {
             Source::Images(images) => {
@@ -187,9 +184,6 @@ impl Source {
     }
 
     /// [`Source::batch`] of images after `change` has modified them on the host, row by row, given the shape of one. Points do not change.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn changed_batch(
         &mut self,
         number: u64,
@@ -205,9 +199,6 @@ impl Source {
 
     /// Prefetches the batches of `steps` steps, `each` for every step, from batch `number` on. Returns the number of steps whose
     /// batches are of one size and follow each other without a new order between them.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn prefetch(&mut self, number: u64, steps: u64, each: u64, device: &Device) -> Result<u64> {
         match self {
             Source::Images(images) => {
@@ -232,9 +223,6 @@ impl Source {
     }
 
     /// At most `count` examples [n, ..] that are not trained on: test images, or new points of this draw.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn unseen(&self, count: usize, draw: Draw, device: &Device) -> Result<Tensor> {
         match self {
             Source::Images(images) => {
@@ -250,9 +238,6 @@ impl Source {
     }
 
     /// Examples [count, ..] that are uniform over the range of values: of pixels, or of the square that holds the points.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn uniform(&self, count: usize, rng: &mut Rng, device: &Device) -> Result<Tensor> {
         let [low, high] = match self {
             Source::Images(images) => images.range.bounds(),

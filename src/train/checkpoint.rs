@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 pub struct Checkpoint {
     /// Weights of a network under its name, its optimiser under `optimizer.NAME.`, averages under `ema.NAME.`, the rest under `run.`.
     pub tensors: BTreeMap<String, Tensor>,
-    /// What the file is.
+    /// Metadata by name: the family, the settings, the data.
     pub metadata: BTreeMap<String, String>,
 }
 

@@ -25,11 +25,11 @@ type Parse = fn(&str, &str, &[String]) -> Result<Box<dyn Configured>>;
 pub struct Family {
     /// As after `strait train`.
     pub name: &'static str,
-    /// What it is.
+    /// A title for people.
     pub title: &'static str,
     /// Presets by name, as TOML. The first is the default.
     pub presets: &'static [(&'static str, &'static str)],
-    /// What `strait sweep` changes unless told otherwise.
+    /// The setting and its values that `strait sweep` takes by default.
     pub sweep: &'static str,
     /// Keys that may change when a run goes on.
     pub(super) free: &'static [&'static str],
@@ -61,9 +61,6 @@ impl Family {
     }
 
     /// Draws what a sweep over the setting `key` found.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn draw_sweep(&self, key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
         (self.draw_sweep)(key, rows, drawing)
     }

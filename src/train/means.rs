@@ -38,7 +38,7 @@ impl Means {
         self.sums.iter().map(|(name, sum, weight)| (format!("train_{name}"), sum / weight)).collect()
     }
 
-    /// What a checkpoint keeps: sum, weight and place by name.
+    /// The state in a checkpoint: sum, weight and place by name.
     pub(super) fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let entry = |(place, (name, sum, weight)): (usize, &(String, f64, f64))| {
             Ok((name.clone(), Tensor::from_slice(&[*sum, *weight, place as f64], [3], &Device::cpu())?))

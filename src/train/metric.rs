@@ -7,7 +7,7 @@ pub struct Metric {
     pub name: &'static str,
     /// Its name in the results.
     pub title: &'static str,
-    /// What should be known about it.
+    /// A remark that readers need: what is averaged, and over which data.
     pub note: &'static str,
     digits: Digits,
     shown: Shown,
@@ -15,7 +15,7 @@ pub struct Metric {
     unless: Option<&'static str>,
 }
 
-/// How many digits are shown.
+/// The digits that are shown.
 #[derive(Debug, Clone, Copy)]
 enum Digits {
     /// Four or five.
@@ -91,7 +91,7 @@ pub struct MetricLine {
     pub value: String,
     /// Its unit, or nothing.
     pub unit: String,
-    /// What should be known about it.
+    /// A remark that readers need: what is averaged, and over which data.
     pub note: String,
 }
 
@@ -120,7 +120,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Which lines are wanted.
+/// The lines that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lines {
     Results,

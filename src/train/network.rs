@@ -53,7 +53,7 @@ impl Network {
     }
 
     /// Takes a step along gradients that [`Network::gradients`] gave, and takes the new weights into the averages.
-    /// What holds the old weights, such as a loss and its graph, should be dropped before: then their memory is used again.
+    /// Drop the loss and its graph first, so that the optimiser can update the weights in place.
     ///
     /// # Errors
     /// The gradients do not fit the parameters.
@@ -63,9 +63,6 @@ impl Network {
     }
 
     /// Changes the learning rate of steps that a captured graph repeats.
-    ///
-    /// # Errors
-    /// The device fails.
     pub(super) fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
         self.optimizer.set_learning_rate(learning_rate)
     }
@@ -209,7 +206,7 @@ mod tests {
         (network, net, move |x| linear.forward(x, &mut Mode::Eval).unwrap().detach())
     }
 
-    /// How far running statistics are from those of 20,000 activations: of means in standard deviations, of variances as factors.
+    /// The distance of running statistics from those of 20,000 activations: of means in standard deviations, of variances as factors.
     fn inconsistency(network: &Network, activations: &impl Fn(&Tensor) -> Tensor) -> [f64; 2] {
         let y = activations(&Rng::new(99).normal([20_000, 4], DType::F32, &Device::cpu()).unwrap());
         let [mean, variance] = {

@@ -138,7 +138,7 @@ mod tests {
                 let settings = family.configure(name, text, &[format!("{key}={length}")]).unwrap().table().clone();
                 let over = settings["schedule"].get("over").map(|over| over.as_integer().unwrap());
                 assert!(over.is_none_or(|over| over == length), "{name}: {over:?}");
-                // What is written down stays when a run is made longer.
+                // The written schedule stays when a run is made longer.
                 let longer = family.configure(name, &settings.to_string(), &[format!("{key}=99")]).unwrap().table().clone();
                 assert_eq!(longer["schedule"], settings["schedule"], "{name}");
             }

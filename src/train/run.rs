@@ -21,14 +21,14 @@ use crate::io::atomic::rename_atomic;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// Seed of the samples that are shown over time: the same ones at each evaluation.
+/// The seed of the preview samples, which are the same ones at each evaluation.
 const PREVIEW_SEED: u64 = 0x5eed;
 /// Time between checkpoints, unless [`Run::set_checkpoint_interval`] changes it: what a kill costs at most.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
 /// The least time between checkpoints, as a multiple of what writing the last one took: large ones on slow disks take 5 % at most.
 const CHECKPOINT_SHARE: u32 = 20;
 
-/// What a training loop tells the world, and how the world stops it.
+/// Receives the events of a training loop, and can stop it.
 pub trait Observer {
     /// A step was taken; `done` counts them.
     ///
@@ -158,7 +158,7 @@ impl Run {
         self.configuration.family()
     }
 
-    /// Where it is trained.
+    /// The device of the run.
     pub fn device(&self) -> Device {
         self.device
     }
@@ -168,12 +168,12 @@ impl Run {
         &self.configuration
     }
 
-    /// What is trained.
+    /// The trainer.
     pub fn trainer(&self) -> &dyn Trainer {
         &*self.trainer
     }
 
-    /// How long the run is.
+    /// The length of the run, and the times of its evaluations and checkpoints.
     pub fn plan(&self) -> Plan {
         self.plan
     }
@@ -183,7 +183,7 @@ impl Run {
         self.done
     }
 
-    /// How many of the steps that [`Run::train`] took were repeated by the GPU alone, as captured before.
+    /// The number of steps of [`Run::train`] that the GPU replayed by itself.
     pub fn replayed(&self) -> u64 {
         self.replay.replayed()
     }
@@ -244,10 +244,10 @@ impl Run {
         Ok(values.iter().map(|values| self.record(&names, values)).collect())
     }
 
-    /// The figures after the steps so far.
+    /// The metrics after the steps so far.
     ///
     /// # Errors
-    /// [`Error::Diverged`] if a figure is not finite; the device fails.
+    /// [`Error::Diverged`] if a metric is not finite.
     pub fn evaluate(&mut self) -> Result<Values> {
         match &self.evaluation {
             Some((done, values)) if *done == self.done => Ok(values.clone()),
@@ -379,7 +379,7 @@ impl Steps for Work<'_> {
     }
 }
 
-/// Figures of an evaluation, if all are numbers.
+/// The metrics of an evaluation, if all are finite.
 fn finite(values: Values) -> Result<Values> {
     match values.iter().find(|(_, value)| !value.is_finite()) {
         Some((name, value)) => Err(Error::BadFigure { name: name.clone(), value: *value }),

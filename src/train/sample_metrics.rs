@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 /// Neighbours of precision and recall, as in their paper.
 const NEIGHBORS: usize = 3;
 
-/// What compares generated examples with real ones. The classifier of images is trained when it is first needed.
+/// Compares generated examples with real ones. The classifier of images is trained when it is first needed.
 #[derive(Debug, Default)]
 pub(super) struct SampleMetrics {
     quality: OnceLock<ImageQuality>,

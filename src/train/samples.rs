@@ -1,4 +1,4 @@
-//! What a generative model draws, and how it is shown and written.
+//! Samples of a generative model, and their pictures and files.
 
 use crate::data::Range;
 use crate::dtype::DType;
@@ -22,20 +22,20 @@ pub enum Samples {
     Images {
         /// The values.
         images: Tensor,
-        /// What is black and what is white.
+        /// The values of black and white.
         range: Range,
     },
     /// Points [n, d].
     Points {
         /// The coordinates.
         points: Tensor,
-        /// What a picture shows: left, right, bottom, top. The bottom and top are not used for points on a line.
+        /// The part of the plane in pictures: left, right, bottom, top. Bottom and top are not used for points on a line.
         window: [f64; 4],
     },
 }
 
 impl Samples {
-    /// How many there are.
+    /// The number of samples.
     pub fn count(&self) -> usize {
         self.tensor().dims().first().copied().unwrap_or(0)
     }
@@ -48,9 +48,6 @@ impl Samples {
     }
 
     /// The values to write to a file, in f32: images in [0, 1], clipped, points as they are.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn values(&self) -> Result<Tensor> {
         match self {
             Samples::Images { images, range: Range::Unit } => images.clamp(0.0, 1.0)?.to_dtype(DType::F32),

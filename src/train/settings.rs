@@ -35,9 +35,9 @@ pub struct RunSettings<'a> {
     pub preview_samples: usize,
     /// Generated examples that an evaluation compares with real ones; 0 for none.
     pub eval_samples: usize,
-    /// How gradients become changes of the weights.
+    /// The optimiser.
     pub optimizer: Algorithm,
-    /// How the learning rates change.
+    /// The schedule of the learning rates.
     pub schedule: Schedule,
 }
 
@@ -82,9 +82,9 @@ pub(super) use run_settings;
 pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The family's name, as after `strait train`.
     const FAMILY: &'static str;
-    /// What the family is, as a title.
+    /// The family's title.
     const TITLE: &'static str;
-    /// What `strait sweep` changes unless told otherwise.
+    /// The setting and its values that `strait sweep` takes by default.
     const SWEEP: &'static str = "seed=0,1,2";
     /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
     const FREE: &'static [&'static str];
@@ -111,9 +111,6 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     fn start(self, device: &Device) -> Result<Box<dyn Trainer>>;
 
     /// Draws what a sweep over the setting `key` found. By default, a chart for each metric.
-    ///
-    /// # Errors
-    /// The device fails.
     fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
         for (name, _) in rows.first().map_or(&[][..], |row| &row.values) {
             let line = MetricLine::of_name(name, 0.0);

@@ -1,4 +1,4 @@
-//! What the tests of every family ask of its runs: stopping changes nothing.
+//! A test that every family runs: stopping and resuming changes nothing.
 
 use super::{Checkpoint, Run, StepStats};
 use crate::{Device, Error};

@@ -124,13 +124,13 @@ fn bits(run: &mut Run) -> Vec<(String, Vec<u64>)> {
     tensors.iter().map(|(name, t)| (name.clone(), t.to_f64_vec().unwrap().iter().map(|v| v.to_bits()).collect())).collect()
 }
 
-/// What a loop told, one word for each event.
+/// The events of a training loop, a word for each.
 #[derive(Default)]
 struct Diary {
     stop_at: u64,
     /// An error stands for a kill after this many steps, before the evaluation is told.
     killed_at: u64,
-    /// What an earlier process told of the step that it was resumed from.
+    /// The step whose evaluation an earlier process has already told.
     known: u64,
     stop: AtomicBool,
     events: Vec<String>,

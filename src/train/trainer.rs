@@ -1,4 +1,4 @@
-//! What a family of models has to give, so that runs of it can be trained, stopped, resumed, judged and shown.
+//! The interface of a family's training: steps, evaluations, state, samples and results.
 
 use super::metric::{Lines, MetricGroup, MetricLine, lines};
 use super::network::Network;
@@ -14,13 +14,13 @@ use crate::tensor::Tensor;
 /// Names and values, in the order in which they are shown. Names end in their unit where they have one: `rate_nats`.
 pub type Values = Vec<(String, f64)>;
 
-/// Named figures of one step, in the order in which they are logged: losses, a KL in nats, beta, a gradient's norm.
+/// Named values of one step, in the order in which they are logged: losses, a KL in nats, beta, a gradient's norm.
 /// The first few are shown while training.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepStats(pub Vec<(&'static str, f64)>);
 
 impl StepStats {
-    /// The figure of this name.
+    /// The value of this name.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.0.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
     }
@@ -38,7 +38,7 @@ struct Scalar {
     averaged: bool,
 }
 
-/// What the scalars of a step are, without their values: steps that a GPU repeats have those of the step that was captured.
+/// The names of a step's scalars, and whether each is averaged: replayed steps have those of the step that was captured.
 pub(super) type ScalarNames = Vec<(&'static str, bool)>;
 
 impl Scalars {
@@ -95,7 +95,7 @@ impl Scalars {
     }
 }
 
-/// How long a run is, and what happens when. All numbers are of steps of the optimiser.
+/// The length of a run, and the times of its evaluations and checkpoints, all in steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// Steps of the whole run.
@@ -138,13 +138,13 @@ pub enum State<'a> {
 
 /// The training of one model: all state of a run but the number of steps, which the frame counts and passes in.
 pub trait Trainer: Send {
-    /// How long the run is, and what happens when.
+    /// The length of the run, and the times of its evaluations and checkpoints.
     fn plan(&self) -> Plan;
 
     /// The data and whatever else a line about the run should say.
     fn describe(&self) -> String;
 
-    /// What tells the data set from others, as [`crate::data::Dataset::fingerprint`] gives it; `None` without a data set.
+    /// The fingerprint of the data set, see [`crate::data::Dataset::fingerprint`]; `None` without a data set.
     fn fingerprint(&self) -> Option<String> {
         None
     }
@@ -156,7 +156,7 @@ pub trait Trainer: Send {
     /// [`Error::NonFinite`] if a loss or a gradient is not finite, naming the op that made it first.
     fn step(&mut self, done: u64) -> Result<Scalars>;
 
-    /// How much the step after `done` others counts in means: by default as much as any other.
+    /// The weight of the step after `done` others in means: by default that of any other.
     fn weight(&self, done: u64) -> f64 {
         let _ = done;
         1.0
@@ -165,32 +165,23 @@ pub trait Trainer: Send {
     /// Does the host's part of the steps after `done` others, at most `most`: puts their examples, learning rates and whatever else the
     /// host decides where [`Trainer::step`] looks for them. Returns how many of them do the same work, so that a device may replay them;
     /// `None`, the default, is for one step that needs the host.
-    ///
-    /// # Errors
-    /// The device fails.
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         let _ = (done, most);
         Ok(None)
     }
 
-    /// What is reported after `done` steps, besides the means of the steps' scalars; evaluations choose nothing and change nothing.
-    ///
-    /// # Errors
-    /// The device fails.
+    /// The metrics after `done` steps, besides the means of the steps' scalars. An evaluation changes nothing.
     fn evaluate(&self, done: u64) -> Result<Values>;
 
     /// Everything that changes from step to step, by name. The names are part of the format of checkpoints.
     fn state(&mut self) -> Vec<(&'static str, State<'_>)>;
 
-    /// More figures for a sweep, besides those of [`Trainer::evaluate`]; for instance on the training part.
-    ///
-    /// # Errors
-    /// The device fails.
+    /// More metrics for a sweep, besides those of [`Trainer::evaluate`]; for instance on the training part.
     fn evaluate_more(&self) -> Result<Values> {
         Ok(Values::new())
     }
 
-    /// How the family's metrics are shown. Those that no group describes are shown by their names.
+    /// The table of the family's metrics. Metrics that no group describes are shown by their names.
     fn metrics(&self) -> &'static [MetricGroup] {
         &[]
     }
@@ -220,18 +211,12 @@ pub trait Trainer: Send {
     }
 
     /// Samples of the same model by other ways, each with its name as a file; for instance by Markov chains.
-    ///
-    /// # Errors
-    /// The device fails.
     fn more_samples(&self, count: usize, seed: u64) -> Result<Vec<(&'static str, Samples)>> {
         let _ = (count, seed);
         Ok(Vec::new())
     }
 
     /// Adds the family's own pictures to a report. By default, a curve for each metric.
-    ///
-    /// # Errors
-    /// The device fails.
     fn draw(&self, drawing: &mut Drawing) -> Result<()> {
         draw_metrics(drawing);
         Ok(())

@@ -30,7 +30,7 @@ const EVALUATION: u64 = 0x7e57;
 pub trait Model: Sized + Send + 'static {
     /// The family's settings.
     type Settings: Settings;
-    /// How the family's metrics are shown.
+    /// The table of the family's metrics, in the order in which they are shown.
     const METRICS: &'static [MetricGroup];
 
     /// The settings that every family has.
@@ -52,33 +52,21 @@ pub trait Model: Sized + Send + 'static {
     fn build(settings: &Self::Settings, source: &Source, weights: &mut Rng, device: &Device) -> Result<(Self, Vec<Player>)>;
 
     /// The loss of an update of a player, counted from 0 in the order of [`Model::build`].
-    ///
-    /// # Errors
-    /// The device fails.
     fn loss(&mut self, player: usize, step: &mut Step<'_, Self::Settings>) -> Result<Loss>;
 
-    /// What follows an update of a player, such as a step of dual ascent, given the update's scalars.
-    ///
-    /// # Errors
-    /// The device fails.
+    /// Does the work after an update of a player, such as a step of dual ascent, given the update's scalars.
     fn after(&mut self, player: usize, settings: &Self::Settings, scalars: &Scalars) -> Result<()> {
         let _ = (player, settings, scalars);
         Ok(())
     }
 
     /// Scalars of the model before a step, such as beta, added with [`Scalars::with_present`].
-    ///
-    /// # Errors
-    /// The device fails.
     fn present(&self) -> Result<Scalars> {
         Ok(Scalars::new())
     }
 
     /// Does the host's part before the step after `done` others, and returns how many of the next `most` steps do the same work, so that a
     /// GPU may replay them; `None` if the step needs the host. Learning rates and examples are not the model's concern.
-    ///
-    /// # Errors
-    /// The device fails.
     fn replay(&mut self, settings: &Self::Settings, done: u64, most: u64) -> Result<Option<StepRun>> {
         let _ = (settings, done);
         Ok(Some(StepRun { len: most, graph_key: 0 }))
@@ -90,15 +78,9 @@ pub trait Model: Sized + Send + 'static {
     }
 
     /// See [`Trainer::evaluate`].
-    ///
-    /// # Errors
-    /// The device fails.
     fn evaluate(training: &Training<Self>, done: u64) -> Result<Values>;
 
     /// See [`Trainer::evaluate_more`].
-    ///
-    /// # Errors
-    /// The device fails.
     fn evaluate_more(training: &Training<Self>) -> Result<Values> {
         let _ = training;
         Ok(Values::new())
@@ -114,9 +96,6 @@ pub trait Model: Sized + Send + 'static {
     }
 
     /// See [`Trainer::more_samples`].
-    ///
-    /// # Errors
-    /// The device fails.
     fn more_samples(training: &Training<Self>, count: usize, seed: u64) -> Result<Vec<(&'static str, Samples)>> {
         let _ = (training, count, seed);
         Ok(Vec::new())
@@ -134,9 +113,6 @@ pub trait Model: Sized + Send + 'static {
     }
 
     /// See [`Trainer::draw`].
-    ///
-    /// # Errors
-    /// The device fails.
     fn draw(training: &Training<Self>, drawing: &mut Drawing) -> Result<()> {
         let _ = training;
         draw_metrics(drawing);
@@ -149,7 +125,7 @@ pub trait Model: Sized + Send + 'static {
 pub struct Training<M: Model> {
     /// The family's settings.
     pub settings: M::Settings,
-    /// Where the model is.
+    /// The device of the model.
     pub device: Device,
     /// The examples.
     pub source: Source,
@@ -192,18 +168,12 @@ impl<M: Model> Training<M> {
     }
 
     /// At most `count` examples [n, ..] that are not trained on, the same ones in each evaluation.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn unseen(&self, count: usize) -> Result<Tensor> {
         self.source.unseen(count, Draw { key: self.evaluation_seed(), number: 0 }, &self.device)
     }
 
     /// Metrics of generated examples, each name after `prefix`: modes of a mixture; Frechet distance and classes of images with labels;
     /// precision and recall. At most `real` test images are compared with. Examples that are not all finite have none.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn sample_metrics(&self, generated: &Tensor, real: usize, prefix: &str) -> Result<Values> {
         let values = self.quality.measure(&self.source, generated, real, || self.unseen(generated.dims()[0]))?;
         Ok(values.into_iter().map(|(name, value)| (format!("{prefix}{name}"), value)).collect())

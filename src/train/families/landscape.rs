@@ -32,9 +32,6 @@ pub(super) fn landscape(set: PointSet, device: &Device, energy: impl Fn(&Tensor)
 }
 
 /// Points of the plane, with axes.
-///
-/// # Errors
-/// The device fails.
 pub(super) fn cloud(title: &str, samples: &Samples) -> Result<Option<PlaneChart>> {
     let Samples::Points { window, .. } = *samples else { return Ok(None) };
     Ok(samples.picture()?.map(|picture| PlaneChart::new(title, window, picture.png, picture.width as f64)))

@@ -1,4 +1,4 @@
-//! What of a run is kept: its state as a checkpoint, out and back.
+//! The state of a run as a checkpoint, written and read.
 
 use std::path::{Path, PathBuf};
 
@@ -106,7 +106,7 @@ impl Run {
         Ok(())
     }
 
-    /// What the data of a checkpoint were, if they are not those of this run.
+    /// The fingerprint of a checkpoint's data, if it is not that of this run's.
     pub fn other_data<'a>(&self, checkpoint: &'a Checkpoint) -> Option<&'a str> {
         let saved = checkpoint.metadata.get(DATA)?;
         (self.fingerprint.as_ref() != Some(saved)).then_some(saved)
@@ -131,7 +131,7 @@ impl Run {
     }
 }
 
-/// Where the state is kept while it is evaluated.
+/// The file of the state while it is evaluated.
 pub(super) fn unevaluated(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let (stem, ending) = name.rsplit_once('.').map_or((&*name, String::new()), |(stem, ending)| (stem, format!(".{ending}")));

@@ -71,7 +71,7 @@ impl Player {
 pub struct Loss {
     /// The scalar that is minimised.
     pub objective: Tensor,
-    /// What is logged.
+    /// The logged scalars.
     pub scalars: Scalars,
 }
 
@@ -80,7 +80,7 @@ pub struct Loss {
 pub struct Step<'a, S> {
     /// The family's settings.
     pub settings: &'a S,
-    /// Where the model is.
+    /// The device of the model.
     pub device: Device,
     /// The run's random numbers.
     pub rng: &'a mut Rng,
@@ -100,36 +100,24 @@ impl<S> Step<'_, S> {
     }
 
     /// The next batch of examples [rows, ..] in their shape.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn examples(&mut self) -> Result<Tensor> {
         let (x, _) = self.rows()?;
         self.source.shaped(&x)
     }
 
     /// The next batch of examples as rows [rows, values], and the labels `[rows]` of images that have them.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn rows(&mut self) -> Result<(Tensor, Option<Tensor>)> {
         let number = self.number();
         self.source.batch(number, &self.device)
     }
 
     /// [`Step::rows`] after `change` has modified images on the host, row by row, given channels, height and width.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn changed_rows(&mut self, change: impl FnOnce(&mut [f32], [usize; 3])) -> Result<(Tensor, Option<Tensor>)> {
         let number = self.number();
         self.source.changed_batch(number, change, &self.device)
     }
 
     /// Standard normal numbers [rows, size] in f32.
-    ///
-    /// # Errors
-    /// The device fails.
     pub fn normal(&mut self, rows: usize, size: usize) -> Result<Tensor> {
         self.rng.normal([rows, size], DType::F32, &self.device)
     }

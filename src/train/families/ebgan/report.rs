@@ -1,4 +1,4 @@
-//! What a run of an EBGAN shows: figures, curves, and what the autoencoder makes of examples.
+//! The metrics and pictures of a run of an EBGAN: curves, energies, and reconstructions.
 
 use crate::error::Result;
 use crate::models::Ebgan;
@@ -14,7 +14,7 @@ use crate::train::{Metric, MetricGroup, Model, Training};
 const POINTS: usize = 2000;
 const IMAGES: usize = 64;
 
-/// How its metrics are shown.
+/// The table of the family's metrics.
 pub(super) const METRICS: &[MetricGroup] = &[
     MetricGroup::of(&[
         Metric::in_files("train_discriminator_loss"),

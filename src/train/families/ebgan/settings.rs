@@ -18,7 +18,7 @@ pub struct EbganDiscriminatorSettings {
     pub learning_rate: f64,
     /// The encoder's layers.
     pub encoder: Architecture,
-    /// What codes are: the encoder's last features, or a linear function of them.
+    /// The codes: the encoder's last features, or a linear function of them.
     pub codes: Latent,
     /// The decoder's layers; without hidden ones it is linear.
     pub decoder: Architecture,
@@ -42,7 +42,7 @@ pub struct EbganGeneratorSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EbganSettings {
-    /// Where the data come from, as after `--data`: images, or points in the plane.
+    /// The data set, as after `--data`: images, or points in the plane.
     pub data: String,
     /// Seed of weights, order and noise.
     pub seed: u64,
@@ -58,15 +58,15 @@ pub struct EbganSettings {
     pub preview_samples: usize,
     /// Generated examples that an evaluation compares with real ones; 0 for none.
     pub eval_samples: usize,
-    /// What a reconstruction error is measured by, which gives the margin its unit.
+    /// The measure of the reconstruction error, which gives the margin its unit.
     pub energy: ReconstructionEnergy,
     /// Weight of the pulling-away term in the generator's loss; 0 for none.
     pub pulling_away: f64,
     /// The energy below which generated examples are pushed up.
     pub margin: Margin,
-    /// How gradients become changes of the weights.
+    /// The optimiser.
     pub optimizer: Algorithm,
-    /// How both learning rates change with the steps.
+    /// The schedule of both learning rates, in steps.
     pub schedule: Schedule,
     /// The autoencoder.
     pub discriminator: EbganDiscriminatorSettings,

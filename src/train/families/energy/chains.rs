@@ -26,7 +26,7 @@ pub enum SamplerKind {
     MalaLatent,
 }
 
-/// Where chains ended.
+/// The ends of chains.
 #[derive(Debug, Clone)]
 pub(super) struct Chains {
     /// Examples.

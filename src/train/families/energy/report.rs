@@ -1,4 +1,4 @@
-//! What a run of an energy model shows: figures, curves, the landscape of the energy, and samples of it.
+//! The metrics and pictures of a run of an energy model: curves, the landscape of the energy, and samples from it.
 
 use super::chains::chain;
 use super::{EnergyTraining, SamplerKind, averaged};
@@ -16,7 +16,7 @@ use crate::train::{Metric, MetricGroup, MetricLine, Trainer};
 const POINTS: usize = 2000;
 const IMAGES: usize = 64;
 
-/// How its metrics are shown.
+/// The table of the family's metrics.
 pub(super) const METRICS: &[MetricGroup] = &[
     MetricGroup::of(&[
         Metric::in_files("train_energy_loss"),

@@ -34,11 +34,11 @@ pub enum Negatives {
     },
 }
 
-/// How `strait sample` and the report sample from the energy.
+/// The chains by which `strait sample` and the report sample from the energy.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerSettings {
-    /// Where chains begin.
+    /// The start of chains.
     pub start: Start,
     /// Steps in which MALA finds its own step.
     pub warm_up: usize,
@@ -50,7 +50,7 @@ pub struct SamplerSettings {
     pub prior: bool,
 }
 
-/// Where chains begin.
+/// The start of chains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
@@ -71,7 +71,7 @@ impl Default for SamplerSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EnergySettings {
-    /// Where the data come from, as after `--data`: points in the plane, or images.
+    /// The data set, as after `--data`: points in the plane, or images.
     pub data: String,
     /// Seed of weights, order and noise.
     pub seed: u64,
@@ -104,15 +104,15 @@ pub struct EnergySettings {
     pub ema_decay: f64,
     /// The layers of all networks.
     pub architecture: Architecture,
-    /// What stands in for the generator's entropy.
+    /// The estimate of information that stands in for the generator's entropy.
     pub information: InformationConfig,
     /// The examples whose energy is pushed up.
     pub negatives: Negatives,
-    /// How gradients become changes of the weights.
+    /// The optimiser.
     pub optimizer: Algorithm,
-    /// How the learning rates change with the steps.
+    /// The schedule of the learning rates, in steps.
     pub schedule: Schedule,
-    /// How the energy is sampled from after training.
+    /// The chains that sample from the energy after training.
     pub sampler: SamplerSettings,
 }
 

@@ -1,4 +1,4 @@
-//! What an InfoVAE run shows: figures, a line per evaluation, and pictures.
+//! The metrics and pictures of an InfoVAE run.
 
 use super::InfoVaeTraining;
 use super::evaluate::{decode, encode_all, generate};
@@ -42,14 +42,14 @@ fn get(values: &[(String, f64)], name: &str) -> f64 {
     find(values, name).unwrap_or(f64::NAN)
 }
 
-/// What has to be said of an estimate of information that has come close to the most it can be.
+/// The warning about an estimate of information that has come close to its upper limit.
 fn warning(values: &[(String, f64)], prefix: &str) -> Option<String> {
     let limit = find(values, &format!("{prefix}information_limit_nats"))?;
     let limited = is_limited(get(values, &format!("{prefix}information_nats")), limit);
     limited.then(|| format!("within 5 % of {limit:.2} nats, the log of the number of examples"))
 }
 
-/// How the metrics of a part of the data are shown.
+/// The metrics of a part of the data.
 const PART: &[Metric] = &[
     Metric::new("nll_nats", "-log p(x)", "importance sampling").fixed(2),
     Metric::in_files("nll_standard_error_nats"),
@@ -64,7 +64,7 @@ const PART: &[Metric] = &[
     Metric::new("active_units", "active units", "dimensions of the code whose mean varies").fixed(0),
 ];
 
-/// How all metrics are shown: the test part, and beside it what the training part says of overfitting.
+/// The table of all metrics: the test part, and beside it the training part, which shows overfitting.
 pub(super) const METRICS: &[MetricGroup] = &[
     MetricGroup { prefix: "test_", title: "test: ", metrics: PART },
     MetricGroup { prefix: "train_part_", title: "training: ", metrics: PART },

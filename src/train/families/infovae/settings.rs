@@ -11,7 +11,7 @@ use crate::optim::{Algorithm, Schedule};
 use crate::train::settings::{self, Settings};
 use crate::train::{Model, Trainer};
 
-/// What is made of the pixels' intensities from 0 to 1.
+/// The treatment of the pixels' intensities from 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Binarization {
@@ -28,13 +28,13 @@ pub enum Binarization {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InfoVaeSettings {
-    /// Where the data come from, as after `--data`: images, points in the plane, or `2points`.
+    /// The data set, as after `--data`: images, points in the plane, or `2points`.
     pub data: String,
     /// Seed of weights, order and noise.
     pub seed: u64,
     /// Trains on the first so many images alone; 0 takes all.
     pub train_images: usize,
-    /// What is made of gray pixels.
+    /// The treatment of gray pixels.
     pub binarization: Binarization,
     /// Steps of the optimiser.
     pub steps: u64,
@@ -77,11 +77,11 @@ pub struct InfoVaeSettings {
     pub architecture: Architecture,
     /// The decoder's distribution.
     pub likelihood: Likelihood,
-    /// How q(z) is compared with the prior.
+    /// The divergence of q(z) from the prior.
     pub divergence: LatentDivergence,
-    /// How gradients become changes of the weights.
+    /// The optimiser.
     pub optimizer: Algorithm,
-    /// How the learning rate changes with the steps.
+    /// The schedule of the learning rate, in steps.
     pub schedule: Schedule,
 }
 
@@ -183,7 +183,7 @@ impl InfoVaeSettings {
         InfoVaeConfig { image, latent, architecture: self.architecture.clone(), scale, likelihood }
     }
 
-    /// What is minimised.
+    /// The objective.
     ///
     /// # Errors
     /// A weight or a setting of the divergence is out of range.

@@ -1,4 +1,4 @@
-//! What a run of a discriminator shows: figures, curves, and the decision boundary of one in the plane.
+//! The metrics and pictures of a run of a discriminator: curves, and the decision boundary in the plane.
 
 use super::VdbModel;
 use crate::data::PointSet;
@@ -18,13 +18,13 @@ use crate::train::{Metric, MetricGroup, SweepRow, Training, Values};
 
 /// Points of either kind that a discriminator alone is evaluated on.
 const POINTS: usize = 5000;
-/// Where the paper's figure is read off: a point between the Gaussians, on the side of the generated one.
+/// The point at which the paper's figure is read off: between the Gaussians, on the side of the generated one.
 const BETWEEN: [f32; 2] = [-0.5, 0.0];
 /// Points of a side of the grid that pictures of boundaries are made of; odd, so that one row has x2 = 0.
 const SIDE: usize = 161;
 /// A constraint of so many nats is none.
 const FREE: f64 = 1e5;
-/// What the figures of that grid are called, before their number.
+/// The prefix of the names of that grid's metrics, before their number.
 const CELL: &str = "boundary_";
 
 /// Points as rows [n, 2].
@@ -112,7 +112,7 @@ fn colors(grid: &[f64], side: usize) -> Vec<u8> {
 /// The metric that a discriminator against given examples has in place of those of training.
 const ALONE: &str = "test_accuracy";
 
-/// How its metrics are shown.
+/// The table of the family's metrics.
 pub(super) const METRICS: &[MetricGroup] = &[
     MetricGroup::of(&[
         Metric::new("train_discriminator_loss", "loss of the discriminator", "mean of batches").unless(ALONE).headline(),
@@ -184,7 +184,7 @@ fn in_planes(pixels: &[u8]) -> Vec<u8> {
     (0..3).flat_map(|plane| pixels.iter().skip(plane).step_by(3).copied()).collect()
 }
 
-/// What a sweep shows: figure 2 of the paper.
+/// Draws a sweep: figure 2 of the paper.
 pub(super) fn draw_sweep(key: &str, rows: &[SweepRow], drawing: &mut Drawing) -> Result<()> {
     let grid = |row: &SweepRow| row.values.iter().filter(|(name, _)| name.starts_with(CELL)).map(|(_, p)| *p).collect::<Vec<f64>>();
     let grids: Vec<Vec<f64>> = rows.iter().map(grid).collect();

@@ -16,7 +16,7 @@ use crate::plot::Drawing;
 use crate::train::settings::{self, Settings, bad};
 use crate::train::{Model, SweepRow, Trainer, Training};
 
-/// Where the discriminator's second kind of examples comes from.
+/// The origin of the discriminator's second kind of examples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fake {
@@ -38,9 +38,9 @@ pub struct DiscriminatorSettings {
     pub learning_rate: f64,
     /// The encoder's layers.
     pub architecture: Architecture,
-    /// What z is.
+    /// The shape of z.
     pub latent: Latent,
-    /// How z is made of what the encoder gives; `deterministic` for a discriminator without a bottleneck.
+    /// The encoder's distribution of z; `deterministic` for a discriminator without a bottleneck.
     pub scale: Scale,
     /// From z to a logit.
     pub head: Head,
@@ -64,11 +64,11 @@ pub struct GeneratorSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table such as { place = \"input\", deviation = 0.1 }")]
 pub struct NoiseSettings {
-    /// Where it is added.
+    /// The place where it is added.
     pub place: NoisePlace,
     /// Standard deviation in the first step; images lie in [-1, 1].
     pub deviation: f64,
-    /// How it changes with the steps.
+    /// The schedule of the standard deviation, in steps.
     #[serde(default)]
     pub schedule: Schedule,
 }
@@ -77,7 +77,7 @@ pub struct NoiseSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VdbSettings {
-    /// Where the data come from, as after `--data`: images, or points in the plane.
+    /// The data set, as after `--data`: images, or points in the plane.
     pub data: String,
     /// Seed of weights, order and noise.
     pub seed: u64,
@@ -95,7 +95,7 @@ pub struct VdbSettings {
     pub preview_samples: usize,
     /// Generated examples that an evaluation compares with as many real ones; 0 for none.
     pub eval_samples: usize,
-    /// Where generated examples come from.
+    /// The origin of generated examples.
     pub fake: Fake,
     /// The game.
     pub loss: GanLoss,
@@ -105,15 +105,15 @@ pub struct VdbSettings {
     pub constraint: Constraint,
     /// Over which positions of a latent map.
     pub reduction: KlReduction,
-    /// What z is in the generator's update.
+    /// The value of z in the generator's update: its mean or a sample.
     pub pass: Pass,
     /// Decay of the moving average of the rate that beta follows; 0 follows the rate of each batch.
     pub rate_average: f64,
     /// The weight of the constraint; with kind `dual`, `target` is I_c in nats.
     pub beta: Beta,
-    /// How gradients become changes of the weights.
+    /// The optimiser.
     pub optimizer: Algorithm,
-    /// How both learning rates change with the steps.
+    /// The schedule of both learning rates, in steps.
     pub schedule: Schedule,
     /// The discriminator.
     pub discriminator: DiscriminatorSettings,

@@ -1,4 +1,4 @@
-//! What is reported of a classifier: errors, rate, information bounds, calibration.
+//! The metrics of a classifier: errors, rate, information bounds, calibration.
 
 use crate::data::{Range, Split};
 use crate::device::Device;
@@ -151,7 +151,7 @@ fn argmax(logits: &Tensor) -> Result<Vec<usize>> {
     Ok(values.chunks_exact(classes).zip(answers).map(answer).collect())
 }
 
-/// How many answers are wrong; NaN if there are rows without one.
+/// The number of wrong answers; NaN if there are rows without one.
 fn wrong(predictions: &[usize], labels: &[i64], classes: usize) -> f64 {
     if predictions.contains(&classes) {
         return f64::NAN;

@@ -1,4 +1,4 @@
-//! What a VIB run shows: figures, a line per evaluation, and pictures.
+//! The metrics and pictures of a VIB run.
 
 use super::{CALIBRATION_BINS, Evaluation, VibTraining, data, evaluate};
 use crate::data::{Range, Split};
@@ -26,7 +26,7 @@ fn get(values: &[(String, f64)], name: &str) -> Option<f64> {
     values.iter().find(|(n, _)| n == name).map(|(_, v)| *v)
 }
 
-/// How the results on the test part are shown. A model without a bottleneck has fewer. The error of averaged probabilities is first: it is
+/// The metrics of the test part. A model without a bottleneck has fewer. The error of averaged probabilities is first: it is
 /// the headline of the paper.
 pub(super) const METRICS: &[MetricGroup] = &[
     MetricGroup::of(TEST),

@@ -15,7 +15,7 @@ use crate::train::{Model, SweepRow, Trainer, Training};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VibSettings {
-    /// Where the data come from, as after `--data`.
+    /// The data set, as after `--data`.
     pub data: String,
     /// Seed of weights, order and noise.
     pub seed: u64,
@@ -54,9 +54,9 @@ pub struct VibSettings {
     pub scale: Scale,
     /// The weight of the rate.
     pub beta: Beta,
-    /// How gradients become changes of the weights.
+    /// The optimiser.
     pub optimizer: Algorithm,
-    /// How the learning rate changes with the epochs.
+    /// The schedule of the learning rate, in epochs.
     pub schedule: Schedule,
 }
 

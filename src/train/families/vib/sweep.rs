@@ -1,4 +1,4 @@
-//! What a sweep of VIB runs shows: figure 1 of the paper.
+//! The pictures of a sweep of VIB runs: figure 1 of the paper.
 
 use crate::plot::Drawing;
 use crate::plot::svg::{Axis, LineChart, Series, SweepPoint, information_plane, sweep_chart};
