@@ -45,6 +45,7 @@ pub use checkpoint::Checkpoint;
 pub use families::ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings};
 pub use families::energy::{EnergyPlayers, EnergySettings, Negatives, SamplerKind, SamplerSettings, Start};
 pub use families::infovae::{Binarization, InfoVaeModel, InfoVaeSettings};
+pub use families::rl::{RlSettings, RlTrainer};
 pub use families::vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbModel, VdbSettings};
 pub use families::vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibModel, VibSettings};
 pub use family::{Configuration, Family};
@@ -56,6 +57,7 @@ pub use samples::{Picture, Samples};
 pub use settings::{RunSettings, Settings};
 pub use sweep::SweepRow;
 pub use trainer::{Plan, Scalars, State, StepStats, Trainer, Values, draw_metrics};
+use training::EVALUATION;
 pub use training::{Loss, Model, Player, Step, Training};
 
 #[cfg(test)]

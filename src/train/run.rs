@@ -195,7 +195,11 @@ impl Run {
 
     /// Number of weights of all networks.
     pub fn weights(&mut self) -> usize {
-        let count = |state: &State<'_>| if let State::Network(n) = state { n.params().element_count() } else { 0 };
+        let count = |state: &State<'_>| match state {
+            State::Network(network) => network.params().element_count(),
+            State::Weights(params) => params.element_count(),
+            _ => 0,
+        };
         self.trainer.state().iter().map(|(_, state)| count(state)).sum()
     }
 
@@ -373,6 +377,7 @@ impl Steps for Work<'_> {
             match state {
                 State::Network(network) => network.each_tensor(see),
                 State::Tensor(tensor) | State::Rows(tensor) => see(tensor),
+                State::Weights(params) => params.iter().for_each(|(_, param)| param.with(&mut *see)),
                 State::Rng(_) | State::Numbers(_) => {}
             }
         }

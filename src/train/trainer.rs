@@ -4,8 +4,10 @@ use super::metric::{Lines, MetricGroup, MetricLine, lines};
 use super::network::Network;
 use super::samples::Samples;
 use crate::capture::StepRun;
+use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
+use crate::nn::Params;
 use crate::plot::Drawing;
 use crate::plot::svg::Axis;
 use crate::rng::Rng;
@@ -57,6 +59,14 @@ impl Scalars {
     pub fn with_present(mut self, name: &'static str, value: &Tensor) -> Scalars {
         self.0.push(Scalar { name, value: value.detach(), averaged: false });
         self
+    }
+
+    /// [`Scalars::with`] a number that the host already has.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn with_number(self, name: &'static str, value: f64) -> Result<Scalars> {
+        Ok(self.with(name, &Tensor::full(value, (), DType::F64, &Device::cpu())?))
     }
 
     /// These and others.
@@ -126,6 +136,8 @@ impl Plan {
 pub enum State<'a> {
     /// Parameters, optimiser and averages.
     Network(&'a mut Network),
+    /// Parameters that no optimiser trains.
+    Weights(Params),
     /// A generator of random numbers.
     Rng(&'a mut Rng),
     /// Numbers, such as a beta; as many as there are now.

@@ -20,7 +20,7 @@ use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 
 /// Changes a run's seed into that of its evaluations, which must not repeat the draws of training.
-const EVALUATION: u64 = 0x7e57;
+pub(super) const EVALUATION: u64 = 0x7e57;
 
 /// A model in training. A family implements this for its model; [`Training`] is the [`Trainer`] of any such model and has everything else:
 /// data, optimisers, averaged weights, learning rates, random numbers, capture on GPUs, checkpoints.

@@ -4,6 +4,7 @@ pub(super) mod ebgan;
 pub(super) mod energy;
 pub(super) mod infovae;
 mod landscape;
+pub(super) mod rl;
 pub(super) mod vdb;
 pub(super) mod vib;
 

@@ -26,6 +26,7 @@ impl Run {
         for (name, state) in self.trainer.state() {
             match state {
                 State::Network(network) => network.save(name, &mut checkpoint)?,
+                State::Weights(params) => checkpoint.put(name, params.state()),
                 State::Rng(rng) => checkpoint.put_integers(&format!("run.{name}"), &rng.state())?,
                 State::Numbers(numbers) => {
                     checkpoint.tensors.insert(format!("run.{name}"), Tensor::from_slice(numbers, [numbers.len()], &Device::cpu())?);
@@ -84,6 +85,11 @@ impl Run {
             let key = format!("run.{name}");
             match state {
                 State::Network(network) => network.load(name, checkpoint)?,
+                State::Weights(params) => {
+                    let tensors = checkpoint.section(name).into_iter();
+                    params
+                        .load_state(&tensors.map(|(name, tensor)| Ok((name, tensor.to_device(&self.device)?))).collect::<Result<_>>()?)?;
+                }
                 State::Rng(rng) => *rng = crate::rng::Rng::from_state(checkpoint.integers(&key)?),
                 State::Numbers(numbers) => {
                     let saved = checkpoint.like(&key, DType::F64, &[numbers.len()])?.to_vec::<f64>()?;

@@ -1,0 +1,109 @@
+//! The settings of a run of reinforcement learning.
+
+use serde::{Deserialize, Serialize};
+
+use super::RlTrainer;
+use crate::device::Device;
+use crate::env::Task;
+use crate::error::Result;
+use crate::models::PolicyConfig;
+use crate::optim::Algorithm;
+use crate::rl::{Discount, Entropy, Improvement, Update, ValueConfig};
+use crate::train::Trainer;
+use crate::train::settings::{self, Settings};
+
+/// The settings of a run. What a file leaves out makes PPO on CartPole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RlSettings {
+    /// The task, one of [`crate::env::TASKS`].
+    pub task: String,
+    /// Seed of weights, episodes and actions.
+    pub seed: u64,
+    /// Iterations, each a rollout and an update of the policy.
+    pub iterations: u64,
+    /// Copies of the task that are stepped together.
+    pub copies: usize,
+    /// Steps of each copy in a rollout.
+    pub steps: usize,
+    /// Iterations between evaluations.
+    pub evaluate_every: u64,
+    /// Iterations between checkpoints besides those at evaluations and those of every minute; 0 for none.
+    pub checkpoint_every: u64,
+    /// Episodes of an evaluation.
+    pub eval_episodes: usize,
+    /// The policy.
+    pub policy: PolicyConfig,
+    /// The values that judge it.
+    pub value: ValueConfig,
+    /// The weights of future rewards.
+    pub discount: Discount,
+    /// The reward of randomness.
+    pub entropy: Entropy,
+    /// The rule by which the policy is improved.
+    pub update: Update,
+    /// The optimiser of the policy under PPO, and of a value network.
+    pub optimizer: Algorithm,
+}
+
+impl Default for RlSettings {
+    fn default() -> RlSettings {
+        RlSettings {
+            task: "cartpole".into(),
+            seed: 0,
+            iterations: 48,
+            copies: 16,
+            steps: 128,
+            evaluate_every: 8,
+            checkpoint_every: 0,
+            eval_episodes: 20,
+            policy: PolicyConfig::default(),
+            value: ValueConfig::default(),
+            discount: Discount::default(),
+            entropy: Entropy::None,
+            update: Update::default(),
+            optimizer: Algorithm::adam(),
+        }
+    }
+}
+
+impl Settings for RlSettings {
+    const FAMILY: &'static str = "rl";
+    const TITLE: &'static str = "Reinforcement learning: PPO and TRPO";
+    const FREE: &'static [&'static str] = &["iterations", "evaluate_every", "checkpoint_every", "eval_episodes"];
+
+    fn complete(&mut self) {
+        if let Update::Ppo(ppo) = &mut self.update {
+            ppo.schedule = ppo.schedule.spread_over(self.iterations);
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        Task::named(&self.task)?;
+        settings::counts(&[
+            ("iterations", self.iterations),
+            ("copies", self.copies as u64),
+            ("steps", self.steps as u64),
+            ("evaluate_every", self.evaluate_every),
+            ("eval_episodes", self.eval_episodes as u64),
+        ])?;
+        if self.copies.saturating_mul(self.steps) < 2 {
+            return settings::bad("steps", self.steps, "at least 2 in all copies: advantages are shifted and scaled over them");
+        }
+        settings::seed(self.seed)?;
+        self.policy.validate()?;
+        self.optimizer.check()?;
+        self.improvement().validate()
+    }
+
+    fn start(self, device: &Device) -> Result<Box<dyn Trainer>> {
+        Ok(Box::new(RlTrainer::new(self, device)?))
+    }
+}
+
+impl RlSettings {
+    /// The settings of what an agent makes of a rollout.
+    pub fn improvement(&self) -> Improvement {
+        Improvement { discount: self.discount, entropy: self.entropy, update: self.update.clone() }
+    }
+}
