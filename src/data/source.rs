@@ -140,7 +140,7 @@ impl Source {
         self.images().map(|images| images.fingerprint.clone())
     }
 
-    /// The shape of one example: [channels, height, width] of an image, [d] of a point.
+    /// The shape of one example: [channels, height, width] of an image, `[d]` of a point.
     pub fn shape(&self) -> Vec<usize> {
         match self {
             Source::Images(images) => images.data.image.to_vec(),

@@ -75,7 +75,7 @@ pub struct Loss {
     pub scalars: Scalars,
 }
 
-/// An update of a player, as [`Model::loss`] sees it.
+/// An update of a player, as [`Model::loss`](crate::train::Model::loss) sees it.
 #[derive(Debug)]
 pub struct Step<'a, S> {
     /// The family's settings.
