@@ -62,7 +62,7 @@ pub use vector::{Envs, Episode, Stepped};
 use crate::error::{Error, Result};
 use crate::rng::Draw;
 
-/// What a step leads to, besides the next observation.
+/// The result of a step, besides the next observation.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Outcome {
     /// The reward of the step.

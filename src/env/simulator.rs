@@ -1,4 +1,4 @@
-//! What steps the copies of a task: a trait, since a program of its own may do it, and the copies of this process.
+//! Simulators, which step the copies of a task: a trait, since a program of its own may do it, and the copies of this process.
 
 use rayon::prelude::*;
 
@@ -38,7 +38,7 @@ pub trait Simulator: Send {
     fn restore(&mut self, state: &[f64], observations: &mut [f32]) -> Result<()>;
 }
 
-/// Where a simulator writes what steps lead to: a number or row for each copy.
+/// The places to which a simulator writes the results of a step: a number or row for each copy.
 #[derive(Debug)]
 pub struct Transitions<'a> {
     /// The rewards.

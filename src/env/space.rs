@@ -1,4 +1,4 @@
-//! What observations and actions are made of.
+//! The values that observations and actions can have.
 
 /// The values that an observation or an action can have.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ impl Space {
         Space::Box { low: bounds.iter().map(|bound| -bound).collect(), high: bounds.to_vec() }
     }
 
-    /// How many f32 numbers a value is stored as: 1 for a discrete one.
+    /// The number of f32 numbers in a value: 1 for a discrete one.
     pub fn width(&self) -> usize {
         match self {
             Space::Box { low, .. } => low.len(),
@@ -37,7 +37,7 @@ impl Space {
         }
     }
 
-    /// How many inputs of a network a value takes: a discrete one is one-hot.
+    /// The number of network inputs for a value: a discrete one is one-hot.
     pub fn inputs(&self) -> usize {
         match self {
             Space::Box { low, .. } => low.len(),
@@ -45,7 +45,7 @@ impl Space {
         }
     }
 
-    /// What is wrong with a value of [`Space::width`] numbers, if anything is. Numbers beyond the bounds of a box are not wrong, since
+    /// The fault of a value of [`Space::width`] numbers, if it has one. Numbers beyond the bounds of a box are not wrong, since
     /// tasks clip them; NaN and infinities are.
     pub(super) fn fault(&self, value: &[f32]) -> Option<(f32, &'static str)> {
         match self {

@@ -12,7 +12,7 @@ type Start = Arc<dyn Fn(usize) -> Result<Box<dyn Simulator>> + Send + Sync>;
 /// Makes a copy.
 type Single = Arc<dyn Fn() -> Box<dyn Env> + Send + Sync>;
 
-/// What happens where an episode comes to a terminal state before its limit of time.
+/// The treatment of an episode that comes to a terminal state before its limit of time.
 ///
 /// A learned reward that has one sign everywhere says by it whether to live or to end early, and with [`Ending::Plain`] that can outweigh
 /// what the demonstrations do. With the other two all episodes are of the same length.
@@ -33,9 +33,9 @@ pub enum Ending {
 pub struct Task {
     /// Its name in settings, files and errors.
     pub name: String,
-    /// What an agent sees.
+    /// The observations.
     pub observations: Space,
-    /// What an agent can do.
+    /// The actions.
     pub actions: Space,
     /// The number of steps after which an episode is broken off; `None` where the task has no such limit, or keeps it by itself.
     pub horizon: Option<u64>,
@@ -124,7 +124,7 @@ impl Task {
         Ok(self)
     }
 
-    /// What happens where an episode ends early.
+    /// The treatment of episodes that end early.
     pub fn ending(&self) -> Ending {
         self.ending
     }

@@ -20,7 +20,7 @@ pub struct Envs {
     seen: Vec<f32>,
 }
 
-/// Where a copy is.
+/// The position of a copy in its episodes.
 #[derive(Debug, Clone, Copy)]
 struct Progress {
     /// Of its random numbers.
@@ -34,7 +34,7 @@ struct Progress {
     phase: Phase,
 }
 
-/// Where an episode is that goes on after a terminal state, as [`Ending`] says.
+/// The phase of an episode that goes on after a terminal state, see [`Ending`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Before it.
@@ -48,7 +48,7 @@ enum Phase {
 /// Numbers of [`Progress`] in a state: all but the key, which the seed gives.
 const PROGRESS: usize = 4;
 
-/// What a step led to: a number, or a row of an observation's width, for each copy.
+/// The results of a step: a number, or a row of an observation's width, for each copy.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stepped {
     /// The rewards `[copies]`.

@@ -38,7 +38,7 @@ struct Member {
     crc: u32,
     packed: u64,
     unpacked: u64,
-    /// Where its own header begins.
+    /// The position of its own header.
     at: u64,
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// What the end of an episode by its limit of time means.
+/// The treatment of an episode that ends by its limit of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeLimit {
@@ -16,7 +16,7 @@ pub enum TimeLimit {
     Terminal,
 }
 
-/// How rewards to come are counted.
+/// The weights of future rewards.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Discount {
@@ -24,7 +24,7 @@ pub struct Discount {
     pub gamma: f64,
     /// lambda of the advantages, in [0, 1]: 0 trusts the values after one step, 1 trusts the rewards alone.
     pub lambda: f64,
-    /// What the end of an episode by its limit of time means.
+    /// The treatment of an episode that ends by its limit of time.
     pub time_limit: TimeLimit,
 }
 
@@ -52,7 +52,7 @@ impl Discount {
 /// Advantages, and the targets of values, one for each row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Advantages {
-    /// How much better the action was than the policy is on average.
+    /// The advantage of the action over the policy's average.
     pub advantages: Vec<f64>,
     /// The advantages plus the values: what the values should have been.
     pub targets: Vec<f64>,

@@ -57,7 +57,7 @@ pub struct Agent {
     pub value: Value,
 }
 
-/// What an update learns from, with a row for each step of a rollout.
+/// The data of an update, with a row for each step of a rollout.
 #[derive(Debug, Clone)]
 pub struct Batch {
     /// Raw observations [rows, width].

@@ -7,7 +7,7 @@ use crate::optim::{Optimizer, clip_grad_norm};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// What takes steps of gradient descent: an optimiser, or something that has one.
+/// Takes steps of gradient descent: an optimiser, or something that has one.
 pub trait Descent {
     /// One step along the gradients of the scalar `loss`, cut to the norm `max_norm`, which may be infinite. Returns the norm they had.
     ///

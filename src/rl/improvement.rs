@@ -79,7 +79,7 @@ impl Update {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Improvement {
-    /// How rewards to come are counted.
+    /// The weights of future rewards.
     pub discount: Discount,
     /// The reward of randomness.
     pub entropy: Entropy,

@@ -10,7 +10,7 @@ use crate::models::prepare_observations;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// What a policy did in some copies of a task, and what came of it. Rows are steps: `[steps, copies]`, row by row. Episodes go on from one
+/// The actions of a policy in some copies of a task, and their results. Rows are steps: `[steps, copies]`, row by row. Episodes go on from one
 /// rollout to the next. Tensors are where the policy is.
 #[derive(Debug, Clone)]
 pub struct Rollout {

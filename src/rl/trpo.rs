@@ -170,7 +170,7 @@ impl Fisher {
     }
 }
 
-/// What a line search looks at: all rows of a batch under the old policy.
+/// The objective of a line search: all rows of a batch under the old policy.
 struct Search<'a> {
     observations: &'a Tensor,
     batch: &'a Batch,

@@ -167,7 +167,7 @@ fn metrics_that_are_deleted_meanwhile_are_written_again() {
     assert_eq!(text(&read(&metrics)).lines().next().unwrap(), first);
     std::fs::write(&metrics, "").unwrap();
     wait_for("more metrics", || !read(&metrics).is_empty());
-    signal(&child, "INT");
+    interrupt(&child);
     let output = child.wait_with_output().unwrap();
     let told = text(&output.stderr);
     assert_eq!(output.status.code(), Some(130), "{told}");

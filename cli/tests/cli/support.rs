@@ -101,3 +101,18 @@ pub fn shell(folder: &Path, line: &str) -> Output {
 pub fn signal(child: &std::process::Child, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap().success());
 }
+
+/// Asks for a stop as Ctrl-C does; or as `kill` does where these tests were started with Ctrl-C ignored, as jobs in the background of
+/// a script are: children inherit that, and the program respects it.
+#[cfg(unix)]
+pub fn interrupt(child: &std::process::Child) {
+    signal(child, if ignores_interrupts() { "TERM" } else { "INT" });
+}
+
+/// Whether SIGINT, the second signal, is ignored here and so in children.
+#[cfg(unix)]
+pub fn ignores_interrupts() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 2 != 0)
+}

@@ -22,9 +22,9 @@ pub use spec::DemonstrationSpec;
 pub struct Demonstrations {
     /// The name of the task, where it is known.
     pub task: Option<String>,
-    /// Where they came from, in words.
+    /// Their origin, in words.
     pub origin: String,
-    /// What the reader had to assume, in sentences.
+    /// The assumptions of the reader, in sentences.
     pub notes: Vec<String>,
     /// Numbers of an observation.
     pub observation_width: usize,
@@ -42,7 +42,7 @@ pub struct Demonstrations {
     pub paths: Vec<PathEnd>,
 }
 
-/// How long a path is and how it ended.
+/// The length of a path, and its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathEnd {
     /// Its steps, at least one.
@@ -105,7 +105,7 @@ impl Demonstrations {
         if bytes.starts_with(b"PK") { npz::decode(path, bytes, horizon) } else { stored::decode(path, bytes) }
     }
 
-    /// Writes a `.safetensors` file: `observations` [steps + paths, width] f32, `actions` [steps, width] f32 or, for choices, `[steps]` i64,
+    /// Writes a `.safetensors` file: `observations` [steps + paths, width] f32, `actions` [steps, width] f32, `[steps]` i64 for choices,
     /// `rewards` `[steps]` f64, `lengths` `[paths]` i64, `terminated` `[paths]` u8, with checksums.
     ///
     /// # Errors
@@ -222,7 +222,7 @@ impl Demonstrations {
         Err(Error::Task { task: task.name.clone(), what })
     }
 
-    /// What is wrong with the parts, if they do not fit each other.
+    /// The fault of the parts, if they do not fit each other.
     fn fault(&self) -> Option<String> {
         let Some(steps) = self.paths.iter().try_fold(0usize, |sum, path| sum.checked_add(path.steps)) else {
             return Some("paths of more steps than can be counted".into());

@@ -3,7 +3,7 @@
 use super::Demonstrations;
 use crate::env::Task;
 
-/// How far the steps of a task are from those of demonstrations.
+/// The differences between the steps of a task and those of demonstrations.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Replay {
     /// The steps that were compared.

@@ -8,12 +8,12 @@ use super::{Demonstrations, Transitions};
 use crate::env::Task;
 use crate::error::{Error, Result};
 
-/// Which demonstrations of which file.
+/// A file of demonstrations, and the selection from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DemonstrationSpec {
     /// The file.
     pub file: PathBuf,
-    /// How many of its paths, from the first on; all where it is not given.
+    /// The number of its paths, from the first on; all where it is not given.
     pub paths: Option<usize>,
     /// Of each path the steps 0, `every`, 2 `every` and so on, as the GAIL paper thins demonstrations out (Ho and Ermon 2016).
     pub every: usize,

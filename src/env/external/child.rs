@@ -15,7 +15,7 @@ use crate::words::{QUOTED, shorten};
 /// Lines of its standard error that an error repeats.
 const LAST_WORDS: usize = 20;
 
-/// How long a program may take to end when its input has.
+/// The time that a program may take to end after its input has ended.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Child {
@@ -24,9 +24,9 @@ pub(super) struct Child {
     timeout: Duration,
     process: std::process::Child,
     input: Option<ChildStdin>,
-    /// What it wrote, piece by piece, from a thread that waits for it: a wait without a thread knows no end.
+    /// Its output, piece by piece, from a thread that waits for it: a wait without a thread knows no end.
     output: Receiver<Vec<u8>>,
-    /// What of it was not asked for yet.
+    /// The part of the output that has not been read yet.
     pending: VecDeque<u8>,
     words: Arc<Mutex<VecDeque<String>>>,
     listener: Option<JoinHandle<()>>,
@@ -160,7 +160,7 @@ impl Child {
         Error::Task { task: self.task.clone(), what }
     }
 
-    /// How the program ended, if it does so soon.
+    /// The exit of the program, if it ends soon.
     fn ended(&mut self) -> Option<ExitStatus> {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -24,7 +24,7 @@ const VERSION: u32 = 1;
 /// A program that simulates a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct External {
-    /// What errors and settings call the task: "external:Hopper-v5".
+    /// The name of the task in errors and settings: "external:Hopper-v5".
     pub name: String,
     /// The program and its arguments.
     pub command: Vec<String>,
@@ -32,7 +32,7 @@ pub struct External {
     pub env: String,
     /// Arguments for making it, as JSON of an object: "{}".
     pub arguments: String,
-    /// How long an answer may take.
+    /// The longest time for an answer.
     pub timeout: Duration,
 }
 

@@ -23,7 +23,7 @@ const ABOVE: f64 = 0.01;
 /// Of a wall.
 const WALL_RADIUS: f64 = 0.02;
 
-/// How contacts are, where versions of MuJoCo differ.
+/// The contact model, where versions of MuJoCo differ.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Contacts {
     /// The distance at which a contact begins, in m.
@@ -90,7 +90,7 @@ fn contact(contacts: Contacts, away: Point, length: f64, speed: Point) -> Contac
     Contact { normal, wanted: -DAMPING * approach - STIFFNESS * impedance * depth, weight }
 }
 
-/// What [`solve`] gives for a single contact.
+/// The acceleration of [`solve`] for a single contact.
 #[inline]
 fn solve_one(free: Point, &Contact { normal: [nx, ny], wanted, weight: (above, below) }: &Contact) -> Point {
     let missing = wanted - (nx * free[0] + ny * free[1]);

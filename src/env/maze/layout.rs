@@ -1,9 +1,9 @@
-//! Where walls, start and goal of a maze are, and how far it is to the goal.
+//! The walls, the start and the goal of a maze, and the length of the way to the goal.
 
 /// A point in the plane, in m.
 pub type Point = [f64; 2];
 
-/// How far the tips of walls are passed at: the radius of the ball and half of a wall.
+/// The distance at which the tips of walls are passed: the radius of the ball and half of a wall.
 const CLEARANCE: f64 = 0.05;
 
 /// The geometry of a maze.
@@ -12,9 +12,9 @@ pub struct Maze {
     /// The two ends of the axis of each wall, the lower and left one first. All are horizontal or vertical, and 0.04 m thick. The first
     /// four are the box around the maze.
     pub walls: Vec<[Point; 2]>,
-    /// Where the ball begins.
+    /// The start of the ball.
     pub start: Point,
-    /// Where it is to go.
+    /// The goal of the ball.
     pub goal: Point,
     /// The gaps that lead on, from below.
     pub(super) passages: Vec<Passage>,
@@ -26,7 +26,7 @@ pub(super) struct Passage {
     /// The way leads through this gap from up to this height.
     until: f64,
     gap: Point,
-    /// What counts as the way from the gap to the goal.
+    /// The length that counts as the way from the gap to the goal.
     rest: f64,
 }
 
@@ -93,7 +93,7 @@ impl Maze {
         [self.walls[0][0], self.walls[3][1]]
     }
 
-    /// What a shaped reward takes for the way to the goal, in m: to the next gap, and a constant from there.
+    /// The way to the goal of shaped rewards, in m: to the next gap, and a constant from there.
     pub(super) fn shaped_way(&self, from: Point) -> f64 {
         match self.passages.iter().find(|passage| from[1] <= passage.until) {
             Some(passage) => distance(from, passage.gap) + passage.rest,

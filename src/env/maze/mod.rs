@@ -17,7 +17,7 @@ pub use layout::{Maze, Point};
 /// Substeps of a step; one takes 0.01 s.
 const SUBSTEPS: usize = 5;
 
-/// What a ball gets.
+/// The rewards of a task.
 #[derive(Debug, Clone, Copy)]
 enum Reward {
     /// Minus the distance to the goal, and a little for the force that was asked for.

@@ -21,7 +21,7 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AirlConfig {
-    /// What the reward g sees of a step: the observation alone, which a reward that is to hold in other dynamics needs (Fu, Luo and
+    /// The part of a step that the reward g sees: the observation alone, which a reward that is to hold in other dynamics needs (Fu, Luo and
     /// Levine 2018, section 5), or the action, too.
     pub input: Input,
     /// The layers of g; with a latent it is that of VAIRL.

@@ -19,7 +19,7 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GailConfig {
-    /// What it sees of a step.
+    /// The part of a step that it sees.
     pub input: Input,
     /// Its layers; with a latent it is that of VAIL.
     pub network: ScoreConfig,

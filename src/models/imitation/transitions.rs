@@ -96,7 +96,7 @@ fn concat_wide(tensors: &[&Tensor]) -> Result<Tensor> {
     Tensor::concat(&wide.iter().collect::<Vec<_>>(), 0)
 }
 
-/// What a discriminator sees of a step.
+/// The part of a step that a discriminator sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Input {

@@ -125,7 +125,7 @@ impl ActionDistribution {
         }
     }
 
-    /// What the network gave.
+    /// The output of the network.
     fn output(&self) -> &Tensor {
         match self {
             ActionDistribution::Gaussian { mean, .. } => mean,
