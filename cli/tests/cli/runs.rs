@@ -1,6 +1,6 @@
 //! A run from its beginning to its end, however often it is killed on the way.
 
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use super::support::*;
