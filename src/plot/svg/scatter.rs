@@ -52,7 +52,7 @@ pub struct ScatterChart {
     pub points: Vec<(f64, f64, usize)>,
     /// Covariances; the axes follow the points alone, so ellipses may leave the frame.
     pub ellipses: Vec<Ellipse>,
-    /// Names of the classes for the legend and at the middle of each class; a class without one is named by its index.
+    /// Names of the classes for the legend. A class without one is named by its index, there and at its middle.
     pub names: Vec<String>,
 }
 
@@ -121,7 +121,7 @@ impl ScatterChart {
                 clip(&outline, frame.window()).iter().for_each(|piece| svg.polyline(piece, &line));
             }
         }
-        for class in &classes {
+        for class in classes.iter().filter(|class| self.names.get(**class).is_none()) {
             if let Some(at) = middle(&all, *class).map(pixel) {
                 let at = (at.0.clamp(frame.left + 8.0, frame.right - 8.0), at.1.clamp(frame.top + 10.0, frame.bottom - 10.0));
                 svg.text(Text::new(at.0, at.1 + 6.0, 18.0, &self.name(*class)).bold().halo().anchor(Anchor::Middle));

@@ -64,10 +64,11 @@ fn chart(maze: &Maze, paths: &[Path]) -> ScatterChart {
             (0..=dots as usize).map(|i| i as f64 / dots).map(|t| (from[0] + t * (to[0] - from[0]), from[1] + t * (to[1] - from[1]), 0)),
         );
     }
-    points.push((maze.goal[0], maze.goal[1], 1));
     for (i, path) in paths.iter().enumerate() {
         points.extend(path.observations.chunks(path.width).map(|o| (f64::from(o[0]), f64::from(o[1]), i + 2)));
     }
+    // Later points lie over earlier ones.
+    points.push((maze.goal[0], maze.goal[1], 1));
     let names = ["walls", "goal"].map(String::from).into_iter().chain((1..=paths.len()).map(|i| format!("episode {i}")));
     let mut chart = ScatterChart::new("Paths", Axis::linear("x (m)"), Axis::linear("y (m)")).points(points);
     chart.names = names.collect();
