@@ -10,7 +10,7 @@ use strait::words::{QUOTED, shorten};
 use crate::args::{Existing, Settings};
 use crate::session::Interrupted;
 use crate::terminal::{Closed, out};
-use crate::{sample, seeds, show, signals, sweep, terminal, tools, train};
+use crate::{demos, sample, seeds, show, signals, sweep, terminal, tools, train};
 
 const AFTER: &str = "\
 Examples:
@@ -100,6 +100,13 @@ enum Command {
         /// The preset to print.
         name: Option<String>,
     },
+    /// Record demonstrations of a run's policy, or show those in a file.
+    Demos {
+        #[command(subcommand)]
+        command: DemosCommand,
+    },
+    /// List the built-in tasks of reinforcement learning.
+    Tasks,
     /// Show the data sets.
     Data {
         #[command(subcommand)]
@@ -111,6 +118,35 @@ enum Command {
 enum DataCommand {
     /// List the data sets and the places to get them.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+enum DemosCommand {
+    /// Let a run's policy play whole episodes, and write them as a .safetensors file.
+    Record {
+        #[command(flatten)]
+        run: Existing,
+        /// The number of episodes.
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        paths: usize,
+        /// The seed of the episodes and of the actions.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        seed: u64,
+        /// Take the most probable actions instead of sampled ones.
+        #[arg(long)]
+        mode: bool,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Print sizes, returns and actions of a file, and compare its steps with those of its task.
+    Info {
+        /// A .safetensors file, or a .npz file.
+        file: PathBuf,
+        /// The task, if the file does not say it.
+        #[arg(long, value_name = "NAME")]
+        task: Option<String>,
+    },
 }
 
 /// An upper bound of the threads: more do not help, and tens of thousands can exhaust a machine.
@@ -185,6 +221,9 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Gradcheck => tools::gradcheck(),
         Command::Devices => tools::devices(),
         Command::Presets { name } => tools::presets(name.as_deref()),
+        Command::Demos { command: DemosCommand::Record { run, paths, seed, mode, out } } => demos::record(&run, paths, seed, mode, &out),
+        Command::Demos { command: DemosCommand::Info { file, task } } => demos::info(&file, task.as_deref()),
+        Command::Tasks => tools::tasks(),
         Command::Data { command: DataCommand::List } => out!("{}", strait::data::spec::describe()),
     }
 }

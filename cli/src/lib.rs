@@ -19,6 +19,7 @@ mod claim;
 mod commands;
 mod configure;
 mod console;
+mod demos;
 mod files;
 mod folder;
 mod lock;

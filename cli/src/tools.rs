@@ -55,3 +55,13 @@ pub(crate) fn presets(name: Option<&str>) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// `strait tasks`.
+pub(crate) fn tasks() -> anyhow::Result<()> {
+    for (name, about, task) in strait::env::TASKS {
+        let task = task();
+        let limit = task.horizon.map_or("no limit of time".into(), |horizon| format!("at most {horizon} steps"));
+        out!("{name}: {about}\n    observations {}, actions {}, {limit}", task.observations, task.actions)?;
+    }
+    Ok(())
+}

@@ -63,7 +63,16 @@ pub const FAMILIES: &[Family] = &[
         "energy-8gaussians",
         "energy-swissroll",
     ]),
-    Family::of::<RlSettings>(presets!["rl-cartpole", "rl-pendulum", "rl-cmaze", "rl-smaze"]),
+    Family::of::<RlSettings>(presets![
+        "rl-cartpole",
+        "rl-pendulum",
+        "rl-cmaze",
+        "rl-smaze",
+        "rl-cmaze-gail",
+        "rl-cmaze-vail",
+        "rl-cmaze-airl",
+        "rl-cmaze-vairl",
+    ]),
 ];
 
 /// Families that were added to those of this crate.

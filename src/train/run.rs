@@ -378,7 +378,7 @@ impl Steps for Work<'_> {
                 State::Network(network) => network.each_tensor(see),
                 State::Tensor(tensor) | State::Rows(tensor) => see(tensor),
                 State::Weights(params) => params.iter().for_each(|(_, param)| param.with(&mut *see)),
-                State::Rng(_) | State::Numbers(_) => {}
+                State::Rng(_) | State::Numbers(_) | State::Paths(_) => {}
             }
         }
     }

@@ -4,12 +4,14 @@ use super::metric::{Lines, MetricGroup, MetricLine, lines};
 use super::network::Network;
 use super::samples::Samples;
 use crate::capture::StepRun;
+use crate::data::demonstrations::Demonstrations;
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::Params;
 use crate::plot::Drawing;
 use crate::plot::svg::Axis;
+use crate::rl::PathReplay;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
@@ -140,6 +142,8 @@ pub enum State<'a> {
     Weights(Params),
     /// A generator of random numbers.
     Rng(&'a mut Rng),
+    /// Paths of earlier policies.
+    Paths(&'a mut PathReplay),
     /// Numbers, such as a beta; as many as there are now.
     Numbers(&'a mut [f64]),
     /// A tensor, such as a beta. Its shape and dtype never change.
@@ -226,6 +230,15 @@ pub trait Trainer: Send {
     fn more_samples(&self, count: usize, seed: u64) -> Result<Vec<(&'static str, Samples)>> {
         let _ = (count, seed);
         Ok(Vec::new())
+    }
+
+    /// Whole episodes of a policy, with sampled actions or the most probable ones; the same seed gives the same ones.
+    ///
+    /// # Errors
+    /// [`Error::NothingToSample`] if this family trains no policy, which is the default.
+    fn demonstrations(&self, paths: usize, seed: u64, most_probable: bool) -> Result<Demonstrations> {
+        let _ = (paths, seed, most_probable);
+        Err(Error::NothingToSample)
     }
 
     /// Adds the family's own pictures to a report. By default, a curve for each metric.

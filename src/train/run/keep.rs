@@ -27,6 +27,7 @@ impl Run {
             match state {
                 State::Network(network) => network.save(name, &mut checkpoint)?,
                 State::Weights(params) => checkpoint.put(name, params.state()),
+                State::Paths(replay) => checkpoint.put(&format!("run.{name}"), replay.state()?),
                 State::Rng(rng) => checkpoint.put_integers(&format!("run.{name}"), &rng.state())?,
                 State::Numbers(numbers) => {
                     checkpoint.tensors.insert(format!("run.{name}"), Tensor::from_slice(numbers, [numbers.len()], &Device::cpu())?);
@@ -85,6 +86,7 @@ impl Run {
             let key = format!("run.{name}");
             match state {
                 State::Network(network) => network.load(name, checkpoint)?,
+                State::Paths(replay) => replay.load(&checkpoint.section(&key).into_iter().collect::<Vec<_>>())?,
                 State::Weights(params) => {
                     let tensors = checkpoint.section(name).into_iter();
                     params

@@ -1,17 +1,23 @@
-//! Training of policies on a task's own rewards. A step of the run is an iteration: a rollout, and the improvement of the policy by it.
+//! Training of policies, on a task's own rewards or on rewards that are learned from demonstrations. A step of the run is an iteration: a
+//! rollout, the training of the discriminator if there is one, and the improvement of the policy.
 
+mod imitation;
 mod report;
 mod settings;
 
-pub use settings::RlSettings;
+pub use imitation::{ImitationDiscriminator, ImitationSettings};
+pub use settings::{RewardSettings, RlSettings};
 
+use imitation::Imitation;
+
+use crate::data::demonstrations::{Demonstrations, PathEnd};
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::env::{Envs, Task};
+use crate::env::{Envs, Space, Task};
 use crate::error::{Error, Result};
 use crate::optim::clip_grad_norm;
 use crate::plot::Drawing;
-use crate::rl::{Acting, Agent, AgentConfig, Descent, Idle, Rollout, Update, Value, evaluate};
+use crate::rl::{Acting, Agent, AgentConfig, Descent, Idle, Rollout, Update, Value, evaluate, play};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::{EVALUATION, MetricGroup, Network, Plan, Scalars, State, Trainer, Values};
@@ -24,6 +30,7 @@ pub struct RlTrainer {
     agent: Agent,
     /// The parameters that gradients train, if there are any, with their optimiser.
     network: Option<Network>,
+    imitation: Option<Imitation>,
     envs: Envs,
     /// The state of `envs`: in checkpoints, and as it was last seen, so that another one is noticed and taken up.
     episodes: [Vec<f64>; 2],
@@ -55,9 +62,13 @@ impl RlTrainer {
         let agent = Agent::new(&config, &task, &mut weights, DType::F32, device)?;
         let trained = settings.update.optimized(&agent);
         let network = if trained.is_empty() { None } else { Some(Network::new(trained, settings.optimizer, 0.0)?) };
+        let imitation = match &settings.reward {
+            RewardSettings::Task => None,
+            RewardSettings::Imitation(imitation) => Some(Imitation::new(imitation, &task, &agent.policy, &mut weights, device)?),
+        };
         let mut envs = Envs::new(&task, settings.copies, settings.seed)?;
         let state = envs.state()?;
-        Ok(RlTrainer { settings, task, agent, network, envs, episodes: [state.clone(), state], rng })
+        Ok(RlTrainer { settings, task, agent, network, imitation, envs, episodes: [state.clone(), state], rng })
     }
 
     /// The agent with its current weights.
@@ -86,7 +97,17 @@ impl Trainer for RlTrainer {
 
     fn describe(&self) -> String {
         let limit = self.task.horizon.map_or("no limit of time".into(), |horizon| format!("at most {horizon} steps"));
-        format!("{}: observations {}, actions {}, {limit}", self.task.name, self.task.observations, self.task.actions)
+        let mut line = format!("{}: observations {}, actions {}, {limit}", self.task.name, self.task.observations, self.task.actions);
+        if let Some(imitation) = &self.imitation {
+            let demonstrations = &imitation.demonstrations;
+            line += &format!("; {} demonstrations of {} steps", demonstrations.paths.len(), demonstrations.steps());
+            line += &imitation.bias(&self.task).map_or_else(String::new, |bias| format!("; warning: {bias}"));
+        }
+        line
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        self.imitation.as_ref().map(|imitation| imitation.demonstrations.fingerprint())
     }
 
     fn step(&mut self, done: u64) -> Result<Scalars> {
@@ -94,12 +115,16 @@ impl Trainer for RlTrainer {
             self.envs.restore(&self.episodes[0])?;
         }
         let rollout = Rollout::collect(&mut self.envs, &self.agent.policy, self.settings.steps, &mut self.rng)?;
+        let (rewards, of_reward) = match &mut self.imitation {
+            Some(imitation) => imitation.rewards(&rollout, &self.agent.policy, done, &mut self.rng)?,
+            None => (rollout.rewards.clone(), Scalars::new()),
+        };
         let descent: &mut dyn Descent = match &mut self.network {
             Some(network) => network,
             None => &mut Idle,
         };
         let improvement = self.settings.improvement();
-        let figures = improvement.improve(&mut self.agent, &rollout, &rollout.rewards, done, descent, &mut self.rng)?;
+        let figures = improvement.improve(&mut self.agent, &rollout, &rewards, done, descent, &mut self.rng)?;
         let state = self.envs.state()?;
         self.episodes = [state.clone(), state];
         let count = rollout.episodes.len() as f64;
@@ -109,7 +134,8 @@ impl Trainer for RlTrainer {
         values.extend(rollout.mean_return().map(|mean| ("return", mean)));
         values.extend(figures.named());
         values.extend((count > 0.0).then(|| ("episode_steps", steps as f64 / count)));
-        values.into_iter().try_fold(Scalars::new(), |all, (name, value)| all.with_number(name, value))
+        let scalars = values.into_iter().try_fold(Scalars::new(), |all, (name, value)| all.with_number(name, value))?;
+        Ok(scalars.and(of_reward))
     }
 
     /// The returns of whole episodes, with sampled actions and with the most probable ones.
@@ -121,7 +147,29 @@ impl Trainer for RlTrainer {
             values.push((format!("{prefix}return_deviation"), found.deviation()));
             values.push((format!("{prefix}episode_steps"), found.mean_steps()));
         }
+        if let Some(imitation) = &self.imitation {
+            values.extend(imitation.beta()?.map(|beta| ("beta".into(), beta)));
+            values.extend(imitation.expert_return().map(|mean| ("expert_return".into(), mean)));
+        }
         Ok(values)
+    }
+
+    fn demonstrations(&self, paths: usize, seed: u64, most_probable: bool) -> Result<Demonstrations> {
+        let acting = if most_probable { Acting::Mode } else { Acting::Sampled };
+        let paths = play(&self.task, &self.agent.policy, acting, paths, seed)?;
+        let all = |part: fn(&crate::rl::Path) -> &[f32]| paths.iter().flat_map(part).copied().collect::<Vec<f32>>();
+        Ok(Demonstrations {
+            task: Some(self.task.name.clone()),
+            origin: format!("episodes of a policy, seed {seed}"),
+            notes: Vec::new(),
+            observation_width: self.task.observations.width(),
+            action_width: self.task.actions.width(),
+            discrete: matches!(self.task.actions, Space::Discrete { .. }),
+            observations: all(|path| &path.observations),
+            actions: all(|path| &path.actions),
+            rewards: Some(paths.iter().flat_map(|path| &path.rewards).copied().collect()),
+            paths: paths.iter().map(|path| PathEnd { steps: path.steps(), terminated: path.terminated }).collect(),
+        })
     }
 
     fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
@@ -136,6 +184,7 @@ impl Trainer for RlTrainer {
         if let Value::Linear(baseline) = &mut self.agent.value {
             state.push(("baseline", State::Numbers(baseline.state())));
         }
+        state.extend(self.imitation.iter_mut().flat_map(Imitation::state));
         state
     }
 

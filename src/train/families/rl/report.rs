@@ -25,6 +25,14 @@ pub(super) const METRICS: &[MetricGroup] = &[MetricGroup::of(&[
     Metric::new("train_policy_kl", "KL of updates", "KL(old policy || new), nats, mean of iterations"),
     Metric::new("train_entropy", "entropy", "of the policy, nats, mean of iterations"),
     Metric::new("train_explained_variance", "explained variance", "share of the returns' variance that the values explain"),
+    Metric::new("expert_return", "return of the expert", "mean of the demonstrations"),
+    Metric::new("train_accuracy_expert", "accuracy on the expert", "share of demonstrated steps that the discriminator tells right"),
+    Metric::new("train_accuracy_policy", "accuracy on the policy", "share of the policy's steps that the discriminator tells right"),
+    Metric::new("train_constrained_rate_nats", "constrained KL", "what I_c bounds: of demonstrations and policy, half each").headline(),
+    Metric::new("beta", "beta", "the weight of the constraint").headline(),
+    Metric::in_files("train_discriminator_loss"),
+    Metric::in_files("train_discriminator_gradient_norm"),
+    Metric::in_files("train_reward_mean"),
     Metric::in_files("train_log_sigma"),
     Metric::in_files("train_log_sigma_at_bound"),
     Metric::in_files("train_value_loss"),
@@ -38,7 +46,12 @@ pub(super) const METRICS: &[MetricGroup] = &[MetricGroup::of(&[
 /// Adds the curves of training, and in a maze the paths of some episodes.
 pub(super) fn draw(trainer: &RlTrainer, drawing: &mut Drawing) -> Result<()> {
     drawing.heading("Training");
-    let returns = [("iterations", "return"), ("evaluations", "test_return"), ("evaluations at the mode", "test_mode_return")];
+    let returns = [
+        ("iterations", "return"),
+        ("evaluations", "test_return"),
+        ("evaluations at the mode", "test_mode_return"),
+        ("expert", "expert_return"),
+    ];
     drawing.curve("return.svg", "Return", Axis::linear(""), &returns, "Sum of an episode's rewards, not discounted.");
     let steps = [("iterations", "episode_steps"), ("evaluations", "test_episode_steps")];
     drawing.curve("episode_steps.svg", "Steps of an episode", Axis::linear("").from_zero(), &steps, "");
@@ -46,6 +59,13 @@ pub(super) fn draw(trainer: &RlTrainer, drawing: &mut Drawing) -> Result<()> {
     drawing.curve("entropy.svg", "Entropy of the policy", Axis::linear("nats"), &[("", "entropy")], "");
     let caption = "Share of the returns' variance that the values explain; 0 is as good as a constant.";
     drawing.curve("explained_variance.svg", "Explained variance", Axis::linear(""), &[("", "explained_variance")], caption);
+    let accuracy = [("demonstrations", "accuracy_expert"), ("policy", "accuracy_policy")];
+    drawing.curve("accuracy.svg", "Accuracy of the discriminator", Axis::linear("").from_zero(), &accuracy, "z sampled; a half is chance.");
+    let caption = "KL divergence of z from the prior, of demonstrations and policy, half each.";
+    drawing.curve("rate.svg", "Constrained KL", Axis::log("nats"), &[("", "constrained_rate_nats")], caption);
+    drawing.curve("beta.svg", "beta", Axis::linear("").from_zero(), &[("", "step_beta")], "The weight of the constraint.");
+    let caption = "Mean learned reward of a step, with z at its mean.";
+    drawing.curve("reward.svg", "Learned reward", Axis::linear(""), &[("", "reward_mean")], caption);
     if let Some(maze) = Maze::of_task(&trainer.task.name) {
         let paths = play(&trainer.task, &trainer.agent.policy, Acting::Sampled, EPISODES, trainer.evaluation_seed())?;
         drawing.heading("Paths");

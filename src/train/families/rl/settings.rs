@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::RlTrainer;
+use super::imitation::ImitationSettings;
 use crate::device::Device;
 use crate::env::Task;
 use crate::error::Result;
@@ -11,6 +12,17 @@ use crate::optim::Algorithm;
 use crate::rl::{Discount, Entropy, Improvement, Update, ValueConfig};
 use crate::train::Trainer;
 use crate::train::settings::{self, Settings};
+
+/// The rewards of a policy.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"task\" }")]
+pub enum RewardSettings {
+    /// Those of the task.
+    #[default]
+    Task,
+    /// Learned from demonstrations, by a discriminator between their steps and the policy's.
+    Imitation(Box<ImitationSettings>),
+}
 
 /// The settings of a run. What a file leaves out makes PPO on CartPole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +44,8 @@ pub struct RlSettings {
     pub checkpoint_every: u64,
     /// Episodes of an evaluation.
     pub eval_episodes: usize,
+    /// The rewards.
+    pub reward: RewardSettings,
     /// The policy.
     pub policy: PolicyConfig,
     /// The values that judge it.
@@ -57,6 +71,7 @@ impl Default for RlSettings {
             evaluate_every: 8,
             checkpoint_every: 0,
             eval_episodes: 20,
+            reward: RewardSettings::Task,
             policy: PolicyConfig::default(),
             value: ValueConfig::default(),
             discount: Discount::default(),
@@ -69,7 +84,7 @@ impl Default for RlSettings {
 
 impl Settings for RlSettings {
     const FAMILY: &'static str = "rl";
-    const TITLE: &'static str = "Reinforcement learning: PPO and TRPO";
+    const TITLE: &'static str = "Reinforcement learning by PPO and TRPO, and imitation: GAIL, VAIL, AIRL, VAIRL";
     const FREE: &'static [&'static str] = &["iterations", "evaluate_every", "checkpoint_every", "eval_episodes"];
 
     fn complete(&mut self) {
@@ -91,6 +106,9 @@ impl Settings for RlSettings {
             return settings::bad("steps", self.steps, "at least 2 in all copies: advantages are shifted and scaled over them");
         }
         settings::seed(self.seed)?;
+        if let RewardSettings::Imitation(imitation) = &self.reward {
+            imitation.check()?;
+        }
         self.policy.validate()?;
         self.optimizer.check()?;
         self.improvement().validate()

@@ -66,3 +66,81 @@ fn mistakes_are_named() {
     assert!(message("update = { kind = \"ppo\", clip = -1.0 }").contains("clip"));
     assert!(message("policy = { hidden = [3] }").contains("hidden"));
 }
+
+/// Demonstrations of a policy that pushes right, beside a discriminator of each kind.
+fn demos(folder: &std::path::Path) -> String {
+    let path = folder.join("demos.safetensors");
+    let mut expert = run(&["task=cmaze", "copies=2"]);
+    expert.step().unwrap();
+    expert.trainer().demonstrations(3, 1, false).unwrap().write(&path).unwrap();
+    path.display().to_string()
+}
+
+fn imitation(demos: &str, rest: &str) -> String {
+    format!("reward={{ kind = \"imitation\", demos = \"{demos}\", updates = 3, batch = 16, {rest} }}")
+}
+
+const VAIRL: &str = "form = \"g\", replay = { paths = 4 }, penalty = { kind = \"r1\", coefficient = 1.0, convention = \"half\" }, \
+                     discriminator = { kind = \"airl\", reward = { latent = 4 }, potential = { latent = 4 } }";
+const VAIL: &str = "discriminator = { kind = \"gail\", network = { latent = 4 } }, rate_average = 0.5";
+
+#[test]
+fn stopping_changes_nothing_of_learned_rewards_and_beta_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let demos = demos(folder.path());
+    for rest in [VAIL, VAIRL, "discriminator = { kind = \"airl\" }, form = \"f_minus_log_pi\""] {
+        let reward = imitation(&demos, rest);
+        let beta = "reward.beta={ kind = \"dual\", initial = 0.01, target = 0.001, step = 0.1 }";
+        let mut betas = Vec::new();
+        stopping_changes_nothing(
+            || run(&["task=cmaze", TRPO, LINEAR, &reward, beta, "steps=100"]),
+            4,
+            [1, 3],
+            |checkpoint, steps| {
+                betas.push(checkpoint.tensor("run.beta").unwrap().item().unwrap());
+                // what a step shows is the beta that it began with, not the first one of all
+                assert!(steps[0].get("step_beta").is_none_or(|beta| beta == *betas.last().unwrap()));
+            },
+        );
+        assert_eq!(betas[0] != betas[1], rest.contains("latent"), "{betas:?}");
+    }
+}
+
+#[test]
+fn the_policy_follows_the_learned_reward_and_not_that_of_the_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let demos = demos(folder.path());
+    let mut run = run(&["task=cmaze", TRPO, LINEAR, &imitation(&demos, VAIL)]);
+    let stats = run.step().unwrap();
+    // softplus is above 0; the rewards of the maze are below
+    assert!(stats.get("reward_mean").is_some_and(|mean| mean > 0.0) && stats.get("accuracy_expert").is_some(), "{stats:?}");
+    let values = run.evaluate().unwrap();
+    let get = |name: &str| values.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name} in {values:?}")).1;
+    assert!(get("expert_return") < 0.0 && get("beta") >= 0.0 && get("test_return") < 0.0);
+    assert!(run.trainer().describe().ends_with("3 demonstrations of 300 steps"), "{}", run.trainer().describe());
+    // the maze never ends early; CartPole does
+    let cartpole = folder.path().join("cartpole.safetensors");
+    self::run(&[]).trainer().demonstrations(2, 1, true).unwrap().write(&cartpole).unwrap();
+    let reward = |form: &str| imitation(&cartpole.display().to_string(), &format!("form = \"{form}\""));
+    let told = |form: &str| self::run(&[&reward(form)]).trainer().describe();
+    assert!(told("non_saturating").contains("avoids the end") && told("saturating").contains("hastens the end"));
+    assert!(!told("logit").contains("warning"));
+}
+
+#[test]
+fn mistakes_of_imitation_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let demos = demos(folder.path());
+    let message = |changes: &[&str]| {
+        let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
+        let settings = family("rl").unwrap().configure("small", SMALL, &changes);
+        settings.and_then(|settings| Run::start(settings, &Device::cpu())).unwrap_err().to_string()
+    };
+    assert!(message(&[&imitation(&demos, "form = \"logit\"")]).contains("cartpole"));
+    assert!(message(&["task=cmaze", &imitation("nowhere.npz", VAIL)]).contains("nowhere.npz"));
+    assert!(message(&["task=cmaze", &imitation(&demos, "form = \"g\"")]).contains("airl"));
+    assert!(
+        message(&["task=cmaze", &imitation(&demos, "discriminator = { kind = \"airl\", reward = { latent = 3 } }")]).contains("latent")
+    );
+    assert!(message(&["task=cmaze", &imitation(&demos, VAIL), "reward.updates=0"]).contains("updates"));
+}
