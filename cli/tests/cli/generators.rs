@@ -111,3 +111,24 @@ fn an_energy_is_sampled_in_every_way() {
     let errors = fail(command("ebgan", "nan", &["discriminator.learning_rate=1e30", "energy=squared_sum"]));
     assert!(errors.contains("step ") && !folder.path().join("nan/checkpoint.safetensors").exists(), "{errors}");
 }
+
+#[test]
+fn a_policy_is_trained_recorded_and_imitated() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["--set", "iterations=2", "--set", "copies=4", "--set", "evaluate_every=2", "--set", "eval_episodes=2"];
+    let run = |args: &[&str]| text(&succeed(strait(folder.path(), &[args, &small[..]].concat())).stdout);
+    run(&["train", "rl", "--config", "rl-cmaze", "--out", "expert"]);
+    let record = ["demos", "record", "expert", "--paths", "3", "--out", "cmaze.safetensors"];
+    let told = text(&succeed(strait(folder.path(), &record)).stdout);
+    assert!(told.contains("3, of which 0 came to a terminal state") && told.ends_with("cmaze.safetensors\n"), "{told}");
+    let told = text(&succeed(strait(folder.path(), &["demos", "info", "cmaze.safetensors"])).stdout);
+    assert!(told.contains("task                    cmaze") && told.contains("which cmaze clips"), "{told}");
+    let told = run(&["train", "rl", "--config", "rl-cmaze-vairl", "--out", "imitator"]);
+    assert!(told.contains("return of the expert") && told.contains("constrained KL"), "{told}");
+    let told = fail(strait(folder.path(), &["sample", "imitator"]));
+    assert!(told.contains("generates nothing"), "{told}");
+    let told = fail(strait(folder.path(), &["demos", "record", "expert", "--out", "x.npz"]));
+    assert!(told.contains(".safetensors"), "{told}");
+    let told = text(&succeed(strait(folder.path(), &["tasks"])).stdout);
+    assert!(told.contains("cartpole: CartPole-v1") && told.contains("at most 500 steps"), "{told}");
+}
