@@ -1,5 +1,5 @@
 use super::*;
-use crate::train::stopping::stopping_changes_nothing;
+use crate::train::stopping::{bits, stopping_changes_nothing};
 use crate::train::{Run, family};
 
 const SMALL: &str = "iterations = 4\ncopies = 3\nsteps = 20\nevaluate_every = 2\neval_episodes = 2\n\
@@ -114,6 +114,13 @@ fn the_policy_follows_the_learned_reward_and_not_that_of_the_task() {
     let stats = run.step().unwrap();
     // softplus is above 0; the rewards of the maze are below
     assert!(stats.get("reward_mean").is_some_and(|mean| mean > 0.0) && stats.get("accuracy_expert").is_some(), "{stats:?}");
+    let policy = |form: &str| {
+        let mut run = self::run(&["task=cmaze", TRPO, LINEAR, &imitation(&demos, VAIL), &format!("reward.form={form}")]);
+        run.step().unwrap();
+        bits(&mut run).into_iter().filter(|(name, _)| name.starts_with("policy.")).collect::<Vec<_>>()
+    };
+    let [softplus, log_sigmoid] = ["non_saturating", "saturating"].map(policy);
+    assert!(!softplus.is_empty() && softplus != log_sigmoid);
     let values = run.evaluate().unwrap();
     let get = |name: &str| values.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name} in {values:?}")).1;
     assert!(get("expert_return") < 0.0 && get("beta") >= 0.0 && get("test_return") < 0.0);
