@@ -34,8 +34,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "train",
         &[
-            "capture", "data", "device", "dtype", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "plot", "rng", "shape",
-            "tensor", "words",
+            "capture", "data", "device", "dtype", "env", "error", "grad", "io", "metrics", "models", "nn", "ops", "optim", "plot", "rl",
+            "rng", "shape", "tensor", "words",
         ],
     ),
 ];
