@@ -210,9 +210,14 @@ impl Imitation {
 
     /// Trains the discriminator on a rollout, and updates beta; then returns the rewards of the rollout's steps, and the iteration's scalars.
     pub(super) fn rewards(&mut self, rollout: &Rollout, policy: &Policy, done: u64, rng: &mut Rng) -> Result<(Vec<f64>, Scalars)> {
-        // Densities of demonstrations are those of the present policy; it does not change while the discriminator is trained.
-        let density = policy.distribution(&self.expert.observations)?.log_prob(&self.expert.actions)?.detach();
-        let expert = self.expert.clone().with_log_probs(&density)?;
+        let expert = match &self.discriminator {
+            Discriminator::Gail(_) => self.expert.clone(),
+            // Densities of demonstrations are those of the present policy; it does not change while the discriminator is trained.
+            Discriminator::Airl(_) => {
+                let density = policy.distribution(&self.expert.observations)?.log_prob(&self.expert.actions)?;
+                self.expert.clone().with_log_probs(&density)?
+            }
+        };
         let own = rollout.transitions()?;
         let mut seen = own.clone();
         if let Some(replay) = &mut self.replay {
