@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use strait::Result;
+use strait::data::demonstrations::DemonstrationSpec;
 use strait::data::{DataSpec, Layout};
 use strait::io::open;
 use strait::train::{Configuration, family, preset};
@@ -26,20 +27,22 @@ pub(crate) fn configure(settings: &Settings) -> Result<(Configuration, String)> 
     changes.extend(settings.seed.map(|s| format!("seed={s}")));
     let configuration = family.configure(config, &text, &changes)?;
     let layout = settings.layout.as_deref().and_then(|name| Layout::ALL.into_iter().find(|layout| layout.name() == name));
-    match located(&configuration, layout)? {
-        Some(data) => {
-            changes.push(data);
-            Ok((family.configure(config, &text, &changes)?, name))
-        }
-        None => Ok((configuration, name)),
-    }
+    changes.extend(located(&configuration, layout)?);
+    Ok((family.configure(config, &text, &changes)?, name))
 }
 
-/// The change of settings that names their data by an absolute path, so that the run finds them from any working directory, and with
-/// the place of the channels, if that is given.
-pub(crate) fn located(configuration: &Configuration, layout: Option<Layout>) -> Result<Option<String>> {
-    let Some(data) = configuration.data() else { return Ok(None) };
-    let data: DataSpec = data.parse()?;
-    let data = layout.map_or(Ok(data.clone()), |layout| data.with_layout(layout))?.absolute()?;
-    Ok(Some(format!("data={}", toml::Value::String(data.to_string()))))
+/// The changes of settings that name data and demonstrations by absolute paths, so that the run finds them from any working directory, and
+/// with the place of the channels, if that is given.
+pub(crate) fn located(configuration: &Configuration, layout: Option<Layout>) -> Result<Vec<String>> {
+    let change = |key: &str, value: String| format!("{key}={}", toml::Value::String(value));
+    let mut changes = Vec::new();
+    if let Some(data) = configuration.data() {
+        let data: DataSpec = data.parse()?;
+        let data = layout.map_or(Ok(data.clone()), |layout| data.with_layout(layout))?.absolute()?;
+        changes.push(change("data", data.to_string()));
+    }
+    if let Some(demos) = configuration.demonstrations() {
+        changes.push(change("reward.demos", demos.parse::<DemonstrationSpec>()?.absolute()?.to_string()));
+    }
+    Ok(changes)
 }

@@ -124,10 +124,7 @@ impl RunFolder {
         let text = open::settings(&path, "the settings of a run")?;
         let origin = path.display().to_string();
         let configuration = family_of(&origin, &text)?.configure(&origin, &text, changes)?;
-        match located(&configuration, None)? {
-            Some(data) => configuration.with(&origin, &[data]),
-            None => Ok(configuration),
-        }
+        configuration.with(&origin, &located(&configuration, None)?)
     }
 
     /// The run with the state of its checkpoint; at its beginning, and `false`, if there is none.

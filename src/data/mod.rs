@@ -13,6 +13,7 @@ mod arrays;
 mod batches;
 mod files;
 mod layout;
+mod located;
 mod source;
 mod stacked;
 mod stream;

@@ -1,9 +1,10 @@
 //! `--data`: the names of the data sets that can be trained on, and how each is found.
 
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::located::{absolute, found};
 use crate::data::{Dataset, Layout, PointSet, arrays, digits, files, stacked};
 use crate::error::{Error, Result};
 use crate::words::nearest;
@@ -171,16 +172,6 @@ impl DataSpec {
     /// # Errors
     /// The working directory no longer exists.
     pub fn absolute(self) -> Result<DataSpec> {
-        let absolute = |path: PathBuf| {
-            if path.is_absolute() {
-                return Ok(path);
-            }
-            let given: PathBuf = path.components().skip_while(|part| *part == Component::CurDir).collect();
-            match std::env::current_dir() {
-                Ok(here) => Ok(here.join(".").join(given)),
-                Err(source) => Err(Error::Io { path, action: "find the folder that holds", source }),
-            }
-        };
         Ok(match self {
             DataSpec::Mnist(folder) => DataSpec::Mnist(absolute(folder)?),
             DataSpec::FashionMnist(folder) => DataSpec::FashionMnist(absolute(folder)?),
@@ -214,13 +205,6 @@ impl DataSpec {
             }),
         }
     }
-}
-
-/// A path, or what was given of it if only that exists; see [`DataSpec::absolute`].
-fn found(path: &Path) -> &Path {
-    let mark = format!("{0}.{0}", std::path::MAIN_SEPARATOR);
-    let given = path.to_str().and_then(|text| text.split_once(&mark)).map(|(_, given)| Path::new(given));
-    given.filter(|given| !path.exists() && given.exists()).unwrap_or(path)
 }
 
 impl fmt::Display for DataSpec {

@@ -32,6 +32,11 @@ impl Checkpoint {
         self.tensors.extend(tensors.into_iter().map(|(name, tensor)| (format!("{section}.{name}"), tensor)));
     }
 
+    /// [`Checkpoint::section`], on this device.
+    pub fn section_on(&self, section: &str, device: &Device) -> Result<BTreeMap<String, Tensor>> {
+        self.section(section).into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(device)?))).collect()
+    }
+
     /// The tensors under `section.`, without the prefix.
     pub fn section(&self, section: &str) -> BTreeMap<String, Tensor> {
         let prefix = format!("{section}.");

@@ -96,6 +96,11 @@ impl Configuration {
         self.table.get("data").and_then(toml::Value::as_str)
     }
 
+    /// The demonstrations among them, if there are any.
+    pub fn demonstrations(&self) -> Option<&str> {
+        self.table.get("reward").and_then(|reward| reward.get("demos")).and_then(toml::Value::as_str)
+    }
+
     /// The same with `key=value` changes on top. `origin` names the settings in errors.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ pub use samples::{Picture, Samples};
 pub use settings::{RunSettings, Settings};
 pub use sweep::SweepRow;
 pub use trainer::{Plan, Scalars, State, StepStats, Trainer, Values, draw_metrics};
-use training::EVALUATION;
+use training::evaluation_seed;
 pub use training::{Loss, Model, Player, Step, Training};
 
 #[cfg(test)]

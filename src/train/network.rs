@@ -1,7 +1,5 @@
 //! A network with all that training it needs: parameters, optimiser, averaged weights.
 
-use std::collections::BTreeMap;
-
 use super::checkpoint::Checkpoint;
 use crate::device::Device;
 use crate::error::Result;
@@ -118,9 +116,7 @@ impl Network {
     pub(super) fn load(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<()> {
         let steps = checkpoint.count(&format!("run.{name}.steps"))?;
         let device = self.params.iter().next().map_or(Device::cpu(), |(_, param)| param.tensor().device());
-        let section = |name: &str| -> Result<BTreeMap<String, Tensor>> {
-            checkpoint.section(name).into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(&device)?))).collect()
-        };
+        let section = |name: &str| checkpoint.section_on(name, &device);
         self.params.load_state(&section(name)?)?;
         self.optimizer.load(&section(&format!("optimizer.{name}"))?, steps)?;
         match &mut self.ema {

@@ -19,8 +19,10 @@ use crate::plot::Drawing;
 use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 
-/// Changes a run's seed into that of its evaluations, which must not repeat the draws of training.
-pub(super) const EVALUATION: u64 = 0x7e57;
+/// The seed of all draws of a run's evaluations, which must not repeat those of training.
+pub(super) fn evaluation_seed(seed: u64) -> u64 {
+    seed ^ 0x7e57
+}
 
 /// A model in training. A family implements this for its model; [`Training`] is the [`Trainer`] of any such model and has everything else:
 /// data, optimisers, averaged weights, learning rates, random numbers, capture on GPUs, checkpoints.
@@ -164,7 +166,7 @@ impl<M: Model> Training<M> {
 
     /// The seed of all draws of an evaluation.
     pub fn evaluation_seed(&self) -> u64 {
-        M::run(&self.settings).seed ^ EVALUATION
+        evaluation_seed(M::run(&self.settings).seed)
     }
 
     /// At most `count` examples [n, ..] that are not trained on, the same ones in each evaluation.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{Demonstrations, Transitions};
+use crate::data::located::{absolute, found};
 use crate::env::Task;
 use crate::error::{Error, Result};
 
@@ -20,12 +21,20 @@ pub struct DemonstrationSpec {
 }
 
 impl DemonstrationSpec {
+    /// The same demonstrations, found from any working directory; see [`DataSpec::absolute`](crate::data::DataSpec::absolute).
+    ///
+    /// # Errors
+    /// The working directory no longer exists.
+    pub fn absolute(self) -> Result<DemonstrationSpec> {
+        Ok(DemonstrationSpec { file: absolute(self.file)?, ..self })
+    }
+
     /// Reads the paths and the chosen steps of them, for a task that they must fit.
     ///
     /// # Errors
     /// As [`Demonstrations::read`] and [`Demonstrations::check`].
     pub fn load(&self, task: &Task) -> Result<(Demonstrations, Transitions)> {
-        let mut all = Demonstrations::read(&self.file, task.horizon)?;
+        let mut all = Demonstrations::read(found(&self.file), task.horizon)?;
         all.check(task)?;
         all.truncate(self.paths.unwrap_or(usize::MAX));
         let transitions = all.transitions(self.every);

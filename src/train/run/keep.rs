@@ -74,12 +74,15 @@ impl Run {
         let settings = checkpoint.metadata.get("settings").map_or("", String::as_str);
         let settings = self.family().configure("the checkpoint's settings", settings, &[])?;
         self.same_settings(&settings)?;
-        let data = self.configuration.data().unwrap_or_default();
         if let (Some(saved), true) = (self.other_data(checkpoint), settings.data() == self.configuration.data()) {
-            let found = format!("'{data}', now {}", self.fingerprint.as_deref().unwrap_or("points"));
-            let expected =
-                format!("the data that the checkpoint was trained on, {saved}; other data must have another name: --set data=SPEC");
-            return bad("data", found, expected);
+            let now = self.fingerprint.as_deref().unwrap_or("points");
+            let expected = format!("the data that the checkpoint was trained on, {saved}");
+            return match self.configuration.data() {
+                Some(data) => {
+                    bad("data", format!("'{data}', now {now}"), expected + "; other data must have another name: --set data=SPEC")
+                }
+                None => bad("reward.demos", now, expected),
+            };
         }
         checkpoint.check_finite()?;
         for (name, state) in self.trainer.state() {

@@ -132,3 +132,20 @@ impl<S> Step<'_, S> {
         self.kept.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Param;
+
+    #[test]
+    fn learning_rates_follow_their_schedule_in_its_own_time() {
+        let mut params = Params::default();
+        params.push("weight".into(), &Param::new(&Tensor::zeros([2], DType::F32, &Device::cpu()).unwrap()));
+        let player = Player::new("model", params, Algorithm::adam(), 0.0, 0.8).unwrap();
+        assert_eq!(player.learning_rate(100), 0.8);
+        // halved after each two epochs of five steps
+        let player = player.scheduled(Schedule::Step { factor: 0.5, every: 2 }, 5);
+        assert_eq!([0, 9, 10, 19, 20].map(|done| player.learning_rate(done)), [0.8, 0.8, 0.4, 0.4, 0.2]);
+    }
+}

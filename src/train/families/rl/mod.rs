@@ -20,7 +20,7 @@ use crate::plot::Drawing;
 use crate::rl::{Acting, Agent, AgentConfig, Descent, Idle, Rollout, Update, Value, evaluate, play};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
-use crate::train::{EVALUATION, MetricGroup, Network, Plan, Scalars, State, Trainer, Values};
+use crate::train::{MetricGroup, Network, Plan, Scalars, State, Trainer, Values, evaluation_seed};
 
 /// The training of a policy: its task, and what changes from iteration to iteration.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl RlTrainer {
     }
 
     fn evaluation_seed(&self) -> u64 {
-        self.settings.seed ^ EVALUATION
+        evaluation_seed(self.settings.seed)
     }
 }
 
