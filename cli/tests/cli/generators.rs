@@ -125,6 +125,8 @@ fn a_policy_is_trained_recorded_and_imitated() {
     assert!(told.contains("task                    cmaze") && told.contains("which cmaze clips"), "{told}");
     let told = run(&["train", "rl", "--config", "rl-cmaze-vairl", "--out", "imitator"]);
     assert!(told.contains("return of the expert") && told.contains("constrained KL"), "{told}");
+    let told = fail(strait(folder.path(), &["sample", "imitator"]));
+    assert!(told.contains("generates nothing"), "{told}");
     // found from anywhere, and told from others
     let (elsewhere, imitator) = (tempfile::tempdir().unwrap(), folder.path().join("imitator"));
     let resume = ["resume", imitator.to_str().unwrap(), "--set", "iterations=3"];
@@ -132,8 +134,6 @@ fn a_policy_is_trained_recorded_and_imitated() {
     succeed(strait(folder.path(), &["demos", "record", "expert", "--paths", "2", "--out", "cmaze.safetensors"]));
     let told = fail(strait(elsewhere.path(), &resume));
     assert!(told.contains("reward.demos = 2 paths, 200 steps") && told.contains("trained on, 3 paths, 300 steps"), "{told}");
-    let told = fail(strait(folder.path(), &["sample", "imitator"]));
-    assert!(told.contains("generates nothing"), "{told}");
     let told = fail(strait(folder.path(), &["demos", "record", "expert", "--out", "x.npz"]));
     assert!(told.contains(".safetensors"), "{told}");
     let told = text(&succeed(strait(folder.path(), &["tasks"])).stdout);
