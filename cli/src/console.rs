@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use strait::Result;
 use strait::train::{MetricLine, Observer, Plan, Run, Samples, StepStats};
 
-use crate::folder::{EVERY, RunFolder};
+use crate::folder::RunFolder;
 use crate::report::metrics::MetricsWriter;
 use crate::report::progress::{self, Progress};
 use crate::report::record::Record;
@@ -62,7 +62,7 @@ impl Console {
         let before = kept.last().map_or(0.0, |r| r.time_s);
         let checkpoint = if done > 0 { Seen::Soon } else { Seen::No };
         let records = kept.iter().filter(|r| r.step == done).count();
-        let evaluated = records > usize::from(done.is_multiple_of(EVERY));
+        let evaluated = records > usize::from(done.is_multiple_of(plan.log_every));
         let folder = folder.clone();
         Ok(Console { folder, metrics, events, progress, start: Instant::now(), before, evaluated, done, reached: done, plan, checkpoint })
     }
@@ -108,7 +108,7 @@ impl Observer for Console {
         self.note_checkpoint()?;
         let shown = stats.0.iter().take(SHOWN).map(|(name, value)| MetricLine::of_name(name, *value).in_line());
         self.progress.tick(done, &shown.collect::<Vec<_>>().join("  "));
-        if done.is_multiple_of(EVERY) {
+        if done.is_multiple_of(self.plan.log_every) {
             self.write(done, stats.0.iter().copied())?;
         }
         Ok(())

@@ -17,9 +17,6 @@ use crate::report::metrics::read_metrics;
 use crate::report::record::Record;
 use crate::terminal::say;
 
-/// Steps between the losses in the metrics.
-pub(crate) const EVERY: u64 = 20;
-
 /// A run's folder.
 #[derive(Debug, Clone)]
 pub(crate) struct RunFolder {
@@ -198,7 +195,7 @@ impl RunFolder {
     fn had_checkpoint(&self, plan: &Plan, records: &[Record]) -> bool {
         let due = [plan.evaluate_every, plan.checkpoint_every, plan.steps];
         let first = due.into_iter().filter(|steps| *steps > 0).min().unwrap_or(0);
-        let of_the_step = usize::from(first.is_multiple_of(EVERY));
+        let of_the_step = usize::from(first.is_multiple_of(plan.log_every));
         let evaluated = records.iter().filter(|record| record.step == first).count() > of_the_step;
         self.path.join(NOTE).exists() || evaluated || records.iter().any(|record| record.step > first)
     }

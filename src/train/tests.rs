@@ -66,7 +66,16 @@ struct Toy {
 impl Trainer for Toy {
     fn plan(&self) -> Plan {
         let ToySettings { steps, evaluate_every, .. } = self.settings;
-        Plan { steps, steps_per_epoch: 0, examples_per_step: 0, evaluate_every, checkpoint_every: 2, average_every: 3, preview_samples: 5 }
+        Plan {
+            steps,
+            steps_per_epoch: 0,
+            examples_per_step: 0,
+            evaluate_every,
+            checkpoint_every: 2,
+            log_every: 20,
+            average_every: 3,
+            preview_samples: 5,
+        }
     }
 
     fn describe(&self) -> String {

@@ -120,6 +120,8 @@ pub struct Plan {
     pub evaluate_every: u64,
     /// Steps between checkpoints besides those at evaluations and those of every minute; 0 for none.
     pub checkpoint_every: u64,
+    /// Steps between those whose scalars are logged.
+    pub log_every: u64,
     /// Steps over which the `train_` means are taken, which then begin anew: those of an epoch, or those between evaluations.
     pub average_every: u64,
     /// Samples in the picture that is made at each evaluation; 0 for none.

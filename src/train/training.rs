@@ -19,6 +19,9 @@ use crate::plot::Drawing;
 use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 
+/// Steps between those whose scalars are logged: of a step's noisy losses, a twentieth shows the course.
+const LOG_EVERY: u64 = 20;
+
 /// The seed of all draws of a run's evaluations, which must not repeat those of training.
 pub(super) fn evaluation_seed(seed: u64) -> u64 {
     seed ^ 0x7e57
@@ -225,6 +228,7 @@ impl<M: Model> Trainer for Training<M> {
             examples_per_step: (run.batch as u64).saturating_mul(updates),
             evaluate_every: run.evaluate_every.saturating_mul(unit),
             checkpoint_every: run.checkpoint_every,
+            log_every: LOG_EVERY,
             average_every: if run.in_epochs { per_epoch } else { run.evaluate_every },
             preview_samples: run.preview_samples,
         }

@@ -118,6 +118,8 @@ fn a_policy_is_trained_recorded_and_imitated() {
     let small = ["--set", "iterations=2", "--set", "copies=4", "--set", "evaluate_every=2", "--set", "eval_episodes=2"];
     let run = |args: &[&str]| text(&succeed(strait(folder.path(), &[args, &small[..]].concat())).stdout);
     run(&["train", "rl", "--config", "rl-cmaze", "--out", "expert"]);
+    // every iteration is logged, and the evaluation
+    assert_eq!(metrics(&folder.path().join("expert")).len(), 3);
     let record = ["demos", "record", "expert", "--paths", "3", "--out", "cmaze.safetensors"];
     let told = text(&succeed(strait(folder.path(), &record)).stdout);
     assert!(told.contains("3, of which 0 came to a terminal state") && told.ends_with("cmaze.safetensors\n"), "{told}");

@@ -90,6 +90,7 @@ impl Trainer for RlTrainer {
             examples_per_step: (s.copies as u64).saturating_mul(s.steps as u64),
             evaluate_every: s.evaluate_every,
             checkpoint_every: s.checkpoint_every,
+            log_every: 1,
             average_every: s.evaluate_every,
             preview_samples: 0,
         }
