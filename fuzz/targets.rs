@@ -6,6 +6,7 @@ use std::path::Path;
 
 use strait::Device;
 use strait::data::{DataSpec, Demonstrations};
+use strait::env::Ending;
 use strait::error::{Error, Result};
 use strait::io::input::Input;
 use strait::io::{cifar as cifar_files, idx as idx_files, npy as npy_files, safetensors as safetensors_files};
@@ -149,7 +150,7 @@ pub fn data(bytes: &[u8]) -> bool {
 pub fn demonstrations(bytes: &[u8]) -> bool {
     let Some(all) = accepted(Demonstrations::decode(Path::new(NAME), bytes, Some(5))) else { return false };
     assert_eq!(all.iter().count(), all.paths.len());
-    assert_eq!(all.transitions(1).terminated.len(), all.steps());
+    assert_eq!(all.transitions(1, Ending::Plain, None).terminated.len(), all.steps());
     let again = Demonstrations::decode(Path::new(NAME), &all.encode().unwrap(), None).unwrap();
     assert_eq!((again.observations, again.actions, again.paths), (all.observations, all.actions, all.paths));
     true

@@ -7,10 +7,10 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use strait::words::{QUOTED, shorten};
 
-use crate::args::{Existing, Settings};
+use crate::args::{Existing, Settings, Transfer};
 use crate::session::Interrupted;
 use crate::terminal::{Closed, out};
-use crate::{demos, sample, seeds, show, signals, sweep, terminal, tools, train};
+use crate::{demos, sample, seeds, show, signals, sweep, terminal, tools, train, transfer};
 
 const AFTER: &str = "\
 Examples:
@@ -100,11 +100,13 @@ enum Command {
         /// The preset to print.
         name: Option<String>,
     },
-    /// Record demonstrations of a run's policy, or show those in a file.
+    /// Record demonstrations of a run's policy, or convert or show those in a file.
     Demos {
         #[command(subcommand)]
         command: DemosCommand,
     },
+    /// Train new policies on the reward that a run has learned from demonstrations, perhaps on another task, and compare their returns.
+    Transfer(Transfer),
     /// List the built-in tasks of reinforcement learning.
     Tasks,
     /// Show the data sets.
@@ -135,6 +137,17 @@ enum DemosCommand {
         /// Take the most probable actions instead of sampled ones.
         #[arg(long)]
         mode: bool,
+        /// The file to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Write the demonstrations of a file as a .safetensors file.
+    Convert {
+        /// A .npz file, of this layout or that of the Python package imitation, or a .safetensors file.
+        file: PathBuf,
+        /// The task, which the new file names; its limit of time tells paths that were broken off from those that ended.
+        #[arg(long, value_name = "NAME")]
+        task: Option<String>,
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -222,7 +235,9 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Devices => tools::devices(),
         Command::Presets { name } => tools::presets(name.as_deref()),
         Command::Demos { command: DemosCommand::Record { run, paths, seed, mode, out } } => demos::record(&run, paths, seed, mode, &out),
+        Command::Demos { command: DemosCommand::Convert { file, task, out } } => demos::convert(&file, task.as_deref(), &out),
         Command::Demos { command: DemosCommand::Info { file, task } } => demos::info(&file, task.as_deref()),
+        Command::Transfer(asked) => transfer::transfer(&asked),
         Command::Tasks => tools::tasks(),
         Command::Data { command: DataCommand::List } => out!("{}", strait::data::spec::describe()),
     }

@@ -1,19 +1,20 @@
 //! The settings of a run from the arguments of a command.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use strait::Result;
 use strait::data::demonstrations::DemonstrationSpec;
 use strait::data::{DataSpec, Layout};
 use strait::io::open;
 use strait::train::{Configuration, family, preset};
+use strait::{Error, Result};
 
 use crate::args::Settings;
+use crate::files::CHECKPOINT_FILE;
 
 /// The settings that the arguments ask for, and a name for the run.
 pub(crate) fn configure(settings: &Settings) -> Result<(Configuration, String)> {
     let family = family(&settings.model)?;
-    let config = settings.config.as_deref().unwrap_or(family.presets[0].0);
+    let config = settings.config.as_deref().unwrap_or_else(|| family.default_preset(&settings.model));
     let path = Path::new(config);
     let (text, name) = match preset(config) {
         Ok(text) => (text.to_string(), config.to_string()),
@@ -24,14 +25,22 @@ pub(crate) fn configure(settings: &Settings) -> Result<(Configuration, String)> 
     };
     let mut changes = settings.set.clone();
     changes.extend(settings.data.as_ref().map(|d| format!("data={}", toml::Value::String(d.clone()))));
+    let text_of = |value: &str| toml::Value::String(value.into());
+    changes.extend(settings.task.as_ref().map(|task| format!("task={}", text_of(task))));
+    changes.extend(settings.demos.as_ref().map(|demos| format!("reward.demos={}", text_of(demos))));
+    changes.extend(settings.reward.as_deref().map(|run| frozen(&checkpoint_of(run))));
     changes.extend(settings.seed.map(|s| format!("seed={s}")));
     let configuration = family.configure(config, &text, &changes)?;
+    if family.methods.contains(&settings.model.as_str()) && configuration.method() != settings.model {
+        let (method, expected) = (configuration.method(), format!("settings of {}, which was asked for", settings.model));
+        return Err(Error::BadConfig { key: "reward".into(), found: format!("settings of {method}"), expected });
+    }
     let layout = settings.layout.as_deref().and_then(|name| Layout::ALL.into_iter().find(|layout| layout.name() == name));
     changes.extend(located(&configuration, layout)?);
     Ok((family.configure(config, &text, &changes)?, name))
 }
 
-/// The changes of settings that name data and demonstrations by absolute paths, so that the run finds them from any working directory, and
+/// The changes of settings that name data, demonstrations and checkpoints by absolute paths, so that the run finds them from any working directory, and
 /// with the place of the channels, if that is given.
 pub(crate) fn located(configuration: &Configuration, layout: Option<Layout>) -> Result<Vec<String>> {
     let change = |key: &str, value: String| format!("{key}={}", toml::Value::String(value));
@@ -41,8 +50,18 @@ pub(crate) fn located(configuration: &Configuration, layout: Option<Layout>) -> 
         let data = layout.map_or(Ok(data.clone()), |layout| data.with_layout(layout))?.absolute()?;
         changes.push(change("data", data.to_string()));
     }
-    if let Some(demos) = configuration.demonstrations() {
-        changes.push(change("reward.demos", demos.parse::<DemonstrationSpec>()?.absolute()?.to_string()));
+    for (key, file) in configuration.files() {
+        changes.push(change(key, file.parse::<DemonstrationSpec>()?.absolute()?.to_string()));
     }
     Ok(changes)
+}
+
+/// The change of settings that takes the reward of a checkpoint.
+pub(crate) fn frozen(checkpoint: &Path) -> String {
+    format!("reward={{ kind = \"frozen\", checkpoint = {} }}", toml::Value::String(checkpoint.display().to_string()))
+}
+
+/// The checkpoint of a run's folder; a file is one itself.
+fn checkpoint_of(run: &Path) -> PathBuf {
+    if run.is_dir() { run.join(CHECKPOINT_FILE) } else { run.into() }
 }

@@ -17,11 +17,7 @@ const REPLAYED: usize = 3;
 /// `strait demos record`.
 pub(crate) fn record(existing: &Existing, paths: usize, seed: u64, most_probable: bool, to: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(paths > 0, "--paths 0: at least one path is needed");
-    anyhow::ensure!(
-        to.extension().is_some_and(|end| end == "safetensors"),
-        "--out {}: demonstrations are .safetensors files",
-        to.display()
-    );
+    check_ending(to)?;
     let folder = RunFolder::open(&existing.folder)?;
     let run = folder.load_trained(&existing.device.parse()?, &existing.set)?;
     let working = Working::new(&format!("recording {paths} paths"));
@@ -33,6 +29,26 @@ pub(crate) fn record(existing: &Existing, paths: usize, seed: u64, most_probable
     drop(working);
     describe(&demonstrations)?;
     out!("{}", to.display())
+}
+
+/// `strait demos convert`.
+pub(crate) fn convert(file: &Path, task: Option<&str>, to: &Path) -> anyhow::Result<()> {
+    check_ending(to)?;
+    let task = task.map(Task::named).transpose()?;
+    let mut demonstrations = Demonstrations::read(file, task.as_ref().and_then(|task| task.horizon))?;
+    if let Some(task) = task {
+        demonstrations.check(&task)?;
+        demonstrations.task = Some(task.name);
+    }
+    demonstrations.write(to)?;
+    describe(&demonstrations)?;
+    out!("{}", to.display())
+}
+
+fn check_ending(to: &Path) -> anyhow::Result<()> {
+    let is_ours = to.extension().is_some_and(|end| end == "safetensors");
+    anyhow::ensure!(is_ours, "--out {}: demonstrations are .safetensors files", to.display());
+    Ok(())
 }
 
 /// `strait demos info`.

@@ -11,6 +11,12 @@ pub(crate) const SEEDS_FILE: &str = "seeds.toml";
 /// The file that marks the folder of a sweep, and holds its settings.
 pub(crate) const SWEEP_FILE: &str = "sweep.toml";
 
+/// The file that marks the folder of a transfer, and says which rewards and policies it is of.
+pub(crate) const TRANSFER_FILE: &str = "transfer.toml";
+
+/// The checkpoint in a run's folder.
+pub(crate) const CHECKPOINT_FILE: &str = "checkpoint.safetensors";
+
 /// Writes a file into a folder that is made if there is none.
 pub(crate) fn write_in(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     make(folder)?;

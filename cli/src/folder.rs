@@ -11,7 +11,7 @@ use strait::{Device, Error, Result};
 
 use crate::claim::claim;
 use crate::configure::located;
-use crate::files::{SEEDS_FILE, SWEEP_FILE, write_in};
+use crate::files::{CHECKPOINT_FILE, SEEDS_FILE, SWEEP_FILE, write_in};
 use crate::lock::Lock;
 use crate::report::metrics::read_metrics;
 use crate::report::record::Record;
@@ -66,7 +66,7 @@ impl RunFolder {
     }
 
     pub(crate) fn checkpoint(&self) -> PathBuf {
-        self.path.join("checkpoint.safetensors")
+        self.path.join(CHECKPOINT_FILE)
     }
 
     pub(crate) fn metrics(&self) -> PathBuf {

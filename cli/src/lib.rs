@@ -35,6 +35,7 @@ mod sweep;
 mod terminal;
 mod tools;
 mod train;
+mod transfer;
 
 use std::process::ExitCode;
 

@@ -34,3 +34,41 @@ pub(crate) fn complete(path: &Path, configuration: &Configuration, device: &Devi
     };
     Ok((run, figures))
 }
+
+/// Mean and standard deviation (of a sample: n - 1) of numbers; one number alone has no deviation.
+pub(crate) fn mean_and_deviation(numbers: &[f64]) -> (f64, f64) {
+    let n = numbers.len() as f64;
+    let mean = numbers.iter().sum::<f64>() / n;
+    let squares = numbers.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+    (mean, (squares / (n - 1.0)).sqrt())
+}
+
+/// The median of numbers: with an even number of them the mean of the middle two.
+pub(crate) fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n.is_multiple_of(2) => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        _ => sorted[middle],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deviations_are_those_of_a_sample() {
+        let (mean, deviation) = mean_and_deviation(&[1.0, 2.0, 4.0, 5.0]);
+        assert!((mean - 3.0).abs() < 1e-15 && (deviation - (10.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert!(mean_and_deviation(&[2.0]).1.is_nan());
+    }
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
+        assert!(median(&[]).is_nan());
+    }
+}

@@ -15,7 +15,7 @@ use crate::configure::{configure, located};
 use crate::files::SEEDS_FILE;
 use crate::folder::RunFolder;
 use crate::lock::Lock;
-use crate::many::complete;
+use crate::many::{complete, mean_and_deviation};
 use crate::report::html::Report;
 use crate::report::metrics::read_metrics;
 use crate::report::progress::Working;
@@ -48,6 +48,15 @@ struct Row {
 /// Whether a folder holds runs of several seeds.
 pub(crate) fn is_root(folder: &Path) -> bool {
     folder.join(SEEDS_FILE).exists()
+}
+
+/// The folders of the runs that belong to one of several seeds, in their order; a run's own folder is the only one.
+pub(crate) fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    if !is_root(folder) {
+        return Ok(vec![folder.into()]);
+    }
+    let seeds = Seeds::read(folder)?;
+    Ok(seeds.all().map(|seed| seeds.folder(folder, seed)).collect())
 }
 
 /// `strait train --seeds`.
@@ -158,14 +167,6 @@ impl Row {
     }
 }
 
-/// Mean and standard deviation (of a sample: n - 1) of numbers; one number alone has no deviation.
-fn mean_and_deviation(numbers: &[f64]) -> (f64, f64) {
-    let n = numbers.len() as f64;
-    let mean = numbers.iter().sum::<f64>() / n;
-    let squares = numbers.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
-    (mean, (squares / (n - 1.0)).sqrt())
-}
-
 /// One metric of all runs.
 struct Statistic {
     name: String,
@@ -230,16 +231,4 @@ fn summarise(root: &Path, run: &Run, rows: &[Row]) -> Result<()> {
     let seeds: Vec<u64> = rows.iter().map(|r| r.seed).collect();
     let summary = serde_json::json!({"model": run.family().name, "seeds": seeds, "figures": figures});
     write_atomic_bytes(&root.join("summary.json"), format!("{summary:#}\n").as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deviations_are_those_of_a_sample() {
-        let (mean, deviation) = mean_and_deviation(&[1.0, 2.0, 4.0, 5.0]);
-        assert!((mean - 3.0).abs() < 1e-15 && (deviation - (10.0f64 / 3.0).sqrt()).abs() < 1e-15);
-        assert!(mean_and_deviation(&[2.0]).1.is_nan());
-    }
 }

@@ -13,7 +13,7 @@ mod arrays;
 mod batches;
 mod files;
 mod layout;
-mod located;
+pub(crate) mod located;
 mod source;
 mod stacked;
 mod stream;

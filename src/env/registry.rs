@@ -39,11 +39,26 @@ impl Task {
             Some(("command", line)) if !line.trim().is_empty() => return External::command(line).task(),
             _ => {}
         }
+        Task::built_in(name).map(|task| task())
+    }
+
+    /// Checks that [`Task::named`] would find a task of this name, without starting a program: whether that is there it finds out.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] for an unknown name.
+    pub fn check_name(name: &str) -> Result<()> {
+        match name.split_once(':') {
+            Some(("external" | "command", program)) if !program.trim().is_empty() => Ok(()),
+            _ => Task::built_in(name).map(drop),
+        }
+    }
+
+    fn built_in(name: &str) -> Result<fn() -> Task> {
         let unknown = || {
             let expected = format!("a task: {}", nearest(name, TASKS.iter().map(|(name, ..)| *name)));
             Error::BadConfig { key: "task".into(), found: format!("\"{name}\""), expected }
         };
-        TASKS.iter().find(|(known, ..)| *known == name).map(|(_, _, task)| task()).ok_or_else(unknown)
+        TASKS.iter().find(|(known, ..)| *known == name).map(|(_, _, task)| *task).ok_or_else(unknown)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::simulator::{Copies, Simulator};
 use super::{Env, Space};
 use crate::error::{Error, Result};
@@ -16,7 +18,8 @@ type Single = Arc<dyn Fn() -> Box<dyn Env> + Send + Sync>;
 ///
 /// A learned reward that has one sign everywhere says by it whether to live or to end early, and with [`Ending::Plain`] that can outweigh
 /// what the demonstrations do. With the other two all episodes are of the same length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// The next episode begins.
     #[default]

@@ -124,6 +124,11 @@ impl Envs {
         &self.stepped.next
     }
 
+    /// Whether the episode of a copy is over and only waits for the limit of time `[copies]`, see [`Ending`]: its next action does nothing.
+    pub fn resting(&self) -> &[bool] {
+        &self.resting
+    }
+
     /// For each copy the number of steps that its present episode has had.
     pub fn steps(&self) -> impl ExactSizeIterator<Item = u64> {
         self.copies.iter().map(|copy| copy.steps)

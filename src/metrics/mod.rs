@@ -14,6 +14,7 @@ mod modes;
 mod neighbors;
 mod posterior;
 mod quality;
+mod rank;
 
 pub use calibration::{CalibrationBin, calibration_bins, expected_calibration_error};
 pub use classifier::Classifier;
@@ -25,6 +26,7 @@ pub use modes::{ModeCount, count_classes, count_modes};
 pub use neighbors::{PrecisionRecall, precision_recall};
 pub use posterior::{MutualInformation, active_units, aggregate_log_det, is_limited, mutual_information};
 pub use quality::{ImageQuality, Quality};
+pub use rank::rank_correlation;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};

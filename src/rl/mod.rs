@@ -40,7 +40,7 @@ pub use descent::{Descent, Idle, minibatches};
 pub use figures::UpdateFigures;
 pub use improvement::{Entropy, Improvement, Update};
 pub use paths::{Path, transitions_of};
-pub use play::{Acting, Evaluation, evaluate, play};
+pub use play::{Acting, Evaluation, evaluate, evaluate_random, play};
 pub use ppo::Ppo;
 pub use replay::{PathReplay, PathReplayConfig};
 pub use rollout::Rollout;

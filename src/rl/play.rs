@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::paths::Path;
 use super::rollout::to_host;
 use crate::device::Device;
-use crate::env::{Envs, Task};
+use crate::env::{Envs, Space, Task};
 use crate::error::{Error, Result};
 use crate::models::Policy;
-use crate::rng::Rng;
+use crate::rng::{Draw, Rng};
 use crate::tensor::Tensor;
 
 /// Episodes of tasks without a limit of time are broken off after this many steps.
@@ -37,6 +37,14 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    fn of(paths: &[Path]) -> Evaluation {
+        Evaluation {
+            returns: paths.iter().map(Path::total).collect(),
+            steps: paths.iter().map(|path| path.steps() as u64).collect(),
+            terminated: paths.iter().filter(|path| path.terminated).count(),
+        }
+    }
+
     /// The mean return.
     pub fn mean(&self) -> f64 {
         self.returns.iter().sum::<f64>() / self.returns.len() as f64
@@ -54,18 +62,23 @@ impl Evaluation {
     }
 }
 
-/// The returns of this many episodes of a policy. The episodes are a function of the seed alone, and nothing of the policy is changed. Each
+/// The returns of this many episodes of a policy. An episode ends where the task comes to a terminal state, also if the task's
+/// [`crate::env::Ending`] lets it wait there for the limit of time. The episodes are a function of the seed alone, and nothing of the policy is changed. Each
 /// is the first of a copy of its own, so short episodes do not count more often than long ones.
 ///
 /// # Errors
 /// No episodes; the policy does not fit the task; the task fails.
 pub fn evaluate(task: &Task, policy: &Policy, acting: Acting, episodes: usize, seed: u64) -> Result<Evaluation> {
-    let paths = run(task, policy, acting, episodes, seed, false)?;
-    Ok(Evaluation {
-        returns: paths.iter().map(Path::total).collect(),
-        steps: paths.iter().map(|path| path.steps() as u64).collect(),
-        terminated: paths.iter().filter(|path| path.terminated).count(),
-    })
+    Ok(Evaluation::of(&run(task, &Actor::Policy(policy, acting), episodes, seed, false)?))
+}
+
+/// The returns of this many episodes of actions that are drawn evenly from their bounds, or from a standard normal distribution where
+/// there is none.
+///
+/// # Errors
+/// No episodes; the task fails.
+pub fn evaluate_random(task: &Task, episodes: usize, seed: u64) -> Result<Evaluation> {
+    Ok(Evaluation::of(&run(task, &Actor::Random, episodes, seed, false)?))
 }
 
 /// This many whole episodes of a policy: see [`evaluate`].
@@ -73,11 +86,52 @@ pub fn evaluate(task: &Task, policy: &Policy, acting: Acting, episodes: usize, s
 /// # Errors
 /// As [`evaluate`].
 pub fn play(task: &Task, policy: &Policy, acting: Acting, episodes: usize, seed: u64) -> Result<Vec<Path>> {
-    run(task, policy, acting, episodes, seed, true)
+    run(task, &Actor::Policy(policy, acting), episodes, seed, true)
+}
+
+/// Who chooses the actions.
+enum Actor<'a> {
+    Policy(&'a Policy, Acting),
+    Random,
+}
+
+impl Actor<'_> {
+    /// The actions [copies, width] for observations [copies, width], and the logarithms of their densities if they are wanted.
+    fn act(&self, task: &Task, seen: &[f32], rng: &mut Rng, densities: bool) -> Result<(Vec<f32>, Vec<f64>)> {
+        let copies = seen.len() / task.observations.width();
+        match self {
+            Actor::Policy(policy, acting) => {
+                let observations = Tensor::from_slice(seen, [copies, seen.len() / copies], &Device::cpu())?.to_device(&policy.device())?;
+                let distribution = policy.distribution(&observations)?;
+                let actions = match acting {
+                    Acting::Sampled => distribution.sample(rng.draw())?,
+                    Acting::Mode => distribution.mode()?,
+                };
+                let log_probs = if densities { distribution.log_prob(&actions)?.detach().to_f64_vec()? } else { Vec::new() };
+                Ok((to_host(&actions)?, log_probs))
+            }
+            Actor::Random => Ok(((0..copies).flat_map(|_| random_action(&task.actions, rng.draw())).collect(), Vec::new())),
+        }
+    }
+}
+
+fn random_action(space: &Space, draw: Draw) -> Vec<f32> {
+    match space {
+        Space::Discrete { count } => vec![(draw.between(0, 0.0, *count as f64) as usize).min(count - 1) as f32],
+        Space::Box { low, high } => {
+            let bounds = low.iter().zip(high).zip(0..);
+            let one = |((low, high), i): ((&f32, &f32), u64)| match (low.is_finite(), high.is_finite()) {
+                (true, true) => draw.between(i, f64::from(*low), f64::from(*high)) as f32,
+                // Twelve even numbers add up to nearly a normal one.
+                _ => (0..12).map(|part| draw.between(12 * i + part, 0.0, 1.0)).sum::<f64>() as f32 - 6.0,
+            };
+            bounds.map(one).collect()
+        }
+    }
 }
 
 /// The episodes; with rewards alone unless `whole`.
-fn run(task: &Task, policy: &Policy, acting: Acting, episodes: usize, seed: u64, whole: bool) -> Result<Vec<Path>> {
+fn run(task: &Task, actor: &Actor<'_>, episodes: usize, seed: u64, whole: bool) -> Result<Vec<Path>> {
     if episodes == 0 {
         return Err(Error::OutOfRange { op: "play", name: "episodes", value: 0.0, expected: "at least 1" });
     }
@@ -88,14 +142,7 @@ fn run(task: &Task, policy: &Policy, acting: Acting, episodes: usize, seed: u64,
     let mut going: Vec<bool> = vec![true; episodes];
     for _ in 0..task.horizon.unwrap_or(LONGEST) {
         let seen = envs.observations().to_vec();
-        let observations = Tensor::from_slice(&seen, [episodes, width], &Device::cpu())?.to_device(&policy.device())?;
-        let distribution = policy.distribution(&observations)?;
-        let actions = match acting {
-            Acting::Sampled => distribution.sample(rng.draw())?,
-            Acting::Mode => distribution.mode()?,
-        };
-        let log_probs = if whole { distribution.log_prob(&actions)?.detach().to_f64_vec()? } else { Vec::new() };
-        let actions = to_host(&actions)?;
+        let (actions, log_probs) = actor.act(task, &seen, &mut rng, whole)?;
         let stepped = envs.step(&actions)?;
         for (i, path) in paths.iter_mut().enumerate() {
             if !going[i] {
@@ -111,6 +158,13 @@ fn run(task: &Task, policy: &Policy, acting: Acting, episodes: usize, seed: u64,
                 if !going[i] {
                     path.observations.extend_from_slice(&stepped.last[i * width..(i + 1) * width]);
                 }
+            }
+        }
+        let (resting, next) = (envs.resting(), envs.observations());
+        for (i, path) in paths.iter_mut().enumerate().filter(|(i, _)| resting[*i]) {
+            if std::mem::take(&mut going[i]) {
+                path.terminated = true;
+                path.observations.extend_from_slice(if whole { &next[i * width..(i + 1) * width] } else { &[] });
             }
         }
         if !going.contains(&true) {

@@ -32,6 +32,8 @@ pub struct Rollout {
     pub truncated: Vec<bool>,
     /// Steps of the episode before this one.
     pub times: Vec<u64>,
+    /// Whether the episode was over already and the action did nothing, see [`crate::env::Ending`].
+    pub resting: Vec<bool>,
     /// The episodes that ended, in their order.
     pub episodes: Vec<Episode>,
 }
@@ -52,11 +54,13 @@ impl Rollout {
         let mut actions = Vec::with_capacity(rows * envs.task().actions.width());
         let (mut rewards, mut times) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
         let (mut terminated, mut truncated) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        let mut resting = Vec::with_capacity(rows);
         let mut episodes = Vec::new();
         for _ in 0..steps {
             let seen = envs.observations();
             observations.extend_from_slice(seen);
             times.extend(envs.steps());
+            resting.extend_from_slice(envs.resting());
             let seen = Tensor::from_slice(seen, [copies, width], &Device::cpu())?.to_device(&policy.device())?;
             let distribution = policy.distribution_of(&prepare_observations(&seen, normalization.as_ref(), policy.dtype())?)?;
             let chosen = to_host(&distribution.sample(rng.draw())?)?;
@@ -77,7 +81,19 @@ impl Rollout {
         // other numbers of rows a matrix product may round differently.
         let log_probs = policy.distribution(&observations)?.log_prob(&actions)?.detach();
         let next_observations = table(next_observations)?;
-        Ok(Rollout { copies, observations, next_observations, actions, log_probs, rewards, terminated, truncated, times, episodes })
+        Ok(Rollout {
+            copies,
+            observations,
+            next_observations,
+            actions,
+            log_probs,
+            rewards,
+            terminated,
+            truncated,
+            times,
+            resting,
+            episodes,
+        })
     }
 
     /// The number of rows: steps times copies.
@@ -96,24 +112,35 @@ impl Rollout {
         (!self.episodes.is_empty()).then(|| total / self.episodes.len() as f64)
     }
 
-    /// The rows as transitions for a discriminator.
+    /// The rows as transitions for a discriminator. Where the episode was over already, actions and logarithms of densities are 0, as they
+    /// are in demonstrations: what a policy does there means nothing.
     pub fn transitions(&self) -> Result<Transitions> {
-        let terminated: Vec<f32> = self.terminated.iter().map(|&t| f32::from(u8::from(t))).collect();
+        let flags = |flags: &[bool]| {
+            let numbers: Vec<f32> = flags.iter().map(|&t| f32::from(u8::from(t))).collect();
+            Tensor::from_vec(numbers, [self.rows()], &Device::cpu())?.to_device(&self.observations.device())
+        };
+        let (mut actions, mut log_probs) = (self.actions.clone(), self.log_probs.clone());
+        if self.resting.contains(&true) {
+            let awake = flags(&self.resting)?.one_minus()?;
+            actions = actions.mul(&awake.to_dtype(actions.dtype())?.reshape([self.rows(), 1])?)?;
+            log_probs = log_probs.mul(&awake.to_dtype(log_probs.dtype())?)?;
+        }
         Ok(Transitions {
             observations: self.observations.clone(),
-            actions: self.actions.clone(),
+            actions,
             next_observations: self.next_observations.clone(),
-            terminated: Tensor::from_vec(terminated, [self.rows()], &Device::cpu())?.to_device(&self.observations.device())?,
-            log_probs: Some(self.log_probs.clone()),
+            terminated: flags(&self.terminated)?,
+            log_probs: Some(log_probs),
         })
     }
 
     /// The rollout cut where episodes end: the paths of the first copy, then of the second, and so on. The first path of a copy may be the
     /// end of an episode that a rollout before began, and the last one may be without an end.
     pub fn paths(&self) -> Result<Vec<Path>> {
-        let [observations, next, actions] = [&self.observations, &self.next_observations, &self.actions].map(to_host);
+        let Transitions { observations, actions, next_observations, log_probs, .. } = self.transitions()?;
+        let [observations, next, actions] = [&observations, &next_observations, &actions].map(to_host);
         let (observations, next, actions) = (observations?, next?, actions?);
-        let log_probs = self.log_probs.to_f64_vec()?;
+        let log_probs = log_probs.map_or_else(|| Ok(Vec::new()), |known| known.to_f64_vec())?;
         let (width, action_width) = (observations.len() / self.rows(), actions.len() / self.rows());
         let row = |values: &[f32], width: usize, i: usize| values[i * width..(i + 1) * width].to_vec();
         let mut paths = Vec::new();

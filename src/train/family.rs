@@ -29,8 +29,11 @@ pub struct Family {
     pub title: &'static str,
     /// Presets by name, as TOML. The first is the default.
     pub presets: &'static [(&'static str, &'static str)],
+    /// Methods of the family that have names of their own; see [`Settings::METHODS`].
+    pub methods: &'static [&'static str],
     /// The setting and its values that `strait sweep` takes by default.
     pub sweep: &'static str,
+    files: &'static [&'static str],
     /// Keys that may change when a run goes on.
     pub(super) free: &'static [&'static str],
     parse: Parse,
@@ -44,6 +47,8 @@ impl Family {
             name: S::FAMILY,
             title: S::TITLE,
             presets,
+            methods: S::METHODS,
+            files: S::FILES,
             sweep: S::SWEEP,
             free: S::FREE,
             parse: |origin, text, changes| Ok(Box::new(S::parse(origin, text, changes)?)),
@@ -58,6 +63,12 @@ impl Family {
     pub fn configure(&'static self, origin: &str, text: &str, changes: &[String]) -> Result<Configuration> {
         let settings = (self.parse)(origin, text, changes)?;
         Ok(Configuration { family: self, toml: settings.toml(), table: settings.table(), settings })
+    }
+
+    /// The preset that a name stands for, which is the family's or one of its methods': the first one of them.
+    pub fn default_preset(&self, name: &str) -> &'static str {
+        let of_method = |preset: &&(&str, &str)| self.methods.contains(&name) && preset.0.split('-').next() == Some(name);
+        self.presets.iter().find(of_method).unwrap_or(&self.presets[0]).0
     }
 
     /// Draws what a sweep over the setting `key` found.
@@ -96,9 +107,18 @@ impl Configuration {
         self.table.get("data").and_then(toml::Value::as_str)
     }
 
-    /// The demonstrations among them, if there are any.
-    pub fn demonstrations(&self) -> Option<&str> {
-        self.table.get("reward").and_then(|reward| reward.get("demos")).and_then(toml::Value::as_str)
+    /// The name of the method that they are of, or the family's: see [`Settings::method`].
+    pub fn method(&self) -> &'static str {
+        self.settings.method()
+    }
+
+    /// The files among them besides the data set, each with its key.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let find = |key: &'static str| {
+            let (head, rest) = key.split_once('.')?;
+            Some((key, self.table.get(head)?.get(rest)?.as_str()?))
+        };
+        self.family.files.iter().filter_map(move |key| find(key))
     }
 
     /// The same with `key=value` changes on top. `origin` names the settings in errors.
@@ -124,6 +144,7 @@ impl Configuration {
 trait Configured: std::fmt::Debug + Send + Sync {
     fn toml(&self) -> String;
     fn table(&self) -> toml::Table;
+    fn method(&self) -> &'static str;
     fn start(&self, device: &Device) -> Result<Box<dyn Trainer>>;
     fn boxed(&self) -> Box<dyn Configured>;
 }
@@ -135,6 +156,10 @@ impl<S: Settings> Configured for S {
 
     fn table(&self) -> toml::Table {
         toml::Table::try_from(self).expect("a table of plain values can always be written")
+    }
+
+    fn method(&self) -> &'static str {
+        Settings::method(self)
     }
 
     fn start(&self, device: &Device) -> Result<Box<dyn Trainer>> {

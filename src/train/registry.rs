@@ -68,10 +68,25 @@ pub const FAMILIES: &[Family] = &[
         "rl-pendulum",
         "rl-cmaze",
         "rl-smaze",
-        "rl-cmaze-gail",
-        "rl-cmaze-vail",
-        "rl-cmaze-airl",
-        "rl-cmaze-vairl",
+        "gail-cmaze",
+        "gail-smaze",
+        "gail-cartpole",
+        "gail-pendulum",
+        "gail-hopper",
+        "vail-cmaze",
+        "vail-cmaze-as-code",
+        "vail-smaze",
+        "vail-cartpole",
+        "vail-pendulum",
+        "vail-hopper",
+        "airl-cmaze",
+        "airl-smaze",
+        "vairl-cmaze",
+        "vairl-cmaze-beta0",
+        "vairl-smaze",
+        "vairl-smaze-beta0",
+        "bc-cartpole",
+        "bc-pendulum",
     ]),
 ];
 
@@ -103,14 +118,22 @@ pub fn families() -> Vec<&'static Family> {
     FAMILIES.iter().chain(MORE.lock().unwrap_or_else(PoisonError::into_inner).iter().copied()).collect()
 }
 
-/// The family of this name.
+/// The names of all families and of their methods that have names of their own.
+pub fn names() -> Vec<&'static str> {
+    families().iter().flat_map(|family| std::iter::once(family.name).chain(family.methods.iter().copied())).collect()
+}
+
+/// The family of this name, or the one with a method of this name.
 ///
 /// # Errors
 /// There is none.
 pub fn family(name: &str) -> Result<&'static Family> {
     let all = families();
-    let names = || all.iter().map(|f| f.name).collect::<Vec<_>>().join(", ");
-    all.iter().copied().find(|f| f.name == name).map_or_else(|| bad("model", format!("'{name}'"), format!("one of {}", names())), Ok)
+    let names = || names().join(", ");
+    all.iter()
+        .copied()
+        .find(|f| f.name == name || f.methods.contains(&name))
+        .map_or_else(|| bad("model", format!("'{name}'"), format!("one of {}", names())), Ok)
 }
 
 /// The family that a text of settings names with its key `model`.
@@ -168,13 +191,20 @@ mod tests {
                 let settings = family.configure(name, text, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
                 assert_eq!(family.configure("again", settings.toml(), &[]).unwrap().toml(), settings.toml(), "{name}");
                 assert_eq!(family_of(name, text).unwrap().name, family.name, "{name}");
-                assert!(name.starts_with(family.name) || (family.name, &name[..4]) == ("vdb", "vgan"), "{name}");
+                let first = name.split('-').next().unwrap();
+                assert!(first == settings.method() || (family.name, first) == ("vdb", "vgan"), "{name}: {}", settings.method());
                 assert!(text.starts_with("# "), "{name}");
                 let table = settings.table();
                 assert!(table["seed"].is_integer(), "{name} has no seed");
                 assert!(family.free.iter().all(|key| table.contains_key(*key)), "{name}: an unknown key is free");
             }
         }
+        let methods = FAMILIES.iter().flat_map(|family| family.methods.iter().map(move |method| (family, method)));
+        for (of, method) in methods {
+            assert_eq!(family(method).unwrap().name, of.name);
+            assert!(of.default_preset(method).starts_with(method), "{method} has no preset");
+        }
+        assert_eq!(family("rl").unwrap().default_preset("rl"), "rl-cartpole");
         assert!(preset("nothing").unwrap_err().to_string().contains("vib-digits"));
         assert!(family("gan").unwrap_err().to_string().contains("vib"));
     }

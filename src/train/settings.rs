@@ -84,6 +84,11 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     const FAMILY: &'static str;
     /// The family's title.
     const TITLE: &'static str;
+    /// The methods of the family that are known by names of their own, which `strait train` takes, too: the presets of a method begin with
+    /// its name.
+    const METHODS: &'static [&'static str] = &[];
+    /// Keys of settings that name files, besides `data`.
+    const FILES: &'static [&'static str] = &[];
     /// The setting and its values that `strait sweep` takes by default.
     const SWEEP: &'static str = "seed=0,1,2";
     /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
@@ -92,6 +97,11 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     /// Gives keys of earlier versions the names that they have now, so that old files and checkpoints are still read.
     fn migrate(table: &mut toml::Table) {
         let _ = table;
+    }
+
+    /// The name of the method that these settings are of: one of [`Settings::METHODS`], or the family's.
+    fn method(&self) -> &'static str {
+        Self::FAMILY
     }
 
     /// Fills in what depends on other values, such as a schedule that takes as long as the run: what is written down then does not change

@@ -125,7 +125,7 @@ fn a_policy_is_trained_recorded_and_imitated() {
     assert!(told.contains("3, of which 0 came to a terminal state") && told.ends_with("cmaze.safetensors\n"), "{told}");
     let told = text(&succeed(strait(folder.path(), &["demos", "info", "cmaze.safetensors"])).stdout);
     assert!(told.contains("task                    cmaze") && told.contains("which cmaze clips"), "{told}");
-    let told = run(&["train", "rl", "--config", "rl-cmaze-vairl", "--out", "imitator"]);
+    let told = run(&["train", "vairl", "--out", "imitator"]);
     assert!(told.contains("return of the expert") && told.contains("constrained KL"), "{told}");
     let told = fail(strait(folder.path(), &["sample", "imitator"]));
     assert!(told.contains("generates nothing"), "{told}");
@@ -136,6 +136,34 @@ fn a_policy_is_trained_recorded_and_imitated() {
     succeed(strait(folder.path(), &["demos", "record", "expert", "--paths", "2", "--out", "cmaze.safetensors"]));
     let told = fail(strait(elsewhere.path(), &resume));
     assert!(told.contains("reward.demos = 2 paths, 200 steps") && told.contains("trained on, 3 paths, 300 steps"), "{told}");
+    // the reward is taken to another maze, for two new policies; the same command goes on where it was
+    let transfer = ["transfer", "imitator", "--task", "cmaze-flipped", "--policies", "2", "--success=-100", "--set", "iterations=2"];
+    let told = text(&succeed(strait(folder.path(), &transfer)).stdout);
+    assert!(told.contains("policy 2") && told.contains("2 of 2 reach -100, for 1 of 1 rewards"), "{told}");
+    let root = folder.path().join("runs/imitator-transfer");
+    let summary: serde_json::Value = serde_json::from_slice(&read(&root.join("summary.json"))).unwrap();
+    let returns: Vec<f64> = summary["rewards"][0]["returns"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert!(returns.len() == 2 && returns[0] != returns[1] && summary["rewards"][0]["imitator"].as_f64() < Some(0.0), "{summary}");
+    let config = text(&read(&root.join("policy-2/config.toml")));
+    assert!(config.contains("cmaze-flipped") && config.contains("seed = 20000") && config.contains("kind = \"frozen\""), "{config}");
+    let written = || std::fs::metadata(root.join("policy-1/checkpoint.safetensors")).unwrap().modified().unwrap();
+    let before = written();
+    assert_eq!(text(&succeed(strait(folder.path(), &transfer)).stdout), told);
+    assert_eq!(written(), before, "a policy was trained again");
+    assert!(fail(strait(folder.path(), &["transfer", "expert"])).contains("a run of gail, vail, airl or vairl"));
+    let told = run(&["train", "rl", "--config", "rl-cmaze", "--reward", "imitator", "--task", "cmaze-flipped", "--out", "single"]);
+    assert!(told.contains("agreement of the reward"), "{told}");
+    // methods are asked for by name, and refuse the settings of others
+    let told = fail(strait(folder.path(), &["train", "gail", "--config", "vairl-cmaze", "--out", "wrong"]));
+    assert!(told.contains("settings of vairl") && told.contains("gail, which was asked for"), "{told}");
+    let told =
+        run(&["train", "bc", "--config", "bc-cartpole", "--task", "cmaze", "--demos", "cmaze.safetensors:paths=1", "--out", "clone"]);
+    assert!(told.contains("cloning loss"), "{told}");
+    let told = text(
+        &succeed(strait(folder.path(), &["demos", "convert", "cmaze.safetensors", "--task", "cmaze", "--out", "b.safetensors"])).stdout,
+    );
+    assert!(told.ends_with("b.safetensors\n"), "{told}");
+    assert_eq!(read(&folder.path().join("b.safetensors")), read(&folder.path().join("cmaze.safetensors")));
     let told = fail(strait(folder.path(), &["demos", "record", "expert", "--out", "x.npz"]));
     assert!(told.contains(".safetensors"), "{told}");
     let told = text(&succeed(strait(folder.path(), &["tasks"])).stdout);

@@ -10,7 +10,7 @@ mod stored;
 
 use std::path::{Path, PathBuf};
 
-use crate::env::{Space, Task};
+use crate::env::{Ending, Space, Task};
 use crate::error::{Error, Result};
 use crate::io::checksum::Hash;
 
@@ -75,6 +75,8 @@ pub struct Transitions {
     pub next: Vec<f32>,
     /// Whether the steps led to terminal states `[rows]`.
     pub terminated: Vec<bool>,
+    /// Whether the path was over already `[rows]`: such rows only fill an episode up to its limit of time, and their actions are 0.
+    pub resting: Vec<bool>,
 }
 
 impl Demonstrations {
@@ -148,16 +150,36 @@ impl Demonstrations {
     }
 
     /// Every `every`th step of each path, from the first on; 0 counts as 1.
-    pub fn transitions(&self, every: usize) -> Transitions {
+    ///
+    /// With another ending than the plain one, paths that came to a terminal state before `horizon` steps go on until then, as episodes of
+    /// a task with that ending do: the last observation is repeated, or leads into the absorbing state, which all observations get a mark
+    /// for. These steps are thinned out as the others are.
+    pub fn transitions(&self, every: usize, ending: Ending, horizon: Option<u64>) -> Transitions {
         let (o, a) = (self.observation_width, self.action_width);
+        let marks = usize::from(ending == Ending::Absorbing);
+        let absorbing: Vec<f32> = std::iter::repeat_n(0.0, o).chain([1.0]).collect();
         let mut all = Transitions::default();
         for path in self.iter() {
             let steps = path.actions.len() / a;
-            for t in (0..steps).step_by(every.max(1)) {
-                all.observations.extend(&path.observations[t * o..(t + 1) * o]);
-                all.actions.extend(&path.actions[t * a..(t + 1) * a]);
-                all.next.extend(&path.observations[(t + 1) * o..(t + 2) * o]);
-                all.terminated.push(path.terminated && t + 1 == steps);
+            let goes_on = path.terminated && ending != Ending::Plain;
+            let length = if goes_on { steps.max(horizon.map_or(0, |horizon| horizon as usize)) } else { steps };
+            let observation = |t: usize, into: &mut Vec<f32>| {
+                if t > steps && ending == Ending::Absorbing {
+                    return into.extend(&absorbing);
+                }
+                let t = t.min(steps);
+                into.extend(&path.observations[t * o..(t + 1) * o]);
+                into.extend(std::iter::repeat_n(0.0, marks));
+            };
+            for t in (0..length).step_by(every.max(1)) {
+                observation(t, &mut all.observations);
+                observation(t + 1, &mut all.next);
+                match path.actions.get(t * a..(t + 1) * a) {
+                    Some(action) => all.actions.extend(action),
+                    None => all.actions.extend(std::iter::repeat_n(0.0, a)),
+                }
+                all.terminated.push(path.terminated && !goes_on && t + 1 == steps);
+                all.resting.push(t >= steps);
             }
         }
         all

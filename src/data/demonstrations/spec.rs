@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::{Demonstrations, Transitions};
 use crate::data::located::{absolute, found};
-use crate::env::Task;
+use crate::env::{Ending, Task};
 use crate::error::{Error, Result};
 
 /// A file of demonstrations, and the selection from it.
@@ -29,15 +29,16 @@ impl DemonstrationSpec {
         Ok(DemonstrationSpec { file: absolute(self.file)?, ..self })
     }
 
-    /// Reads the paths and the chosen steps of them, for a task that they must fit.
+    /// Reads the paths and the chosen steps of them, for a task that they must fit; with an ending other than the plain one the steps are
+    /// those of episodes of one length, see [`Demonstrations::transitions`].
     ///
     /// # Errors
     /// As [`Demonstrations::read`] and [`Demonstrations::check`].
-    pub fn load(&self, task: &Task) -> Result<(Demonstrations, Transitions)> {
+    pub fn load(&self, task: &Task, ending: Ending) -> Result<(Demonstrations, Transitions)> {
         let mut all = Demonstrations::read(found(&self.file), task.horizon)?;
         all.check(task)?;
         all.truncate(self.paths.unwrap_or(usize::MAX));
-        let transitions = all.transitions(self.every);
+        let transitions = all.transitions(self.every, ending, task.horizon);
         Ok((all, transitions))
     }
 }

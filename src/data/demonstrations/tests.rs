@@ -34,7 +34,7 @@ type Members = Vec<(&'static str, Vec<u8>)>;
 /// [`small`] in the flat kind.
 fn flat() -> Members {
     let all = small();
-    let rows = all.transitions(1);
+    let rows = all.transitions(1, Ending::Plain, None);
     vec![
         ("obs.npy", array([5, 2], &rows.observations)),
         ("acts.npy", array([5], &[0i64, 1, 0, 1, 1])),
@@ -138,15 +138,44 @@ fn wrong_files_are_named_with_what_is_wrong() {
 }
 
 #[test]
+fn paths_that_ended_go_on_to_the_limit_of_time() {
+    // The first path of three steps came to a terminal state, the second of two steps did not.
+    let all = small();
+    let (o, a) = (all.observation_width, all.action_width);
+    let plain = all.transitions(1, Ending::Plain, Some(6));
+    assert!(plain.terminated[2] && plain.resting.iter().all(|resting| !resting));
+    let fixed = all.transitions(1, Ending::FixedHorizon, Some(6));
+    assert_eq!(fixed.resting, [false, false, false, true, true, true, false, false]);
+    assert!(fixed.terminated.iter().all(|terminated| !terminated));
+    assert_eq!(&fixed.observations[..3 * o], &plain.observations[..3 * o]);
+    for row in 3..6 {
+        assert_eq!(&fixed.observations[row * o..(row + 1) * o], &plain.next[2 * o..3 * o]);
+        assert_eq!(&fixed.next[row * o..(row + 1) * o], &plain.next[2 * o..3 * o]);
+        assert!(fixed.actions[row * a..(row + 1) * a].iter().all(|v| *v == 0.0));
+    }
+    assert_eq!(&fixed.observations[6 * o..], &plain.observations[3 * o..]);
+    let absorbing = all.transitions(1, Ending::Absorbing, Some(6));
+    let (w, rest) = (o + 1, [vec![0.0; o], vec![1.0]].concat());
+    let row = |values: &[f32], i: usize| values[i * w..(i + 1) * w].to_vec();
+    assert_eq!(row(&absorbing.observations, 3), [&plain.next[2 * o..3 * o], &[0.0]].concat());
+    assert_eq!((row(&absorbing.next, 3), row(&absorbing.observations, 4), row(&absorbing.next, 5)), (rest.clone(), rest.clone(), rest));
+    assert_eq!(row(&absorbing.observations, 6), [&plain.observations[3 * o..4 * o], &[0.0]].concat());
+    // Thinned out: steps 0, 2 and 4 of the first path.
+    assert_eq!(all.transitions(2, Ending::FixedHorizon, Some(6)).resting, [false, false, true, false]);
+    // A path that is longer than the limit stays as it is.
+    assert_eq!(all.transitions(1, Ending::FixedHorizon, Some(2)).resting.len(), 5);
+}
+
+#[test]
 fn steps_and_paths_are_chosen() {
     let all = small();
     assert_eq!(all.returns().unwrap(), [2.5, 2.1]);
     assert_eq!(all.to_string(), "2 paths, 5 steps, 1 terminal, return 2.3 (2.1 to 2.5)");
-    let rows = all.transitions(1);
+    let rows = all.transitions(1, Ending::Plain, None);
     assert_eq!(rows.observations, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 9.0, 10.0, 11.0]);
     assert_eq!(rows.next, [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 10.0, 11.0, 12.0, 13.0]);
     assert_eq!(rows.terminated, [false, false, true, false, false]);
-    let rows = all.transitions(2);
+    let rows = all.transitions(2, Ending::Plain, None);
     assert_eq!((rows.observations, rows.terminated), (vec![0.0, 1.0, 4.0, 5.0, 8.0, 9.0], vec![false, true, false]));
     let mut one = all.clone();
     one.truncate(1);

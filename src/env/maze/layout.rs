@@ -104,6 +104,11 @@ impl Maze {
     /// The length of the shortest way to the goal around the tips of walls, in m; what a reward that depends on the place alone should fall
     /// with. From a place in a wall it is that of a point beside it.
     pub fn way(&self, from: Point) -> f64 {
+        self.ways(&[from])[0]
+    }
+
+    /// [`Maze::way`] from many places.
+    pub fn ways(&self, places: &[Point]) -> Vec<f64> {
         // From node to node: the goal first, then the places beside the tips of walls. Nothing in the box sees those that are outside of it.
         let mut nodes = vec![self.goal];
         for &[a, b] in &self.walls {
@@ -122,8 +127,11 @@ impl Maze {
                 }
             }
         }
-        let seen = nodes.iter().zip(&ways).filter(|(node, _)| self.sees(from, **node));
-        seen.map(|(node, way)| distance(from, *node) + way).fold(f64::INFINITY, f64::min)
+        let shortest = |from: &Point| {
+            let seen = nodes.iter().zip(&ways).filter(|(node, _)| self.sees(*from, **node));
+            seen.map(|(node, way)| distance(*from, *node) + way).fold(f64::INFINITY, f64::min)
+        };
+        places.iter().map(shortest).collect()
     }
 
     /// Whether no wall crosses the line between two places. A wall is not crossed from a place on its axis.

@@ -17,7 +17,7 @@ mod sweep;
 pub use calibration::CalibrationChart;
 pub use confusion::ConfusionMatrix;
 pub use line::{LineChart, Mark, Panel, Series, StackedChart};
-pub use plane::{ColorBar, PlaneChart};
+pub use plane::{ColorBar, PlaneChart, PlaneLine};
 pub use scale::Axis;
 pub use scatter::{Ellipse, ScatterChart};
 pub use sweep::{SweepPoint, information_plane, sweep_chart};

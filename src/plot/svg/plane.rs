@@ -1,7 +1,7 @@
 //! Pictures of the plane with axes around them, and what their colours mean beside them: landscapes, boundaries, clouds of points.
 
 use super::axis::{self, BORDER, Frame, LABEL, TICK};
-use super::canvas::{Anchor, Svg, Text, fit, num, text_width};
+use super::canvas::{Anchor, Svg, Text, clip, fit, line_color, num, text_width};
 use super::scale::{Axis, Scale};
 use crate::plot::markup::base64;
 
@@ -22,18 +22,33 @@ pub struct ColorBar {
     pub color: fn(f64) -> [u8; 3],
 }
 
-/// Pictures of one square of the plane beside each other.
+/// A line over a picture of the plane.
+#[derive(Debug, Clone)]
+pub struct PlaneLine {
+    /// Its points.
+    pub points: Vec<(f64, f64)>,
+    /// Its colour as the number of a series; `None` for that of axes.
+    pub color: Option<usize>,
+    /// Its width in pixels.
+    pub width: f64,
+}
+
+/// Pictures of one rectangle of the plane beside each other.
 #[derive(Debug, Clone, Default)]
 pub struct PlaneChart {
     /// Above the chart.
     pub title: String,
     /// Left, right, bottom, top.
     pub window: [f64; 4],
-    /// Each as its label and the bytes of a PNG file.
+    /// The axes' names.
+    pub axes: [String; 2],
+    /// Each as its label and the bytes of a PNG file, which may be none.
     pub panels: Vec<(String, Vec<u8>)>,
+    /// Over every panel.
+    pub lines: Vec<PlaneLine>,
     /// Panels in a row.
     pub columns: usize,
-    /// Pixels of a side of a panel.
+    /// Pixels of the longer side of a panel; both axes have the same scale.
     pub side: f64,
     /// The colour bar, if there is one.
     pub bar: Option<ColorBar>,
@@ -42,7 +57,8 @@ pub struct PlaneChart {
 impl PlaneChart {
     /// A chart of one picture.
     pub fn new(title: impl Into<String>, window: [f64; 4], png: Vec<u8>, side: f64) -> PlaneChart {
-        PlaneChart { title: title.into(), window, panels: vec![(String::new(), png)], columns: 1, side, bar: None }
+        let axes = ["x₁", "x₂"].map(String::from);
+        PlaneChart { title: title.into(), window, axes, panels: vec![(String::new(), png)], lines: Vec::new(), columns: 1, side, bar: None }
     }
 
     /// This chart with the meaning of its colours.
@@ -51,17 +67,31 @@ impl PlaneChart {
         self
     }
 
+    /// The width and the height of a panel in pixels.
+    fn size(&self) -> [f64; 2] {
+        let [left, right, bottom, top] = self.window;
+        let (width, height) = (right - left, top - bottom);
+        let share = |part: f64| {
+            let share = part / width.max(height);
+            if share.is_finite() && share > 0.0 { self.side * share } else { self.side }
+        };
+        [share(width), share(height)]
+    }
+
     /// The chart as a complete `<svg>`.
     pub fn render(&self) -> String {
         let [left, right, bottom, top] = self.window;
-        let (side, columns) = (self.side, self.columns.clamp(1, self.panels.len().max(1)));
-        let (x, y) = (Axis::linear("x₁").range(left, right), Axis::linear("x₂").range(bottom, top));
+        let columns = self.columns.clamp(1, self.panels.len().max(1));
+        let [side, height] = self.size();
+        let [x, y] = &self.axes;
+        let (x, y) = (Axis::linear(x).range(left, right), Axis::linear(y).range(bottom, top));
         let across = |from: f64| Scale::new(&x, None, 0.0, (from, from + side));
-        let down = |from: f64| Scale::new(&y, None, 0.0, (from + side, from));
-        let margin = axis::left_margin(&down(0.0).ticks(axis::rows(side)), &y.label);
+        let down = |from: f64| Scale::new(&y, None, 0.0, (from + height, from));
+        let margin = axis::left_margin(&down(0.0).ticks(axis::rows(height)), &y.label);
         let bar = self.bar.as_ref().map(|bar| (bar, Axis::linear("").range(bar.range[0], bar.range[1])));
         let bar_room = bar.as_ref().map_or(0.0, |(_, axis)| {
-            let widest = Scale::new(axis, None, 0.0, (side, 0.0)).ticks(axis::rows(side)).into_iter().map(|t| text_width(&t.text, TICK));
+            let widest =
+                Scale::new(axis, None, 0.0, (height, 0.0)).ticks(axis::rows(height)).into_iter().map(|t| text_width(&t.text, TICK));
             GAP + BAR + 9.0 + widest.fold(0.0, f64::max) + LABEL + 18.0
         });
         let width = columns as f64 * (margin + side) + bar_room + BORDER;
@@ -74,27 +104,39 @@ impl PlaneChart {
             let mut below = 0.0f64;
             for (column, (label, png)) in row.iter().enumerate() {
                 let left = column as f64 * (margin + side) + margin;
-                let frame = Frame { left, top, right: left + side, bottom: top + side, x: across(left), y: down(top) };
+                let frame = Frame { left, top, right: left + side, bottom: top + height, x: across(left), y: down(top) };
                 let label = fit(label, LABEL, side);
                 svg.text(Text::new(left + side / 2.0, top - 9.0, LABEL, &label).anchor(Anchor::Middle).bold());
-                svg.raw(&format!(
-                    "<image x=\"{}\" y=\"{}\" width=\"{side}\" height=\"{side}\" preserveAspectRatio=\"none\" \
-                     style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{}\"/>",
-                    num(left),
-                    num(top),
-                    base64(png)
-                ));
+                if !png.is_empty() {
+                    svg.raw(&format!(
+                        "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" preserveAspectRatio=\"none\" \
+                         style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{}\"/>",
+                        num(left),
+                        num(top),
+                        num(side),
+                        num(height),
+                        base64(png)
+                    ));
+                }
+                for line in &self.lines {
+                    let points: Vec<(f64, f64)> = line.points.iter().map(|&(a, b)| (frame.x.at(a), frame.y.at(b))).collect();
+                    let look = match line.color {
+                        Some(index) => axis::stroke(&line_color(index), false, line.width),
+                        None => format!("class=\"sc-axis\" stroke=\"#444c55\" stroke-width=\"{}\"", num(line.width)),
+                    };
+                    clip(&points, frame.window()).iter().for_each(|part| svg.polyline(part, &look));
+                }
                 svg.rule((frame.left, frame.top), (frame.right, frame.top), true);
                 svg.rule((frame.right, frame.top), (frame.right, frame.bottom), true);
                 below = below.max(frame.axes(&mut svg, &x.label, "", true));
                 let name = left - margin + BORDER + LABEL * 0.8;
-                svg.text(Text::new(name, top + side / 2.0, LABEL, &y.label).anchor(Anchor::Middle).turned());
+                svg.text(Text::new(name, top + height / 2.0, LABEL, &y.label).anchor(Anchor::Middle).turned());
             }
-            y_at = top + side + below + GAP;
+            y_at = top + height + below + GAP;
         }
         if let Some((bar, axis)) = bar {
             let top = first + if self.panels.iter().take(columns).any(|(label, _)| !label.is_empty()) { LABEL + 10.0 } else { 0.0 };
-            draw_bar(&mut svg, bar, &axis, columns as f64 * (margin + side) + GAP, top, side);
+            draw_bar(&mut svg, bar, &axis, columns as f64 * (margin + side) + GAP, top, height);
         }
         svg.finish(y_at)
     }

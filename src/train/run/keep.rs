@@ -81,7 +81,7 @@ impl Run {
                 Some(data) => {
                     bad("data", format!("'{data}', now {now}"), expected + "; other data must have another name: --set data=SPEC")
                 }
-                None => bad("reward.demos", now, expected),
+                None => bad(self.configuration.files().next().map_or("data", |(key, _)| key), now, expected),
             };
         }
         checkpoint.check_finite()?;

@@ -2,31 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::learned::{ImitationDiscriminator, LearnedReward};
 use crate::data::demonstrations::{DemonstrationSpec, Demonstrations};
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::env::Task;
 use crate::error::Result;
-use crate::models::imitation::{Airl, AirlConfig, Gail, GailConfig, RewardForm, Transitions};
+use crate::models::imitation::{GailConfig, RewardForm, Transitions};
 use crate::models::{Beta, Constraint, GanLoss, KlReduction, Pass, Penalty, Policy, RateAverage, VdbObjective};
-use crate::nn::Mode;
-use crate::ops::Noise;
 use crate::optim::{Algorithm, grad_norm};
 use crate::rl::{PathReplay, PathReplayConfig, Rollout, transitions_of};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::settings::{self, bad};
 use crate::train::{Network, Scalars, State};
-
-/// The discriminator. With a latent, its bottleneck makes it that of VAIL or VAIRL (Peng et al. 2019, sections 4.2 and 4.3).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields, expecting = "a table such as { kind = \"gail\" }")]
-pub enum ImitationDiscriminator {
-    /// Of steps as they are (Ho and Ermon 2016).
-    Gail(GailConfig),
-    /// `f - log pi` with f = g + gamma h(s') - h(s), whose g can be a reward under other dynamics (Fu, Luo and Levine 2018).
-    Airl(AirlConfig),
-}
 
 /// The settings of a reward that is learned from demonstrations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,27 +73,18 @@ impl ImitationSettings {
         if matches!(self.beta, Beta::Annealed { .. }) {
             return bad("reward.beta.kind", "\"annealed\"", "\"fixed\" or \"dual\": here there are no epochs to anneal over");
         }
-        match &self.discriminator {
-            ImitationDiscriminator::Gail(config) => {
-                config.network.validate()?;
-                if self.form.needs_airl() {
-                    let expected = "non_saturating, saturating or logit: only the discriminator of airl has the parts of other forms";
-                    return bad("reward.form", format!("{:?}", self.form), expected);
-                }
-            }
-            ImitationDiscriminator::Airl(config) => config.validate()?,
-        }
+        self.discriminator.check(self.form)?;
         self.beta.validate()?;
         self.optimizer.check()?;
         self.penalty.map_or(Ok(()), |penalty| penalty.validate())?;
         self.replay.map_or(Ok(()), |replay| replay.validate())
     }
 
-    /// The objective of an update, but for beta, which is state.
-    fn objective(&self, update: u64) -> VdbObjective {
+    /// The objective of the update of this number, with the present beta.
+    fn objective(&self, update: u64, beta: &Tensor) -> VdbObjective {
         VdbObjective {
             loss: GanLoss::NonSaturating,
-            beta: self.beta.initial().into(),
+            beta: beta.into(),
             target: self.beta.target().unwrap_or(0.0),
             constraint: Constraint::Mixture,
             reduction: KlReduction::Sum,
@@ -115,19 +95,15 @@ impl ImitationSettings {
     }
 }
 
-#[derive(Debug)]
-enum Discriminator {
-    Gail(Gail),
-    Airl(Airl),
-}
-
 /// A reward that is learned from demonstrations, and what changes of it from iteration to iteration.
 #[derive(Debug)]
 pub(super) struct Imitation {
     settings: ImitationSettings,
     pub(super) demonstrations: Demonstrations,
     expert: Transitions,
-    discriminator: Discriminator,
+    /// 0 where a demonstrated path was over already, otherwise 1 `[rows]`.
+    awake: Tensor,
+    pub(super) learned: LearnedReward,
     network: Network,
     /// A scalar, in f64.
     beta: Tensor,
@@ -135,89 +111,60 @@ pub(super) struct Imitation {
     replay: Option<PathReplay>,
 }
 
-/// An update's loss, logits and rates.
-struct Update {
-    loss: Tensor,
-    expert: Tensor,
-    policy: Tensor,
-    rate: Option<Tensor>,
-}
-
 impl Imitation {
-    /// Reads the demonstrations, and makes a discriminator with fresh weights.
-    pub(super) fn new(settings: &ImitationSettings, task: &Task, policy: &Policy, weights: &mut Rng, device: &Device) -> Result<Imitation> {
-        let (demonstrations, steps) = settings.demos.parse::<DemonstrationSpec>()?.load(task)?;
+    /// Reads the demonstrations, and makes a discriminator with fresh weights. `plain` is the task without the ending that `task` has.
+    pub(super) fn new(
+        settings: &ImitationSettings,
+        plain: &Task,
+        task: &Task,
+        policy: &Policy,
+        weights: &mut Rng,
+        device: &Device,
+    ) -> Result<Imitation> {
+        let (demonstrations, steps) = settings.demos.parse::<DemonstrationSpec>()?.load(plain, task.ending())?;
         let rows = steps.terminated.len();
         let matrix = |values: &[f32]| Tensor::from_slice(values, [rows, values.len() / rows], device);
-        let terminated: Vec<f32> = steps.terminated.iter().map(|&t| f32::from(u8::from(t))).collect();
+        let flags = |flags: &[bool]| Tensor::from_slice(&flags.iter().map(|&t| f32::from(u8::from(t))).collect::<Vec<_>>(), [rows], device);
         let expert = Transitions {
             observations: matrix(&steps.observations)?,
             actions: matrix(&steps.actions)?,
             next_observations: matrix(&steps.next)?,
-            terminated: Tensor::from_slice(&terminated, [rows], device)?,
+            terminated: flags(&steps.terminated)?,
             log_probs: None,
         };
-        let normalizer = policy.normalizer();
-        let (discriminator, params) = match &settings.discriminator {
-            ImitationDiscriminator::Gail(config) => {
-                let gail = Gail::new(config, task, normalizer, weights, DType::F32, device)?;
-                let params = gail.params();
-                (Discriminator::Gail(gail), params)
-            }
-            ImitationDiscriminator::Airl(config) => {
-                let airl = Airl::new(config, task, normalizer, weights, DType::F32, device)?;
-                let params = airl.params();
-                (Discriminator::Airl(airl), params)
-            }
-        };
+        let learned = LearnedReward::new(&settings.discriminator, settings.form, task, policy.normalizer(), weights, device)?;
         Ok(Imitation {
-            network: Network::new(params, settings.optimizer, 0.0)?,
+            network: Network::new(learned.params(), settings.optimizer, 0.0)?,
             beta: Tensor::full(settings.beta.initial(), (), DType::F64, device)?,
             rate: RateAverage::new(settings.rate_average, device)?,
             replay: settings.replay.map(PathReplay::new).transpose()?,
             settings: settings.clone(),
             demonstrations,
+            awake: flags(&steps.resting)?.one_minus()?,
             expert,
-            discriminator,
+            learned,
         })
     }
 
-    fn has_bottleneck(&self) -> bool {
-        match &self.discriminator {
-            Discriminator::Gail(gail) => gail.has_bottleneck(),
-            Discriminator::Airl(airl) => airl.has_bottleneck(),
-        }
+    /// Shows the demonstrated observations to the policy's normaliser, which the discriminator shares.
+    pub(super) fn show_demonstrations(&self, policy: &Policy) -> Result<()> {
+        policy.normalizer().map_or(Ok(()), |normalizer| normalizer.update(&self.expert.observations))
     }
 
-    /// The mean return of the demonstrations under the task's own rewards, where they are known.
-    pub(super) fn expert_return(&self) -> Option<f64> {
-        let returns = self.demonstrations.returns()?;
-        Some(returns.iter().sum::<f64>() / returns.len() as f64)
-    }
-
-    /// Why the form of the reward alone may lengthen or shorten episodes, where they can end early (Kostrikov et al. 2019).
-    pub(super) fn bias(&self, task: &Task) -> Option<&'static str> {
-        match self.settings.form {
-            RewardForm::NonSaturating if task.terminates => {
-                Some("rewards are never below 0 and the task can end early: any policy that avoids the end gains, whatever the expert does")
-            }
-            RewardForm::Saturating if task.terminates => Some(
-                "rewards are never above 0 and the task can end early: any policy that hastens the end gains, whatever the expert does",
-            ),
-            _ => None,
+    /// The demonstrated steps; where the discriminator needs them, with the densities that the present policy gives their actions.
+    pub(super) fn expert(&self, policy: &Policy) -> Result<Transitions> {
+        if !self.learned.needs_densities() {
+            return Ok(self.expert.clone());
         }
+        let density = policy.distribution(&self.expert.observations)?.log_prob(&self.expert.actions)?.detach();
+        // Where a path was over already its action means nothing, nor does its density.
+        self.expert.clone().with_log_probs(&density.mul(&self.awake.to_dtype(density.dtype())?)?)
     }
 
     /// Trains the discriminator on a rollout, and updates beta; then returns the rewards of the rollout's steps, and the iteration's scalars.
     pub(super) fn rewards(&mut self, rollout: &Rollout, policy: &Policy, done: u64, rng: &mut Rng) -> Result<(Vec<f64>, Scalars)> {
-        let expert = match &self.discriminator {
-            Discriminator::Gail(_) => self.expert.clone(),
-            // Densities of demonstrations are those of the present policy; it does not change while the discriminator is trained.
-            Discriminator::Airl(_) => {
-                let density = policy.distribution(&self.expert.observations)?.log_prob(&self.expert.actions)?;
-                self.expert.clone().with_log_probs(&density)?
-            }
-        };
+        // The policy does not change while the discriminator is trained.
+        let expert = self.expert(policy)?;
         let own = rollout.transitions()?;
         let mut seen = own.clone();
         if let Some(replay) = &mut self.replay {
@@ -232,7 +179,8 @@ impl Imitation {
         let mut scalars = Scalars::new();
         for number in 0..self.settings.updates {
             let (of_expert, of_policy) = (expert.draw(self.settings.batch, rng)?, seen.draw(self.settings.batch, rng)?);
-            let update = self.loss(&of_expert, &of_policy, done * self.settings.updates + number, rng)?;
+            let objective = self.settings.objective(done * self.settings.updates + number, &self.beta);
+            let update = self.learned.loss(&of_expert, &of_policy, &objective, rng)?;
             let gradients = self.network.gradients(&update.loss)?;
             let share = |x: Tensor| x.mean_all();
             scalars = Scalars::new()
@@ -240,6 +188,9 @@ impl Imitation {
                 .with("accuracy_expert", &share(update.expert.detach().gt(0.0)?)?)
                 .with("accuracy_policy", &share(update.policy.detach().le(0.0)?)?)
                 .with("discriminator_gradient_norm", &grad_norm(&gradients)?);
+            for (name, part) in &update.parts {
+                scalars = scalars.with(name, part);
+            }
             let rate = update.rate.as_ref().map(Tensor::detach);
             drop(update);
             self.network.apply(&gradients, self.settings.learning_rate)?;
@@ -251,32 +202,21 @@ impl Imitation {
                 }
             }
         }
-        let rewards = match &self.discriminator {
-            Discriminator::Gail(gail) => gail.rewards(&own, self.settings.form)?,
-            Discriminator::Airl(airl) => airl.rewards(&own, self.settings.form)?,
-        };
-        let scalars = scalars.with("reward_mean", &rewards.mean_all()?);
-        let scalars = if self.has_bottleneck() { scalars.with_present("step_beta", &beta) } else { scalars };
+        let rewards = self.learned.rewards(&own)?;
+        let scalars = scalars.with("reward_mean", &rewards.mean_all()?).with("reward_deviation", &deviation(&rewards)?);
+        let scalars = if self.learned.has_bottleneck() { scalars.with_present("step_beta", &beta) } else { scalars };
         Ok((rewards.to_f64_vec()?, scalars))
     }
 
-    fn loss(&self, expert: &Transitions, policy: &Transitions, update: u64, rng: &mut Rng) -> Result<Update> {
-        let objective = VdbObjective { beta: (&self.beta).into(), ..self.settings.objective(update) };
-        let mut draw = || Noise::Draw(rng.draw());
-        Ok(match &self.discriminator {
-            Discriminator::Gail(gail) => {
-                let noise = draw();
-                let loss = gail.loss(expert, policy, &objective, noise, &mut Mode::Train(rng))?;
-                let rate = loss.rates.map(|rates| rates.constrained);
-                Update { loss: loss.loss, expert: loss.real, policy: loss.fake, rate }
-            }
-            Discriminator::Airl(airl) => {
-                let noise = [draw(), draw()];
-                let loss = airl.loss(expert, policy, &objective, noise, &mut Mode::Train(rng))?;
-                let rate = loss.rates.map(|rates| rates.constrained);
-                Update { loss: loss.loss, expert: loss.real, policy: loss.fake, rate }
-            }
-        })
+    /// The rows of [`Imitation::expert`] that are of the first demonstration, until it ends.
+    pub(super) fn first_path(&self) -> usize {
+        let every = self.settings.demos.parse::<DemonstrationSpec>().map_or(1, |spec| spec.every);
+        self.demonstrations.paths[0].steps.div_ceil(every)
+    }
+
+    /// The bound of the rate in nats, if there is a bottleneck with one.
+    pub(super) fn constraint(&self) -> Option<f64> {
+        self.settings.beta.target().filter(|_| self.learned.has_bottleneck())
     }
 
     /// What of it changes from iteration to iteration, by name.
@@ -292,6 +232,11 @@ impl Imitation {
 
     /// Beta after the last update, if there is a bottleneck.
     pub(super) fn beta(&self) -> Result<Option<f64>> {
-        if self.has_bottleneck() { self.beta.item().map(Some) } else { Ok(None) }
+        if self.learned.has_bottleneck() { self.beta.item().map(Some) } else { Ok(None) }
     }
+}
+
+/// The standard deviation of rewards.
+pub(super) fn deviation(rewards: &Tensor) -> Result<Tensor> {
+    rewards.sub(&rewards.mean_all()?)?.square()?.mean_all()?.sqrt()
 }

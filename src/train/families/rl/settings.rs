@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::RlTrainer;
+use super::cloning::CloningSettings;
 use super::imitation::ImitationSettings;
+use super::learned::FrozenSettings;
 use crate::device::Device;
-use crate::env::Task;
+use crate::env::{Ending, Task};
 use crate::error::Result;
 use crate::models::PolicyConfig;
 use crate::optim::Algorithm;
@@ -22,14 +24,21 @@ pub enum RewardSettings {
     Task,
     /// Learned from demonstrations, by a discriminator between their steps and the policy's.
     Imitation(Box<ImitationSettings>),
+    /// Learned from demonstrations by another run, perhaps of another task.
+    Frozen(FrozenSettings),
+    /// None: the policy learns the demonstrated actions themselves, without rollouts (behavioural cloning).
+    Cloning(CloningSettings),
 }
 
 /// The settings of a run. What a file leaves out makes PPO on CartPole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RlSettings {
-    /// The task, one of [`crate::env::TASKS`].
+    /// The task: one of [`crate::env::TASKS`], or a program, see [`Task::named`].
     pub task: String,
+    /// The treatment of episodes that come to a terminal state: the next one begins (`plain`), or they go on to the limit of time in that
+    /// state (`fixed_horizon`) or in an absorbing one (`absorbing`), so that a learned reward cannot say by its sign when to end.
+    pub termination: Ending,
     /// Seed of weights, episodes and actions.
     pub seed: u64,
     /// Iterations, each a rollout and an update of the policy.
@@ -46,6 +55,8 @@ pub struct RlSettings {
     pub eval_episodes: usize,
     /// The rewards.
     pub reward: RewardSettings,
+    /// Behavioural cloning before the first iteration; `None` for a policy that begins with random weights.
+    pub warm_start: Option<CloningSettings>,
     /// The policy.
     pub policy: PolicyConfig,
     /// The values that judge it.
@@ -64,6 +75,7 @@ impl Default for RlSettings {
     fn default() -> RlSettings {
         RlSettings {
             task: "cartpole".into(),
+            termination: Ending::Plain,
             seed: 0,
             iterations: 48,
             copies: 16,
@@ -72,6 +84,7 @@ impl Default for RlSettings {
             checkpoint_every: 0,
             eval_episodes: 20,
             reward: RewardSettings::Task,
+            warm_start: None,
             policy: PolicyConfig::default(),
             value: ValueConfig::default(),
             discount: Discount::default(),
@@ -85,6 +98,8 @@ impl Default for RlSettings {
 impl Settings for RlSettings {
     const FAMILY: &'static str = "rl";
     const TITLE: &'static str = "Reinforcement learning by PPO and TRPO, and imitation: GAIL, VAIL, AIRL, VAIRL";
+    const METHODS: &'static [&'static str] = &["gail", "vail", "airl", "vairl", "bc"];
+    const FILES: &'static [&'static str] = &["reward.demos", "reward.checkpoint", "warm_start.demos"];
     const FREE: &'static [&'static str] = &["iterations", "evaluate_every", "checkpoint_every", "eval_episodes"];
 
     fn complete(&mut self) {
@@ -94,7 +109,7 @@ impl Settings for RlSettings {
     }
 
     fn check(&self) -> Result<()> {
-        Task::named(&self.task)?;
+        Task::check_name(&self.task)?;
         settings::counts(&[
             ("iterations", self.iterations),
             ("copies", self.copies as u64),
@@ -106,12 +121,29 @@ impl Settings for RlSettings {
             return settings::bad("steps", self.steps, "at least 2 in all copies: advantages are shifted and scaled over them");
         }
         settings::seed(self.seed)?;
-        if let RewardSettings::Imitation(imitation) = &self.reward {
-            imitation.check()?;
+        match &self.reward {
+            RewardSettings::Imitation(imitation) => imitation.check()?,
+            RewardSettings::Cloning(cloning) => cloning.check("reward")?,
+            RewardSettings::Task | RewardSettings::Frozen(_) => {}
+        }
+        if let Some(cloning) = &self.warm_start {
+            cloning.check("warm_start")?;
+        }
+        let clones = self.warm_start.is_some() || matches!(self.reward, RewardSettings::Cloning(_));
+        if clones && self.termination == Ending::Absorbing {
+            return settings::bad("termination", "\"absorbing\"", "\"plain\" or \"fixed_horizon\" with behavioural cloning");
         }
         self.policy.validate()?;
         self.optimizer.check()?;
         self.improvement().validate()
+    }
+
+    fn method(&self) -> &'static str {
+        match &self.reward {
+            RewardSettings::Task | RewardSettings::Frozen(_) => Self::FAMILY,
+            RewardSettings::Imitation(imitation) => imitation.discriminator.method(),
+            RewardSettings::Cloning(_) => "bc",
+        }
     }
 
     fn start(self, device: &Device) -> Result<Box<dyn Trainer>> {

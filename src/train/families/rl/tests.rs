@@ -55,7 +55,7 @@ fn paths_through_a_maze_are_drawn() {
     let mut drawing = Drawing::default();
     run.trainer().draw(&mut drawing).unwrap();
     let names: Vec<String> = drawing.files().map(|(name, _)| name).collect();
-    assert_eq!(names, ["paths.svg"]);
+    assert_eq!(names, ["maze.svg"]);
 }
 
 #[test]
@@ -150,4 +150,157 @@ fn mistakes_of_imitation_are_named() {
         message(&["task=cmaze", &imitation(&demos, "discriminator = { kind = \"airl\", reward = { latent = 3 } }")]).contains("latent")
     );
     assert!(message(&["task=cmaze", &imitation(&demos, VAIL), "reward.updates=0"]).contains("updates"));
+}
+
+/// A run of imitation on a few steps, with its checkpoint in a file.
+fn learned(folder: &std::path::Path, demos: &str, rest: &str, changes: &[&str]) -> std::path::PathBuf {
+    let reward = imitation(demos, rest);
+    let mut run = run(&[&["task=cmaze", TRPO, LINEAR, &reward], changes].concat());
+    run.step().unwrap();
+    let path = folder.join("learned.safetensors");
+    run.checkpoint().unwrap().write(&path).unwrap();
+    path
+}
+
+fn frozen(checkpoint: &std::path::Path) -> String {
+    format!("reward={{ kind = \"frozen\", checkpoint = \"{}\" }}", checkpoint.display())
+}
+
+#[test]
+fn a_reward_is_taken_to_another_task_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let demos = demos(folder.path());
+    let path = learned(folder.path(), &demos, VAIRL, &[]);
+    let reward = frozen(&path);
+    let changes = ["task=cmaze-flipped", TRPO, LINEAR, &reward, "seed=3"];
+    let mut new = run(&changes);
+    assert!(new.trainer().describe().ends_with("the reward of vairl on cmaze"), "{}", new.trainer().describe());
+    // What the reward of a state is, it was for the run that learned it.
+    let task = Task::named("cmaze-flipped").unwrap();
+    let settings = FrozenSettings { checkpoint: path.display().to_string(), form: None };
+    let read = || Frozen::read(&settings, &task, &Device::cpu()).unwrap();
+    assert_eq!(read().fingerprint(), read().fingerprint());
+    let other = FrozenSettings { form: Some(RewardForm::F), ..settings.clone() };
+    assert_ne!(read().fingerprint(), Frozen::read(&other, &task, &Device::cpu()).unwrap().fingerprint());
+    let saved = crate::train::Checkpoint::read(&path, &Device::cpu()).unwrap();
+    for (name, tensor) in read().learned.params().state() {
+        assert_eq!(tensor.to_vec::<f32>().unwrap(), saved.section("discriminator")[&name].to_vec::<f32>().unwrap(), "{name}");
+    }
+    let normalizer = saved.section("agent.policy.normalizer");
+    assert!(normalizer.is_empty() && saved.section("policy.normalizer")["count"].item().unwrap() > 0.0);
+    let stats = new.step().unwrap();
+    assert!(stats.get("reward_mean").is_some() && stats.get("discriminator_loss").is_none(), "{stats:?}");
+    let values = new.evaluate().unwrap();
+    assert!(values.iter().any(|(name, value)| name == "reward_agreement" && value.abs() <= 1.0), "{values:?}");
+    stopping_changes_nothing(|| run(&changes), 4, [1, 3], |_, _| {});
+    // Another reward under the same name is not taken for this one.
+    let checkpoint = new.checkpoint().unwrap();
+    learned(folder.path(), &demos, VAIRL, &["seed=9"]);
+    let refused = run(&changes).restore(&checkpoint).unwrap_err().to_string();
+    assert!(refused.contains("reward.checkpoint") && refused.contains("the reward of vairl on cmaze"), "{refused}");
+}
+
+#[test]
+fn rewards_that_do_not_fit_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let demos = demos(folder.path());
+    let path = learned(folder.path(), &demos, VAIL, &[]);
+    let message = |changes: &[&str]| {
+        let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
+        let settings = family("rl").unwrap().configure("small", SMALL, &changes);
+        settings.and_then(|settings| Run::start(settings, &Device::cpu())).unwrap_err().to_string()
+    };
+    let other_task = message(&["task=pendulum", &frozen(&path)]);
+    assert!(other_task.contains("vail on cmaze") && other_task.contains("pendulum"), "{other_task}");
+    let no_parts = message(&["task=cmaze", &frozen(&path), "reward.form=g"]);
+    assert!(no_parts.contains("airl"), "{no_parts}");
+    let plain = folder.path().join("plain.safetensors");
+    run(&[]).checkpoint().unwrap().write(&plain).unwrap();
+    assert!(message(&[&frozen(&plain)]).contains("learns no reward"));
+    assert!(message(&[&frozen(&folder.path().join("none"))]).contains("none"));
+    // An absorbing state has its own reward, which a reward without one does not know.
+    let ended = message(&["task=cmaze", &frozen(&path), "termination=fixed_horizon"]);
+    assert!(ended.contains("termination") && ended.contains("Plain"), "{ended}");
+}
+
+#[test]
+fn cloning_learns_demonstrated_actions() {
+    let folder = tempfile::tempdir().unwrap();
+    let demos = demos(folder.path());
+    let cloning = format!("reward={{ kind = \"cloning\", demos = \"{demos}\", epochs = 2, minibatch = 50 }}");
+    for changes in [["task=cmaze", &cloning, TRPO], ["task=cmaze", &cloning, LINEAR]] {
+        stopping_changes_nothing(
+            || run(&changes),
+            4,
+            [1, 3],
+            |checkpoint, _| {
+                assert!(!checkpoint.section("optimizer.policy").is_empty());
+                assert_eq!(checkpoint.tensor("policy.normalizer.count").unwrap().item().unwrap(), 300.0);
+            },
+        );
+    }
+    let mut cloned = run(&["task=cmaze", &cloning]);
+    assert!(cloned.trainer().describe().ends_with("bc of 3 demonstrations of 300 steps"));
+    let losses: Vec<f64> = (0..4).map(|_| cloned.step().unwrap().get("cloning_loss").unwrap()).collect();
+    assert!(losses.windows(2).all(|pair| pair[1] < pair[0]), "{losses:?}");
+    assert!(cloned.evaluate().unwrap().iter().any(|(name, _)| name == "expert_return"));
+    // A start by cloning changes the policy, and is made once.
+    let warm = format!("warm_start={{ demos = \"{demos}\", epochs = 3, minibatch = 50 }}");
+    let changes = ["task=cmaze", TRPO, LINEAR, &warm];
+    stopping_changes_nothing(|| run(&changes), 4, [1, 3], |_, _| {});
+    let policy = |changes: &[&str]| {
+        let mut run = run(changes);
+        run.step().unwrap();
+        bits(&mut run)
+    };
+    assert_ne!(policy(&changes), policy(&changes[..3]));
+    let absorbing = family("rl").unwrap().configure("small", SMALL, &[cloning.clone(), "termination=absorbing".into()]).unwrap_err();
+    assert!(absorbing.to_string().contains("termination"), "{absorbing}");
+}
+
+#[test]
+fn episodes_of_one_length_know_what_rests() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cartpole.safetensors");
+    run(&[]).trainer().demonstrations(3, 1, false).unwrap().write(&file).unwrap();
+    for (termination, rest) in [
+        ("fixed_horizon", "form = \"non_saturating\""),
+        ("absorbing", VAIL),
+        ("absorbing", "form = \"f\", discriminator = { kind = \"airl\" }"),
+    ] {
+        let reward = imitation(&file.display().to_string(), rest);
+        let termination = format!("termination={termination}");
+        let changes = [&reward, &termination, "steps=520", "copies=2"];
+        // CartPole falls within some 20 steps and then rests up to step 500.
+        stopping_changes_nothing(|| run(&changes), 4, [1, 3], |_, _| {});
+        let mut run = run(&changes);
+        assert!(!run.trainer().describe().contains("warning"), "{}", run.trainer().describe());
+        let stats = run.step().unwrap();
+        assert_eq!(stats.get("episode_steps"), Some(500.0));
+        // An evaluation ends with the pole, and demonstrations can be taken from it.
+        let values = run.evaluate().unwrap();
+        let steps = values.iter().find(|(name, _)| name == "test_episode_steps").unwrap().1;
+        assert!(steps < 200.0, "{values:?}");
+        let again = run.trainer().demonstrations(2, 5, false).unwrap();
+        assert!(again.observation_width == 4 && again.paths.iter().all(|path| path.terminated && path.steps < 200), "{:?}", again.paths);
+        again.check(&Task::named("cartpole").unwrap()).unwrap();
+    }
+    let endless = run(&["task=pendulum", "termination=absorbing"]);
+    assert!(endless.trainer().describe().contains("4 numbers"), "{}", endless.trainer().describe());
+}
+
+#[test]
+fn methods_are_known_by_their_names() {
+    let method = |changes: &[&str]| {
+        let changes: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
+        family("vail").unwrap().configure("small", SMALL, &changes).unwrap().method()
+    };
+    let reward = |rest: &str| imitation("x.npz", rest);
+    assert_eq!(method(&[]), "rl");
+    assert_eq!(method(&[&reward("form = \"logit\"")]), "gail");
+    assert_eq!(method(&[&reward(VAIL)]), "vail");
+    assert_eq!(method(&[&reward("discriminator = { kind = \"airl\" }, form = \"g\"")]), "airl");
+    assert_eq!(method(&[&reward(VAIRL)]), "vairl");
+    assert_eq!(method(&["reward={ kind = \"cloning\" }"]), "bc");
+    assert_eq!(method(&["reward={ kind = \"frozen\", checkpoint = \"x\" }"]), "rl");
 }
