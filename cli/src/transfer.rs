@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use strait::plot::Drawing;
 use strait::plot::svg::{Axis, ScatterChart};
 use strait::train::{Configuration, Run};
 use strait::{Device, Error};
@@ -43,7 +44,15 @@ struct Row {
     imitator: f64,
     /// Of the new policies.
     returns: Vec<f64>,
+    /// Maps of the reward where it was learned, and where the first new policy was trained, as SVG.
+    maps: Vec<String>,
 }
+
+/// The maps of so many rewards are in the report.
+const MAPPED: usize = 10;
+
+/// The picture of a run that shows its reward.
+const MAP: &str = "maze.svg";
 
 /// `strait transfer`. Policies that are trained are not trained again, so an interrupted command goes on where it was.
 pub(crate) fn transfer(asked: &Transfer) -> anyhow::Result<()> {
@@ -58,12 +67,16 @@ pub(crate) fn transfer(asked: &Transfer) -> anyhow::Result<()> {
     for (run, plan) in runs.iter().zip(plans) {
         let mut source = RunFolder::open(run)?.load_trained(&device, &[])?;
         let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy()).into_owned();
-        rows.push(Row { name: name.clone(), imitator: value(&mut source)?, returns: Vec::new() });
+        rows.push(Row { name: name.clone(), imitator: value(&mut source)?, returns: Vec::new(), maps: map(&source)? });
         for (folder, configuration) in plan {
             let place = if runs.len() > 1 { root.join(&name).join(folder) } else { root.join(folder) };
             let (mut policy, _) = go_on(complete(&place, &configuration, &device), "the same command")?;
             let found = value(&mut policy)?;
-            rows.last_mut().expect("a row was added").returns.push(found);
+            let row = rows.last_mut().expect("a row was added");
+            if row.returns.is_empty() {
+                row.maps.extend(map(&policy)?);
+            }
+            row.returns.push(found);
             report(&root, &policy.trainer().describe(), &rows, asked)?;
         }
     }
@@ -92,6 +105,14 @@ fn policies(run: &Path, asked: &Transfer) -> anyhow::Result<Vec<(String, Configu
             Ok((format!("policy-{}", number + 1), source.with(&origin, &changes)?))
         })
         .collect()
+}
+
+/// The map of the reward of a run, if it has one.
+fn map(run: &Run) -> anyhow::Result<Vec<String>> {
+    let mut drawing = Drawing::default();
+    run.trainer().draw(&mut drawing)?;
+    let svg = |(name, bytes): (String, &[u8])| (name == MAP).then(|| String::from_utf8_lossy(bytes).into_owned());
+    Ok(drawing.files().filter_map(svg).collect())
 }
 
 fn value(run: &mut Run) -> anyhow::Result<f64> {
@@ -144,6 +165,11 @@ fn report(root: &Path, described: &str, rows: &[Row], asked: &Transfer) -> anyho
     let mut chart = ScatterChart::new("Returns", Axis::linear("reward"), Axis::linear("return")).points(points.collect());
     chart.names = ["imitator", "new policies"].map(String::from).into();
     page.svg(&chart.render(), "Each reward, in the order of the table.");
+    for row in rows.iter().filter(|row| !row.maps.is_empty()).take(MAPPED) {
+        let caption =
+            format!("The reward of {}, with five episodes: of the imitator where it was learned, and of the first new policy.", row.name);
+        page.charts(row.maps.iter().map(String::as_str), &caption);
+    }
     page.write(root.join("report.html"))?;
     let entry = |row: &Row| {
         let returns: Vec<Number> = row.returns.iter().copied().map(Number).collect();

@@ -54,7 +54,7 @@ mod task;
 mod vector;
 
 pub use registry::{BuiltIn, TASKS};
-pub use simulator::{Simulator, Transitions};
+pub use simulator::{Simulator, StepBuffers};
 pub use space::Space;
 pub use task::{Ending, Task};
 pub use vector::{Envs, Episode, Stepped};

@@ -16,7 +16,7 @@ pub trait Simulator: Send {
     ///
     /// # Errors
     /// The simulator failed; its copies cannot be used any more.
-    fn step(&mut self, actions: &[f32], resting: &[bool], out: Transitions<'_>) -> Result<()>;
+    fn step(&mut self, actions: &[f32], resting: &[bool], out: StepBuffers<'_>) -> Result<()>;
 
     /// Begins an episode of each copy that has a draw, and writes its first observation: into its row of `observations` [copies, width].
     /// The other rows stay.
@@ -40,7 +40,7 @@ pub trait Simulator: Send {
 
 /// The places to which a simulator writes the results of a step: a number or row for each copy.
 #[derive(Debug)]
-pub struct Transitions<'a> {
+pub struct StepBuffers<'a> {
     /// The rewards.
     pub rewards: &'a mut [f64],
     /// Whether the copy has come to a terminal state.
@@ -90,7 +90,7 @@ impl Copies {
 }
 
 impl Simulator for Copies {
-    fn step(&mut self, actions: &[f32], resting: &[bool], out: Transitions<'_>) -> Result<()> {
+    fn step(&mut self, actions: &[f32], resting: &[bool], out: StepBuffers<'_>) -> Result<()> {
         let width = self.actions;
         self.each(out.observations, |i, copy, row| {
             if !resting[i] {

@@ -1,7 +1,7 @@
 //! Many copies of a task that are stepped together: episodes are counted, broken off at the limit of time, and begun anew in the step in
 //! which they end.
 
-use super::simulator::{Simulator, Transitions};
+use super::simulator::{Simulator, StepBuffers};
 use super::{Ending, Task};
 use crate::error::{Error, Result};
 use crate::rng::{Draw, Rng};
@@ -154,7 +154,7 @@ impl Envs {
     pub fn step(&mut self, actions: &[f32]) -> Result<&Stepped> {
         self.check(actions)?;
         let Stepped { rewards, terminated, truncated, last, next, ended } = &mut self.stepped;
-        let out = Transitions { rewards, terminated, truncated, observations: &mut self.seen };
+        let out = StepBuffers { rewards, terminated, truncated, observations: &mut self.seen };
         self.simulator.step(actions, &self.resting, out)?;
         ended.clear();
         let (own, ending) = (own_width(&self.task), self.task.ending());

@@ -37,11 +37,21 @@ pub struct ScoreConfig {
     /// The initial weights of the layer that gives the mean and the scale of z are multiplied by this: with a small number, and a scale
     /// such as [`Scale::Exp`], z starts near N(0, I) for every input, and the rate near 0.
     pub statistics: f64,
+    /// Whether all layers are divided by their spectral norms (Miyato et al. 2018), so that the number changes at most about as fast as
+    /// the row does.
+    pub spectral_norm: bool,
 }
 
 impl Default for ScoreConfig {
     fn default() -> ScoreConfig {
-        ScoreConfig { hidden: vec![32, 32], activation: Activation::Relu, latent: None, scale: Scale::Exp, statistics: 0.04 }
+        ScoreConfig {
+            hidden: vec![32, 32],
+            activation: Activation::Relu,
+            latent: None,
+            scale: Scale::Exp,
+            statistics: 0.04,
+            spectral_norm: false,
+        }
     }
 }
 
@@ -78,7 +88,7 @@ impl ScoreConfig {
             latent,
             scale,
             head: Head::default(),
-            spectral_norm: false,
+            spectral_norm: self.spectral_norm,
         };
         let network = Discriminator::new(&config, rng, dtype, device)?;
         if self.latent.is_some() {

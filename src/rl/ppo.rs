@@ -177,11 +177,17 @@ impl Ppo {
             value_loss = error.item()?;
             loss = loss.add(&error.affine(self.value_weight, 0.0)?)?;
         }
-        let difference = difference.detach();
-        // rho - 1 as such: near 1, where the estimate is a difference of two numbers that are nearly the same, rho itself has no digits left.
-        let kl = difference.expm1()?.sub(&difference)?.mean_all()?.item()?;
-        let outside = ratio.detach().affine(1.0, -1.0)?.abs()?.gt(self.clip)?.mean_all()?.item()?;
-        Ok(Loss { loss, value: value_loss, kl, clipped: outside })
+        let (mut kl, mut outside) = (0.0, 0.0);
+        let differences = difference.detach().to_f64_vec()?;
+        for difference in &differences {
+            // rho - 1 as such: near 1, where the estimate is a difference of two numbers that are nearly the same, rho itself has no
+            // digits left.
+            let above = difference.exp_m1();
+            kl += above - difference;
+            outside += f64::from(u8::from(above.abs() > self.clip));
+        }
+        let rows = differences.len() as f64;
+        Ok(Loss { loss, value: value_loss, kl: kl / rows, clipped: outside / rows })
     }
 }
 

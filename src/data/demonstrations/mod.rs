@@ -66,7 +66,7 @@ pub struct Demonstration<'a> {
 
 /// Single steps, as a discriminator takes them.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Transitions {
+pub struct DemonstratedSteps {
     /// The observations [rows, width] before the steps.
     pub observations: Vec<f32>,
     /// The actions [rows, width].
@@ -154,11 +154,11 @@ impl Demonstrations {
     /// With another ending than the plain one, paths that came to a terminal state before `horizon` steps go on until then, as episodes of
     /// a task with that ending do: the last observation is repeated, or leads into the absorbing state, which all observations get a mark
     /// for. These steps are thinned out as the others are.
-    pub fn transitions(&self, every: usize, ending: Ending, horizon: Option<u64>) -> Transitions {
+    pub fn transitions(&self, every: usize, ending: Ending, horizon: Option<u64>) -> DemonstratedSteps {
         let (o, a) = (self.observation_width, self.action_width);
         let marks = usize::from(ending == Ending::Absorbing);
         let absorbing: Vec<f32> = std::iter::repeat_n(0.0, o).chain([1.0]).collect();
-        let mut all = Transitions::default();
+        let mut all = DemonstratedSteps::default();
         for path in self.iter() {
             let steps = path.actions.len() / a;
             let goes_on = path.terminated && ending != Ending::Plain;

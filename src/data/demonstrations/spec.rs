@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Demonstrations, Transitions};
+use super::{DemonstratedSteps, Demonstrations};
 use crate::data::located::{absolute, found};
 use crate::env::{Ending, Task};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ impl DemonstrationSpec {
     ///
     /// # Errors
     /// As [`Demonstrations::read`] and [`Demonstrations::check`].
-    pub fn load(&self, task: &Task, ending: Ending) -> Result<(Demonstrations, Transitions)> {
+    pub fn load(&self, task: &Task, ending: Ending) -> Result<(Demonstrations, DemonstratedSteps)> {
         let mut all = Demonstrations::read(found(&self.file), task.horizon)?;
         all.check(task)?;
         all.truncate(self.paths.unwrap_or(usize::MAX));

@@ -265,6 +265,8 @@ fn demonstrations_fit_their_task() {
     );
     assert!(message("cmaze", "cartpole").contains("have 2 numbers and 2 numbers"));
     assert!(message("mountain-car", "mountain-car-continuous").contains("choices"));
+    // As many kinds of actions, and observations of another width.
+    assert!(message("mountain-car", "acrobot").contains("have 2 numbers and"));
     // Fewer choices than the task has may have been all that were needed.
     let mut few = recorded("acrobot");
     few.actions.fill(0.0);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::simulator::{Simulator, Transitions};
+use super::simulator::{Simulator, StepBuffers};
 use super::{Space, Task};
 use crate::error::{Error, Result};
 use crate::rng::Draw;
@@ -201,7 +201,7 @@ impl Running {
 }
 
 impl Simulator for Running {
-    fn step(&mut self, actions: &[f32], resting: &[bool], out: Transitions<'_>) -> Result<()> {
+    fn step(&mut self, actions: &[f32], resting: &[bool], out: StepBuffers<'_>) -> Result<()> {
         let mut request = vec![b's'];
         request.extend(resting.iter().map(|&rests| u8::from(rests)));
         request.extend(actions.iter().flat_map(|action| action.to_le_bytes()));

@@ -182,11 +182,11 @@ impl Imitation {
             let objective = self.settings.objective(done * self.settings.updates + number, &self.beta);
             let update = self.learned.loss(&of_expert, &of_policy, &objective, rng)?;
             let gradients = self.network.gradients(&update.loss)?;
-            let share = |x: Tensor| x.mean_all();
+            let [accuracy_expert, accuracy_policy] = update.accuracies()?;
             scalars = Scalars::new()
                 .with("discriminator_loss", &update.loss)
-                .with("accuracy_expert", &share(update.expert.detach().gt(0.0)?)?)
-                .with("accuracy_policy", &share(update.policy.detach().le(0.0)?)?)
+                .with("accuracy_expert", &accuracy_expert)
+                .with("accuracy_policy", &accuracy_policy)
                 .with("discriminator_gradient_norm", &grad_norm(&gradients)?);
             for (name, part) in &update.parts {
                 scalars = scalars.with(name, part);

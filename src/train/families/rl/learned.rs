@@ -71,6 +71,14 @@ pub(super) struct Judgement {
     pub(super) parts: Vec<(&'static str, Tensor)>,
 }
 
+impl Judgement {
+    /// The shares of the expert's and of the policy's steps that the discriminator tells right: by the sign of the logit, which is whether
+    /// D is above a half.
+    pub(super) fn accuracies(&self) -> Result<[Tensor; 2]> {
+        Ok([self.expert.detach().gt(0.0)?.mean_all()?, self.policy.detach().le(0.0)?.mean_all()?])
+    }
+}
+
 #[derive(Debug)]
 enum Kind {
     Gail(Gail),

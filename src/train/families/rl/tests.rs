@@ -304,3 +304,38 @@ fn methods_are_known_by_their_names() {
     assert_eq!(method(&["reward={ kind = \"cloning\" }"]), "bc");
     assert_eq!(method(&["reward={ kind = \"frozen\", checkpoint = \"x\" }"]), "rl");
 }
+
+#[test]
+fn a_discriminator_that_tells_all_apart_is_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let demos = demos(folder.path());
+    // Demonstrations of one place that a policy in its first steps does not reach: soon every step is told right.
+    let mut all = Demonstrations::read(std::path::Path::new(&demos), None).unwrap();
+    all.observations.fill(0.55);
+    all.write(std::path::Path::new(&demos)).unwrap();
+    let reward = imitation(&demos, "learning_rate = 0.03, discriminator = { kind = \"gail\", input = \"state\" }");
+    let mut run = run(&["task=cmaze", TRPO, LINEAR, &reward, "reward.updates=60", "iterations=9", "steps=3"]);
+    let weights = |run: &mut Run| bits(run).into_iter().filter(|(name, _)| name.starts_with("discriminator.")).collect::<Vec<_>>();
+    for _ in 0..3 {
+        run.step().unwrap();
+    }
+    let before = weights(&mut run);
+    let stats = run.step().unwrap();
+    assert_eq!([stats.get("accuracy_expert"), stats.get("accuracy_policy")], [Some(1.0); 2], "{stats:?}");
+    assert_ne!(weights(&mut run), before);
+}
+
+#[test]
+fn a_step_is_told_right_by_the_sign_of_its_logit() {
+    let logits = |values: &[f32]| Tensor::from_slice(values, [values.len()], &Device::cpu()).unwrap();
+    let judgement = learned::Judgement {
+        loss: logits(&[0.0]),
+        // D of 0.3 is 0.57, above a half, though the logit is below a half.
+        expert: logits(&[-2.0, 0.3, 5.0]),
+        policy: logits(&[0.1, -0.5, 0.4, 3.0]),
+        rate: None,
+        parts: Vec::new(),
+    };
+    let [expert, policy] = judgement.accuracies().unwrap().map(|share| share.item().unwrap());
+    assert!((expert - 2.0 / 3.0).abs() < 1e-6 && policy == 0.25, "{expert}, {policy}");
+}
