@@ -94,7 +94,7 @@ impl Tensor {
         Ok(Tensor::from_storage(storage, shape, dtype))
     }
 
-    /// A tensor of these elements, in row-major order.
+    /// A tensor of these elements, in row-major order. They are copied into memory that is aligned and recycled as the CPU's loops need it.
     ///
     /// # Errors
     /// The number of elements is not that of the shape.

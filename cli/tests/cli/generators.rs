@@ -129,13 +129,6 @@ fn a_policy_is_trained_recorded_and_imitated() {
     assert!(told.contains("return of the expert") && told.contains("constrained KL"), "{told}");
     let told = fail(strait(folder.path(), &["sample", "imitator"]));
     assert!(told.contains("generates nothing"), "{told}");
-    // found from anywhere, and told from others
-    let (elsewhere, imitator) = (tempfile::tempdir().unwrap(), folder.path().join("imitator"));
-    let resume = ["resume", imitator.to_str().unwrap(), "--set", "iterations=3"];
-    succeed(strait(elsewhere.path(), &resume));
-    succeed(strait(folder.path(), &["demos", "record", "expert", "--paths", "2", "--out", "cmaze.safetensors"]));
-    let told = fail(strait(elsewhere.path(), &resume));
-    assert!(told.contains("reward.demos = 2 paths, 200 steps") && told.contains("trained on, 3 paths, 300 steps"), "{told}");
     // the reward is taken to another maze, for two new policies; the same command goes on where it was
     let transfer = ["transfer", "imitator", "--task", "cmaze-flipped", "--policies", "2", "--success=-100", "--set", "iterations=2"];
     let told = text(&succeed(strait(folder.path(), &transfer)).stdout);
@@ -164,6 +157,13 @@ fn a_policy_is_trained_recorded_and_imitated() {
     );
     assert!(told.ends_with("b.safetensors\n"), "{told}");
     assert_eq!(read(&folder.path().join("b.safetensors")), read(&folder.path().join("cmaze.safetensors")));
+    // found from anywhere, and told from others
+    let (elsewhere, imitator) = (tempfile::tempdir().unwrap(), folder.path().join("imitator"));
+    let resume = ["resume", imitator.to_str().unwrap(), "--set", "iterations=3"];
+    succeed(strait(elsewhere.path(), &resume));
+    succeed(strait(folder.path(), &["demos", "record", "expert", "--paths", "2", "--out", "cmaze.safetensors"]));
+    let told = fail(strait(elsewhere.path(), &resume));
+    assert!(told.contains("reward.demos = 2 paths, 200 steps") && told.contains("trained on, 3 paths, 300 steps"), "{told}");
     let told = fail(strait(folder.path(), &["demos", "record", "expert", "--out", "x.npz"]));
     assert!(told.contains(".safetensors"), "{told}");
     let told = text(&succeed(strait(folder.path(), &["tasks"])).stdout);

@@ -13,6 +13,10 @@ fn run(changes: &[&str]) -> Run {
     Run::start(family("rl").unwrap().configure("small", SMALL, &changes).unwrap(), &Device::cpu()).unwrap()
 }
 
+fn parsed(changes: &[&str]) -> RlSettings {
+    RlSettings::parse("small", SMALL, &changes.iter().map(|c| c.to_string()).collect::<Vec<_>>()).unwrap()
+}
+
 #[test]
 fn stopping_in_the_middle_of_episodes_changes_nothing() {
     for changes in [&[][..], &["task=cmaze", TRPO], &["task=pendulum", TRPO, LINEAR], &["task=acrobot", LINEAR]] {
@@ -124,6 +128,15 @@ fn the_policy_follows_the_learned_reward_and_not_that_of_the_task() {
     let values = run.evaluate().unwrap();
     let get = |name: &str| values.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name} in {values:?}")).1;
     assert!(get("expert_return") < 0.0 && get("beta") >= 0.0 && get("test_return") < 0.0);
+    let score = (get("test_return") - get("random_return")) / (get("expert_return") - get("random_return"));
+    assert!(get("test_score") == score && get("random_return") < 0.0 && get("random_return") != get("expert_return"));
+    let mut drawing = Drawing::default();
+    run.trainer().draw(&mut drawing).unwrap();
+    let files: Vec<(String, String)> = drawing.files().map(|(name, bytes)| (name, String::from_utf8_lossy(bytes).into_owned())).collect();
+    assert_eq!(files.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["maze.svg", "logits.svg", "along.svg"]);
+    // The map shows the reward, eight walls or more and five paths; that of a run without a learned reward has no picture.
+    assert!(files[0].1.contains("data:image/png") && files[0].1.contains("reward at action 0"));
+    assert!(files[1].1.contains(">demonstrations<") && files[2].1.contains(">demonstration<"));
     assert!(run.trainer().describe().ends_with("3 demonstrations of 300 steps"), "{}", run.trainer().describe());
     // the maze never ends early; CartPole does
     let cartpole = folder.path().join("cartpole.safetensors");
@@ -190,8 +203,17 @@ fn a_reward_is_taken_to_another_task_and_stays_as_it_is() {
     assert!(normalizer.is_empty() && saved.section("policy.normalizer")["count"].item().unwrap() > 0.0);
     let stats = new.step().unwrap();
     assert!(stats.get("reward_mean").is_some() && stats.get("discriminator_loss").is_none(), "{stats:?}");
-    let values = new.evaluate().unwrap();
-    assert!(values.iter().any(|(name, value)| name == "reward_agreement" && value.abs() <= 1.0), "{values:?}");
+    // On the task where it was learned it is what it was there, normalised by what was seen there.
+    let agreement = |run: &mut Run| {
+        let values = run.evaluate().unwrap();
+        values.iter().find(|(name, _)| name == "reward_agreement").unwrap_or_else(|| panic!("{values:?}")).1
+    };
+    let imitating = imitation(&demos, VAIRL);
+    let mut source = run(&["task=cmaze", TRPO, LINEAR, &imitating]);
+    source.step().unwrap();
+    let same_task = agreement(&mut run(&["task=cmaze", TRPO, LINEAR, &reward]));
+    assert_eq!(same_task, agreement(&mut source));
+    assert!(same_task != agreement(&mut new) && same_task.abs() < 1.0);
     stopping_changes_nothing(|| run(&changes), 4, [1, 3], |_, _| {});
     // Another reward under the same name is not taken for this one.
     let checkpoint = new.checkpoint().unwrap();
@@ -248,6 +270,10 @@ fn cloning_learns_demonstrated_actions() {
     let warm = format!("warm_start={{ demos = \"{demos}\", epochs = 3, minibatch = 50 }}");
     let changes = ["task=cmaze", TRPO, LINEAR, &warm];
     stopping_changes_nothing(|| run(&changes), 4, [1, 3], |_, _| {});
+    let mut warmed = run(&changes);
+    (0..3).for_each(|_| drop(warmed.step().unwrap()));
+    // The demonstrations once, and 60 steps of each iteration.
+    assert_eq!(warmed.checkpoint().unwrap().tensor("policy.normalizer.count").unwrap().item().unwrap(), 300.0 + 3.0 * 60.0);
     let policy = |changes: &[&str]| {
         let mut run = run(changes);
         run.step().unwrap();
@@ -277,6 +303,17 @@ fn episodes_of_one_length_know_what_rests() {
         assert!(!run.trainer().describe().contains("warning"), "{}", run.trainer().describe());
         let stats = run.step().unwrap();
         assert_eq!(stats.get("episode_steps"), Some(500.0));
+        // What a policy does while it rests is not shown to a discriminator.
+        let mut trainer = RlTrainer::new(parsed(&changes), &Device::cpu()).unwrap();
+        let rollout = Rollout::collect(&mut trainer.envs, &trainer.agent.policy, 300, &mut trainer.rng).unwrap();
+        let (steps, before) = (rollout.transitions().unwrap(), rollout.actions.to_f64_vec().unwrap());
+        let (actions, densities) = (steps.actions.to_f64_vec().unwrap(), steps.log_probs.unwrap().to_f64_vec().unwrap());
+        assert!(rollout.resting.contains(&true) && rollout.resting.contains(&false));
+        for (i, resting) in rollout.resting.iter().enumerate() {
+            assert_eq!(actions[i], if *resting { 0.0 } else { before[i] });
+            assert_eq!(densities[i] == 0.0, *resting);
+        }
+        assert!(before.iter().zip(&rollout.resting).any(|(action, resting)| *resting && *action != 0.0));
         // An evaluation ends with the pole, and demonstrations can be taken from it.
         let values = run.evaluate().unwrap();
         let steps = values.iter().find(|(name, _)| name == "test_episode_steps").unwrap().1;
