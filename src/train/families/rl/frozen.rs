@@ -52,11 +52,10 @@ impl Frozen {
             let expected = format!("a reward for the observations and actions of {}", task.name);
             wrong(format!("a reward that was learned by {origin}: {error}"), expected)
         };
+        // The policy tells what widths observations and actions had; those of both together may agree by chance.
+        let section = if checkpoint.section("policy").is_empty() { "agent.policy" } else { "policy" };
+        policy.params().load_state(&checkpoint.section_on(section, device)?).map_err(fits)?;
         learned.params().load_state(&checkpoint.section_on("discriminator", device)?).map_err(fits)?;
-        if let Some(normalizer) = policy.normalizer() {
-            let section = if checkpoint.section("policy").is_empty() { "agent.policy.normalizer" } else { "policy.normalizer" };
-            normalizer.params().load_state(&checkpoint.section_on(section, device)?).map_err(fits)?;
-        }
         if source.termination != task.ending() {
             let termination = format!("{:?}, with which the reward of {} was learned", source.termination, settings.checkpoint);
             return bad("termination", format!("{:?}", task.ending()), termination);

@@ -234,6 +234,10 @@ fn rewards_that_do_not_fit_are_refused_by_name() {
     };
     let other_task = message(&["task=pendulum", &frozen(&path)]);
     assert!(other_task.contains("vail on cmaze") && other_task.contains("pendulum"), "{other_task}");
+    // Observations and actions of the pendulum have four numbers together, as those of the maze.
+    learned(folder.path(), &demos, VAIL, &["policy.normalize=false"]);
+    let other_widths = message(&["task=pendulum", &frozen(&path), "policy.normalize=false"]);
+    assert!(other_widths.contains("vail on cmaze") && other_widths.contains("net.0.weight"), "{other_widths}");
     let no_parts = message(&["task=cmaze", &frozen(&path), "reward.form=g"]);
     assert!(no_parts.contains("airl"), "{no_parts}");
     let plain = folder.path().join("plain.safetensors");
