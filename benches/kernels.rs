@@ -1,6 +1,6 @@
 //! Times of single operations, and of the bookkeeping around them.
 
-mod tasks;
+mod cases;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -9,15 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use strait::{DType, Device, Tensor, grad};
 
 fn operations(c: &mut Criterion) {
-    tasks::join_pool();
-    for work in tasks::kernels::WORK {
-        // The operands of one piece of work at a time.
-        let mut run = None;
-        c.bench_function(work.name, |b| {
-            let run = run.get_or_insert_with(|| (work.build)(false));
-            b.iter(|| run.run());
-        });
-    }
+    cases::bench(c, cases::Suite::Operations);
 }
 
 /// What an op costs besides its arithmetic: on one element there is none.

@@ -1,20 +1,13 @@
 //! Times of whole training steps: forward, backward, noise and optimiser.
 
-mod tasks;
+mod cases;
 
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn steps(c: &mut Criterion) {
-    tasks::join_pool();
-    for work in tasks::steps::WORK {
-        let mut run = None;
-        c.bench_function(work.name, |b| {
-            let run = run.get_or_insert_with(|| (work.build)(false));
-            b.iter(|| run.run());
-        });
-    }
+    cases::bench(c, cases::Suite::Steps);
 }
 
 criterion_group! {

@@ -6,46 +6,25 @@
 //! of further copies, the median over the repetitions. `--few` repeats little, and `--below` leaves out cases whose shape has that many
 //! elements: for a rehearsal.
 
-mod kernels;
+#[path = "../cases/mod.rs"]
+mod cases;
 mod latency;
-mod matrix;
-mod products;
-#[path = "../tasks/mod.rs"]
-mod tasks;
 
 use std::io::Write;
 
-use matrix::Case;
+use cases::{Case, Job, Place, Suite};
 use serde_json::json;
 use strait::capture::CapturedSteps;
 use strait::device::Precision;
 use strait::{DType, Device, Result, Rng, Tensor};
 
 /// Copies of the work in the longer graph.
-const COPIES: usize = 11;
+const COPIES: usize = cases::TURNS;
 /// What the repetitions of a case may take, in microseconds, unless that leaves fewer than three.
 const BUDGET: f64 = 1.5e6;
 /// No results are compared with those in f64 if that takes more operations than these, or more bytes of operands.
 const MOST_FLOPS: f64 = 2e12;
 const MOST_BYTES: f64 = 4e9;
-
-/// Runs work on the operands of this number.
-type Work = dyn FnMut(usize, &mut Rng) -> Result<Vec<Tensor>>;
-
-/// Work on a device, ready to be run.
-pub struct Job {
-    /// The work.
-    pub run: Box<Work>,
-    /// Bytes that have to be read and written at least.
-    pub bytes: f64,
-    /// Floating-point operations of the products in it.
-    pub flops: f64,
-}
-
-/// How many sets of operands of so many bytes take turns: twice the level-2 cache of an H200 together, within reason.
-pub fn turns(bytes: usize) -> usize {
-    (120usize << 20).div_ceil(bytes.max(1)).clamp(1, COPIES)
-}
 
 struct Options {
     json: Option<String>,
@@ -75,11 +54,15 @@ fn options() -> Options {
 }
 
 impl Options {
+    fn cases(&self) -> impl Iterator<Item = Case> {
+        cases::all().into_iter().filter(|case| !case.on_cpu() && self.wants(case))
+    }
+
     fn wants(&self, case: &Case) -> bool {
         let named = self.names.is_empty() || self.names.iter().any(|name| case.id.starts_with(name.as_str()));
         let elements: f64 = case.shape.iter().map(|&n| n as f64).product();
         // All floors are relative to what a copy reaches.
-        (named || case.id == "copy" && !self.list) && (case.short || self.all) && elements < self.below
+        (named || case.id == "copy" && !self.list) && (case.suite == Suite::Short || self.all) && elements < self.below
     }
 }
 
@@ -131,7 +114,7 @@ fn time(job: &mut Job, device: &Device, most: usize) -> Result<(f64, f64)> {
 /// The largest difference from the results in f64, by the largest entry of each; NaN if there is nothing to compare.
 fn error(case: &Case, device: &Device) -> Result<f64> {
     let results = |device: &Device, dtype: DType| -> Result<Vec<Vec<f64>>> {
-        let mut job = (case.build)(device, dtype, &case.shape)?;
+        let mut job = case.build(Place { device: *device, fixed: false }, dtype)?;
         (job.run)(0, &mut Rng::new(1))?.iter().map(Tensor::to_f64_vec).collect()
     };
     let exact = results(&device.with_precision(Precision::F32), DType::F64)?;
@@ -157,19 +140,20 @@ fn measure(options: &Options) -> Result<()> {
             writeln!(out, "{line}").expect("room in the file");
         }
     };
-    for case in matrix::cases().iter().filter(|case| options.wants(case)) {
+    for case in options.cases() {
         let device = gpu.with_precision(case.kind.precision());
-        let mut job = (case.build)(&device, case.kind.dtype(), &case.shape)?;
+        let mut job = case.build(Place { device, fixed: false }, case.kind.dtype())?;
         let times = time(&mut job, &device, options.repetitions)?;
-        let (bytes, flops) = (job.bytes, job.flops);
+        let (bytes, flops, exact) = (job.bytes, job.flops, job.exact);
         if case.id == "copy" {
             bandwidth = bytes / times.0;
         }
         drop(job);
         device.release_unused()?;
-        let error = if flops < MOST_FLOPS && bytes < MOST_BYTES { error(case, &device)? } else { f64::NAN };
+        let shape = case.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        let error = if exact && flops < MOST_FLOPS && bytes < MOST_BYTES { error(&case, &device)? } else { f64::NAN };
         device.release_unused()?;
-        write(&case.id, &case.shape_name(), case.kind.name(), times, bytes / bandwidth, flops / times.0 / 1e6, error);
+        write(&case.id, &shape, case.kind.name(), times, bytes / bandwidth, flops / times.0 / 1e6, error);
     }
     for (id, count, times) in latency::all(&gpu, options)? {
         write(id, &count.to_string(), "f32", times, f64::NAN, f64::NAN, f64::NAN);
@@ -182,8 +166,8 @@ fn main() -> Result<()> {
     if !options.list {
         return measure(&options);
     }
-    for case in matrix::cases().iter().filter(|case| options.wants(case)) {
-        println!("{}", json!({ "id": case.id, "shape": case.shape, "dtype": case.kind.name(), "short": case.short }));
+    for case in options.cases() {
+        println!("{}", case.json());
     }
     Ok(())
 }

@@ -19,10 +19,9 @@ runs. The ratio is that of medians over the quiet chunks (marked † if fewer th
 """
 import argparse, json, math, os, statistics, subprocess, sys, time
 
-from peers import COMPILED, CONTESTANTS, FIXED, TUNED, UNCHECKED, WORK
-
 THREADS, BURST_S, CHUNK_S, QUIET, MIN_QUIET = 2, 0.01, 0.25, 0.2, 4
 HERE = os.path.dirname(os.path.abspath(__file__))
+CONTESTANTS = ["strait", "torch", "torch+", "torch.compile", "jax"]
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
 # name: what must be reached: {contestant: times as fast as it}
@@ -46,14 +45,15 @@ class Contestant:
     def __init__(self, who, binary):
         env = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS), MKL_NUM_THREADS=str(THREADS),
                    JAX_PLATFORMS="cpu", CUDA_VISIBLE_DEVICES="", TORCHINDUCTOR_COMPILE_THREADS="1")
-        command = [binary] if who == "strait" else [sys.executable, os.path.join(HERE, "peers.py"), who, str(THREADS)]
+        peer = "peer_jax.py" if who == "jax" else "peer_torch.py"
+        command = [binary] if who == "strait" else [sys.executable, os.path.join(HERE, peer), "--serve", who, "--threads", str(THREADS)]
         pin = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:THREADS]))]  # XLA takes the cores it may use
         self.who = who
         self.p = subprocess.Popen(pin + command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
 
     def ask(self, *words):
         try:
-            self.p.stdin.write(" ".join(map(str, words)) + "\n")
+            self.p.stdin.write(json.dumps(words) + "\n")
             self.p.stdin.flush()
             line = self.p.stdout.readline()
         except BrokenPipeError:
@@ -65,8 +65,8 @@ class Contestant:
         self.p.wait()
 
 
-def enters(who, name):
-    return who in ("strait", "torch", "jax") or who == "torch+" and name in TUNED or who == "torch.compile" and name in COMPILED
+def is_step(case):
+    return case["work"].endswith("_step")
 
 
 # ------------------------------------------------------------------ measuring
@@ -101,13 +101,13 @@ def chunk(c, burst, patience):
     return r
 
 
-def measure(name, contestants, rounds, patience, limit_s):
+def measure(case, contestants, rounds, patience, limit_s):
     """One row per contestant."""
     rows, burst, chunks = {}, {}, {}
     for c in contestants:
-        if not enters(c.who, name):
+        r = c.ask("build", case, False)
+        if "absent" in r:  # the contestant would do the same as another
             continue
-        r = c.ask("build", name)
         if "error" not in r:
             t = time.perf_counter()
             c.ask("run", 2)
@@ -117,7 +117,7 @@ def measure(name, contestants, rounds, patience, limit_s):
             c.ask("run", n)
             burst[c.who] = max(1, min(1000, int(BURST_S * n / (time.perf_counter() - t))))
             chunks[c.who] = []
-        rows[c.who] = dict(work=name, contestant=c.who, **({"error": r["error"]} if "error" in r else {"check": r["check"]}))
+        rows[c.who] = dict(work=case["id"], contestant=c.who, **({"error": r["error"]} if "error" in r else {"check": r["check"]}))
     live = [c for c in contestants if c.who in burst]
     quiet = lambda who: [r for r in chunks[who] if r["others"] <= QUIET]
     end = time.perf_counter() + limit_s
@@ -144,7 +144,7 @@ def measure(name, contestants, rounds, patience, limit_s):
                           quiet=len(quiet(who)), disturbed=len(quiet(who)) < MIN_QUIET,
                           others=statistics.mean(r["others"] for r in used))
     for c in live:
-        c.ask("build", "nothing")  # frees the operands; answers with an error
+        c.ask("build", {"id": "nothing"}, False)  # frees the operands; answers with an error
     return [rows[c.who] for c in contestants if c.who in rows]
 
 
@@ -181,17 +181,18 @@ def machine():
     return v
 
 
-def check(contestants, names):
-    """Do all contestants get the same figures? Those of the first run, and for training steps of each of the first five."""
+def check(contestants, cases):
+    """Do all contestants get the same figures? Those of the first run, and for training steps those of each of the first five, with noise
+    that is the same for all."""
     worst = 0.0
-    for name in names:
-        want = None
+    for case in cases:
+        name, want = case["id"], None
         for c in contestants:
-            if not enters(c.who, name.replace("_fixed_noise", "")):
+            r = c.ask("build", case, is_step(case))
+            if "absent" in r:
                 continue
-            r = c.ask("build", name)
             figures = list(r.get("check", []))
-            for _ in range(4 if name in FIXED else 0):
+            for _ in range(4 if is_step(case) else 0):
                 figures += c.ask("run", 1).get("check", [])
             if "error" in r:
                 print(f"{name:32s} {c.who:14s} failed: {r['error']}")
@@ -234,19 +235,21 @@ def main():
     global THREADS
     THREADS = a.threads
     wanted = lambda n: not a.only or any(n.startswith(o) for o in a.only)
-    names = [n for n in WORK + sorted(FIXED) if wanted(n) and (n not in UNCHECKED if a.check else n not in FIXED)]
-    if not names:
-        sys.exit(f"no work starts with {a.only}; there is {', '.join(WORK)}")
     binary = built(a.binary)
     contestants = [Contestant(w, binary) for w in CONTESTANTS if w == "strait" or not a.against or w in a.against]
+    there_are = contestants[0].ask("list")
+    # Every framework has other random numbers.
+    cases = [case for case in there_are if wanted(case["id"]) and not (a.check and case["work"] == "normals")]
+    if not cases:
+        sys.exit(f"no work starts with {a.only}; there is {', '.join(case['id'] for case in there_are)}")
     if a.check:
-        ok = check(contestants, names)
+        ok = check(contestants, cases)
         [c.close() for c in contestants]
         sys.exit(not ok)
     rows, start, here = [], time.time(), machine()
-    for name in names:
-        print(f"{name} ({time.time() - start:.0f} s)", file=sys.stderr)
-        rows += measure(name, contestants, a.rounds, a.patience, a.limit)
+    for case in cases:
+        print(f"{case['id']} ({time.time() - start:.0f} s)", file=sys.stderr)
+        rows += measure(case, contestants, a.rounds, a.patience, a.limit)
         if a.json:
             with open(a.json, "w") as f:
                 json.dump(dict(machine=here, rows=rows), f, indent=1)

@@ -1,6 +1,8 @@
-"""The models of the training steps: each loss is written once, against the interface that `steps.py` has for PyTorch and for JAX. Sizes,
-batches and noise are those of `benches/tasks/steps`."""
+"""The models of the training steps: each loss is written once, against the interface `B` that `peer_torch.py` and `peer_jax.py` have.
+Sizes, batches and noise are those of `benches/cases/steps`."""
 import functools, math
+
+import numpy as np
 
 from operands import POOL, labels, values
 
@@ -25,9 +27,10 @@ def halves(h):
     return h[:, :k], h[:, k:]
 
 
-def kernel(B, x, y):
-    squares = (x * x).sum(1)[:, None] + (y * y).sum(1)[None, :] - 2 * (x @ y.T)
-    return B.exp(B.positive(squares) * (-0.5 / x.shape[1]))
+def kernel(B, x, y, of_squares=None):
+    """Of squared distances; the Gaussian one if none is named."""
+    squares = B.positive((x * x).sum(1)[:, None] + (y * y).sum(1)[None, :] - 2 * (x @ y.T))
+    return of_squares(squares) if of_squares else B.exp(squares * (-0.5 / x.shape[1]))
 
 
 def vib(B, P, d, beta):
@@ -156,8 +159,6 @@ def classified(batch):
 
 
 def two_sides(batch):
-    import numpy as np
-
     point = lambda salt, x: values((batch, 2), salt, 0.75) + np.float32([x, 0])
     return lambda: [{"x": point(300 + i, 1.5), "fake": point(400 + i, -1.5)} for i in range(POOL)]
 
@@ -226,10 +227,39 @@ FAMILIES = {
     "vgan_dcgan32": functools.partial(vgan_dcgan32, True), "vgan_dcgan32_without_r1": functools.partial(vgan_dcgan32, False),
     "ebgan_mlp": ebgan_mlp, "ebgan_energy2d": ebgan_energy2d,
 }
-# Those of compare.py.
-STEPS = {
-    "vib_b100": ("vib", 100), "vib_b1000": ("vib", 1000), "infovae_mlp": ("infovae_mlp", 128), "infovae_conv": ("infovae_conv", 64, 32),
-    "vdb_gauss2d": ("vdb_gauss2d", 256), "vgan_mlp": ("vgan_mlp", 64), "vgan_mlp_without_r1": ("vgan_mlp_without_r1", 64),
-    "vgan_dcgan32": ("vgan_dcgan32", 32), "vgan_dcgan32_without_r1": ("vgan_dcgan32_without_r1", 32), "ebgan_mlp": ("ebgan_mlp", 64),
-    "ebgan_energy2d": ("ebgan_energy2d", 256, 1),
-}
+
+
+# ------------------------------------------------------------------ what a step starts from
+
+
+def weights(layers, salt):
+    """One list of arrays per layer, and the salt after them: as `Trained::new` makes them."""
+    out = []
+    for kind, a, b, *_ in layers:
+        if kind == "norm":
+            arrays = [np.ones(a, np.float32), np.zeros(a, np.float32)]
+        else:
+            shape = {"linear": (b, a), "conv": (b, a, 4, 4)}.get(kind, (a, b, 4, 4))
+            arrays = [values(shape, salt, math.sqrt(6 / ((a + b) * math.prod(shape[2:]))))]
+            if kind != "up without bias":  # a batch norm follows
+                arrays.append(np.zeros(b, np.float32))
+        salt += len(arrays)
+        out.append(arrays)
+    return out, salt
+
+
+def prepare(B, family, sizes):
+    data, nets, losses, rate, decays = FAMILIES[family](*sizes)
+    put = lambda a: B.images(a) if a.ndim == 4 else B.array(a)
+    pool, P = [{k: put(v) for k, v in d.items()} for d in data()], {}
+    for _, trained, salt in losses:
+        for k in trained:
+            arrays, salt = weights(nets[k], salt)
+            P[k] = B.params(nets[k], arrays)
+    return pool, P, losses, rate, decays
+
+
+def turns_of(losses):
+    """For each loss, how many of its kind a step has, and which of them it is."""
+    kinds = [trained for _, trained, _ in losses]
+    return [(kinds.count(k), kinds[:i].count(k)) for i, k in enumerate(kinds)]

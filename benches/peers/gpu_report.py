@@ -1,4 +1,4 @@
-"""Joins what `benches/cuda`, `gpu.py` and `gpu_jax.py` wrote into report.json and report.md.
+"""Joins what `benches/cuda`, `peer_torch.py` and `peer_jax.py` wrote into report.json and report.md.
 
     gpu_report.py FOLDER
 

@@ -7,7 +7,7 @@ use strait::nn::{Conv2d, ConvTranspose2d, Flatten, Linear, Sequential, Unflatten
 use strait::ops::{Activation, ConvOptions, Estimator};
 use strait::{DType, Rng, Shape, Tensor};
 
-use super::{POOL, Place, Step, Trained, noise, pool};
+use super::{Job, POOL, Place, Trained, job, noise, pool};
 
 /// k.
 const LATENT: usize = 32;
@@ -26,12 +26,12 @@ fn model(place: Place, side: usize) -> InfoVae {
 }
 
 /// Perceptrons on images of 28 x 28.
-pub fn mlp(place: Place, batch: usize) -> Step {
+pub fn mlp(place: Place, batch: usize) -> Job {
     step(place, model(place, 28), batch)
 }
 
 /// Convolutions that halve images of 32 x 32 or 64 x 64 down to 4 x 4, and up again.
-pub fn conv(place: Place, batch: usize, side: usize) -> Step {
+pub fn conv(place: Place, batch: usize, side: usize) -> Job {
     let (encoder, decoder) = networks(place, side).expect("sizes of at least 1");
     step(place, model(place, side).with_networks(Box::new(encoder), Box::new(decoder)), batch)
 }
@@ -58,7 +58,7 @@ fn networks(place: Place, side: usize) -> strait::Result<(Sequential, Sequential
     Ok((encoder, decoder.then(Flatten)))
 }
 
-fn step(place: Place, model: InfoVae, batch: usize) -> Step {
+fn step(place: Place, model: InfoVae, batch: usize) -> Job {
     let mut trained = Trained::new(place, &model.params(), 100, [0.9, 0.999], 1e-4);
     let pixels = model.config().image.iter().product();
     let images: Vec<Tensor> = pool(|salt| place.tensor(&[batch, pixels], salt, 0.5).affine(1.0, 0.5).expect("floats"));
@@ -73,5 +73,5 @@ fn step(place: Place, model: InfoVae, batch: usize) -> Step {
         let loss = model.loss(&images[i % POOL], &objective, noise, &prior, None)?.loss;
         Ok(vec![trained.step(loss)?])
     };
-    Step { run: Box::new(run), weights }
+    job(weights, batch, run)
 }

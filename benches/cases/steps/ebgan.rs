@@ -5,10 +5,10 @@ use strait::nn::Mode;
 use strait::ops::Activation;
 use strait::{DType, Rng};
 
-use super::{POOL, Place, Step, Trained, pool};
+use super::{Job, POOL, Place, Trained, job, pool};
 
 /// Perceptrons on images of 28 x 28, as rows: one step of the autoencoder, one of the generator with the pulling-away term.
-pub fn mlp(place: Place, batch: usize) -> Step {
+pub fn mlp(place: Place, batch: usize) -> Job {
     const LATENT: usize = 64;
     const PIXELS: usize = 784;
     let layers = |hidden: &[usize]| Architecture::mlp(hidden);
@@ -36,5 +36,5 @@ pub fn mlp(place: Place, batch: usize) -> Step {
         let loss = model.generator_loss(&z, 0.1, &mut Mode::Train(rng))?.loss;
         Ok(vec![of_critic, player.step(loss)?])
     };
-    Step { run: Box::new(run), weights }
+    job(weights, batch, run)
 }

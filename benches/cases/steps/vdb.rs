@@ -8,7 +8,7 @@ use strait::nn::{Mode, Param};
 use strait::ops::Activation;
 use strait::{DType, Result, Rng, Tensor};
 
-use super::{POOL, Place, Step, Trained, noise, pool};
+use super::{Job, POOL, Place, Trained, job, noise, pool};
 
 /// I_c in nats, and how beta gets there.
 const TARGET: f64 = 0.5;
@@ -43,7 +43,7 @@ fn step(trained: &mut Trained, beta: &Param, loss: DiscriminatorLoss) -> Result<
 }
 
 /// A discriminator of two Gaussians in the plane, without a generator.
-pub fn gauss2d(place: Place, batch: usize) -> Step {
+pub fn gauss2d(place: Place, batch: usize) -> Job {
     const CODE: usize = 8;
     let model = discriminator(place, Architecture::mlp(&[64, 64]), vec![2], CODE);
     let mut trained = Trained::new(place, &model.params(), 100, [0.9, 0.999], 1e-3);
@@ -61,21 +61,21 @@ pub fn gauss2d(place: Place, batch: usize) -> Step {
         drop(objective);
         Ok(vec![step(&mut trained, &beta, loss)?])
     };
-    Step { run: Box::new(run), weights }
+    job(weights, batch, run)
 }
 
 /// Perceptrons on images of 28 x 28, as rows.
-pub fn mlp(place: Place, batch: usize, penalised: bool) -> Step {
+pub fn mlp(place: Place, batch: usize, penalised: bool) -> Job {
     game(place, Architecture::mlp(&[512, 512]), &[784], [batch, 64], penalised)
 }
 
 /// DCGAN on images of 32 x 32.
-pub fn dcgan32(place: Place, batch: usize, penalised: bool) -> Step {
+pub fn dcgan32(place: Place, batch: usize, penalised: bool) -> Job {
     game(place, Architecture::Dcgan { width: 64 }, &[3, 32, 32], [batch, 128], penalised)
 }
 
 /// One step of the discriminator, with R1 or without, and one of the generator, which sees the mean.
-fn game(place: Place, architecture: Architecture, example: &[usize], [batch, latent]: [usize; 2], penalised: bool) -> Step {
+fn game(place: Place, architecture: Architecture, example: &[usize], [batch, latent]: [usize; 2], penalised: bool) -> Job {
     const CODE: usize = 64;
     let model = discriminator(place, architecture.clone(), example.to_vec(), CODE);
     let config = GeneratorConfig { architecture, example: example.to_vec(), latent, output: Activation::Tanh };
@@ -104,5 +104,5 @@ fn game(place: Place, architecture: Architecture, example: &[usize], [batch, lat
         drop(fake);
         Ok(vec![of_critic, player.step(loss)?])
     };
-    Step { run: Box::new(run), weights }
+    job(weights, batch, run)
 }

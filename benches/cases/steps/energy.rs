@@ -5,10 +5,10 @@ use strait::nn::Mode;
 use strait::ops::Activation;
 use strait::{DType, Rng};
 
-use super::{POOL, Place, SPREAD, Step, Trained, pool};
+use super::{Job, POOL, Place, SPREAD, Trained, job, pool};
 
 /// Points of the plane: steps of the energy with its penalty, then one of the generator with its inverse.
-pub fn energy2d(place: Place, batch: usize, energy_steps: usize) -> Step {
+pub fn energy2d(place: Place, batch: usize, energy_steps: usize) -> Job {
     let config = EnergyConfig {
         example: vec![2],
         latent: 2,
@@ -35,5 +35,5 @@ pub fn energy2d(place: Place, batch: usize, energy_steps: usize) -> Step {
         losses.push(player.step(loss)?);
         Ok(losses)
     };
-    Step { run: Box::new(run), weights }
+    job(weights, batch, run)
 }

@@ -1,82 +1,62 @@
-//! The cases: every kind of work at its sizes and in its precisions. Those of the short list are what a look at a machine needs.
+//! The cases of the GPU: every kind of work at its sizes and in its precisions. Those of the short list are what a look at a machine needs.
 
-use strait::device::Precision;
+use std::rc::Rc;
+
 use strait::ops::{Estimator, MmdKernel};
-use strait::{DType, Device, Result, Tensor};
+use strait::{DType, Result, Tensor};
 
-use super::kernels::{self, Algorithm, Mmd};
-use super::products::{self, Pass};
-use super::{Job, tasks};
-use tasks::steps::{self, Place, Step};
-
-/// What numbers are and how they are multiplied.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Kind {
-    F32,
-    F32x3,
-    Tf32,
-    /// Operands in bf16; in training steps only those of products.
-    Bf16,
-}
+use super::operations::{self, Algorithm, Mmd};
+use super::products::{self, Form, Pass};
+use super::{Build, Case, Job, Kind, Place, Suite, steps};
 use Kind::{Bf16, F32};
 
 const P: &[Kind] = &[F32, Kind::F32x3, Kind::Tf32, Bf16];
 
-impl Kind {
-    pub fn name(self) -> &'static str {
-        ["f32", "f32x3", "tf32", "bf16"][self as usize]
-    }
-
-    pub fn dtype(self) -> DType {
-        if self == Bf16 { DType::BF16 } else { DType::F32 }
-    }
-
-    pub fn precision(self) -> Precision {
-        [Precision::F32, Precision::F32x3, Precision::Tf32, Precision::Bf16][self as usize]
-    }
-}
-
 type Function = fn(&Tensor) -> Result<Tensor>;
 /// Of the dimension.
 type Kernel = fn(f64) -> MmdKernel;
-type Build = dyn Fn(&Device, DType, &[usize]) -> Result<Job>;
 
-/// A piece of work by name.
-pub struct Case {
+/// A kind of work; its cases are all pairs of its shapes and kinds.
+pub struct Work {
     pub id: String,
-    pub shape: Vec<usize>,
-    pub kind: Kind,
-    pub short: bool,
-    /// Makes the operands, of any float type.
-    pub build: std::rc::Rc<Build>,
+    pub build: Rc<Build>,
+    /// Whether they are in the short list, by shape and kind.
+    cases: Vec<(Vec<usize>, Kind, bool)>,
 }
 
-impl Case {
-    pub fn shape_name(&self) -> String {
-        self.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+impl Work {
+    pub fn cases(&self) -> impl Iterator<Item = Case> {
+        self.cases.iter().map(|(shape, kind, short)| Case {
+            id: self.id.clone(),
+            work: self.id.clone(),
+            shape: shape.clone(),
+            kind: *kind,
+            suite: if *short { Suite::Short } else { Suite::Matrix },
+            build: self.build.clone(),
+        })
     }
 }
 
 #[derive(Default)]
-struct List(Vec<Case>);
+struct List(Vec<Work>);
 
 impl List {
-    /// All kinds of all shapes; those for which `short` holds are in the short list.
+    /// Work in all kinds of all shapes; those for which `short` holds are in the short list.
     fn add(
         &mut self,
         id: &str,
         kinds: &[Kind],
         shapes: &[Vec<usize>],
         short: impl Fn(&[usize], Kind) -> bool,
-        build: impl Fn(&Device, DType, &[usize]) -> Result<Job> + 'static,
+        build: impl Fn(Place, DType, &[usize]) -> Result<Job> + 'static,
     ) {
-        let build: std::rc::Rc<Build> = std::rc::Rc::new(build);
-        for shape in shapes {
-            for &kind in kinds {
-                let short = short(shape, kind);
-                self.0.push(Case { id: id.into(), shape: shape.clone(), kind, short, build: build.clone() });
-            }
-        }
+        let cases = shapes.iter().flat_map(|shape| kinds.iter().map(|&kind| (shape.clone(), kind, short(shape, kind)))).collect();
+        self.0.push(Work { id: id.into(), build: Rc::new(build), cases });
+    }
+
+    /// Work of the CPU alone.
+    fn add_for_cpu(&mut self, id: &str, build: impl Fn(Place, DType, &[usize]) -> Result<Job> + 'static) {
+        self.add(id, &[], &[], |_, _| false, build);
     }
 }
 
@@ -89,8 +69,8 @@ fn list(shapes: &[&[usize]]) -> Vec<Vec<usize>> {
     shapes.iter().map(|shape| shape.to_vec()).collect()
 }
 
-/// The whole matrix; the copy, by which all are measured, comes first.
-pub fn cases() -> Vec<Case> {
+/// All work; the copy, by which all is measured, comes first.
+pub fn works() -> Vec<Work> {
     let mut all = List::default();
     elementwise(&mut all);
     matrix_products(&mut all);
@@ -104,19 +84,20 @@ pub fn cases() -> Vec<Case> {
 
 fn elementwise(all: &mut List) {
     let always = |_: &[usize], _: Kind| true;
-    all.add("copy", &[F32], &list(&[&[1 << 26]]), always, |d, t, s| kernels::elementwise(d, t, s[0], |x| x.affine(1.0, 0.0)));
+    all.add("copy", &[F32], &list(&[&[1 << 26]]), always, |p, t, s| operations::elementwise(p, t, s, |x| x.affine(1.0, 0.0)));
     let functions: [(&str, Function); 3] = [("exp", Tensor::exp), ("tanh", Tensor::tanh), ("softplus", Tensor::softplus)];
     for (id, f) in functions {
-        all.add(id, &[F32], &list(&[&[10_000_000]]), always, move |d, t, s| kernels::elementwise(d, t, s[0], f));
+        all.add(id, &[F32], &list(&[&[10_000_000]]), always, move |p, t, s| operations::elementwise(p, t, s, f));
     }
     let counts = list(&[&[1 << 16], &[1 << 20], &[1 << 24], &[1 << 28]]);
-    all.add("normals", &[F32], &counts, |s, _| s == [1 << 24], |d, t, s| kernels::normals(d, t, s[0]));
+    all.add("normals", &[F32], &counts, |s, _| s == [1 << 24], operations::normals);
+    all.add_for_cpu("logsumexp", |p, t, s| operations::elementwise(p, t, s, |x| x.logsumexp(1, false)));
     // In rows of 1,024, or of as many as there are.
     let sizes = list(&[&[1, 1024], &[64, 1024], &[1024, 1024], &[16_384, 1024], &[65_536, 1024], &[262_144, 1024], &[1 << 20, 1024]]);
     for (of, variance) in [("sum", false), ("variance", true)] {
         for (over, axes) in [("all", &[0, 1][..]), ("rows", &[1]), ("columns", &[0])] {
             let short = move |s: &[usize], _: Kind| !variance && s[0] == 65_536;
-            all.add(&format!("{of}_{over}"), &[F32], &sizes, short, move |d, t, s| kernels::reduction(d, t, s, axes, variance));
+            all.add(&format!("{of}_{over}"), &[F32], &sizes, short, move |p, t, s| operations::reduction(p, t, s, axes, variance));
         }
     }
 }
@@ -127,8 +108,9 @@ fn matrix_products(all: &mut List) {
     let layers: [&[usize]; 5] = [&[784, 1024], &[1024, 1024], &[1024, 512], &[512, 256], &[256, 10]];
     for (id, pass) in [("linear_forward", Pass::Forward), ("linear_dx", Pass::Input), ("linear_dw", Pass::Weight)] {
         let short = |s: &[usize], kind: Kind| kind == F32 && (s == [100, 784, 1024] || s == [4096, 1024, 1024]);
-        all.add(id, P, &grid(&batches, &layers), short, move |d, t, s| products::linear(d, t, s, pass));
+        all.add(id, P, &grid(&batches, &layers), short, move |p, t, s| products::linear(p, t, s, pass));
     }
+    all.add_for_cpu("linear_both", |p, t, s| products::linear(p, t, s, Pass::Both));
     let sizes =
         list(&[&[2048; 3], &[4096; 3], &[8192; 3], &[1024, 1024, 8192], &[1024, 8192, 1024], &[357, 789, 333], &[32_768, 768, 768]]);
     for (id, transposed) in
@@ -137,7 +119,7 @@ fn matrix_products(all: &mut List) {
         let short = move |s: &[usize], kind: Kind| {
             transposed == [false, false] && (s == [4096; 3] || kind == F32 && (s == [2048; 3] || s == [1024, 8192, 1024]))
         };
-        all.add(id, P, &sizes, short, move |d, t, s| products::product(d, t, s, transposed));
+        all.add(id, P, &sizes, short, move |p, t, s| products::product(p, t, s, transposed));
     }
 }
 
@@ -147,12 +129,12 @@ fn rows(all: &mut List) {
     let logits = grid(&[&[100], &[4096], &[65_536]], &[&[10], &[100], &[1000]]);
     for (suffix, backward) in [("", true), ("_forward", false)] {
         let short = move |s: &[usize], kind: Kind| backward && kind == F32 && (s[1] == 256 || s == [65_536, 32]);
-        all.add(&format!("bottleneck{suffix}"), both, &heads, short, move |d, t, s| kernels::bottleneck(d, t, s, backward));
+        all.add(&format!("bottleneck{suffix}"), both, &heads, short, move |p, t, s| operations::bottleneck(p, t, s, backward));
         let short = move |s: &[usize], kind: Kind| backward && kind == F32 && (s == [100, 10] || s[0] == 65_536 && s[1] != 100);
-        all.add(&format!("cross_entropy{suffix}"), both, &logits, short, move |d, t, s| kernels::cross_entropy(d, t, s, backward));
+        all.add(&format!("cross_entropy{suffix}"), both, &logits, short, move |p, t, s| operations::cross_entropy(p, t, s, backward));
         let maps: Vec<Vec<usize>> = (0..5).map(|i| vec![64, 32 << i, 64 >> i, 64 >> i]).collect();
         let short = move |s: &[usize], kind: Kind| backward && kind == F32 && s[1] == 128;
-        all.add(&format!("batch_norm{suffix}"), both, &maps, short, move |d, t, s| kernels::batch_norm(d, t, s, backward));
+        all.add(&format!("batch_norm{suffix}"), both, &maps, short, move |p, t, s| operations::batch_norm(p, t, s, backward));
     }
 }
 
@@ -160,10 +142,11 @@ fn rows(all: &mut List) {
 fn discrepancies(all: &mut List) {
     let mut sizes = grid(&[&[64; 2], &[256; 2], &[1024; 2], &[8192; 2], &[65_536; 2]], &[&[2], &[8], &[64], &[128], &[256]]);
     sizes.push(vec![4096, 1000, 64]);
+    const RBF: Kernel = |d| MmdKernel::Rbf(vec![d.sqrt()]);
     const SCALES: [f64; 7] = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
     // The multi-scale kernel of InfoVAE has seven of them.
     let kernels: [(&str, Kernel); 3] = [
-        ("rbf", |d| MmdKernel::Rbf(vec![d])),
+        ("rbf", RBF),
         ("imq", |d| MmdKernel::Imq(vec![2.0 * d])),
         ("imq7", |d| MmdKernel::Imq(SCALES.iter().map(|s| s * 2.0 * d).collect())),
     ];
@@ -174,17 +157,17 @@ fn discrepancies(all: &mut List) {
                     let wanted = if name == "rbf" { s[0] == s[1] && s[0] >= 1024 } else { name == "imq7" && s[0] == 8192 };
                     wanted && s[2] == 64 && kind == F32 && backward && suffix.is_empty()
                 };
-                let mmd = Mmd { kernel, estimator, backward, offset: 0.0, spread: 1.0 };
-                let build = move |d: &Device, t, s: &[usize]| kernels::mmd2(d, t, s, mmd);
+                let mmd = Mmd { kernel, estimator, backward, offsets: [0.0, 0.125], spread: 1.0 };
+                let build = move |p, t, s: &[usize]| operations::mmd2(p, t, s, mmd);
                 all.add(&format!("mmd2_{name}{passes}{suffix}"), &[F32, Bf16], &sizes, short, build);
             }
         }
     }
     // Where the matrix form loses its digits: far from the origin, and in clusters far apart.
     for (id, offset, spread) in [("mmd2_accuracy", 0.0, 1.0), ("mmd2_accuracy_offset", 10.0, 1.0), ("mmd2_accuracy_tight", 20.0, 0.05)] {
-        let kernel: Kernel = if spread < 1.0 { |_| MmdKernel::Rbf(vec![0.05]) } else { |d| MmdKernel::Rbf(vec![d.sqrt()]) };
-        let mmd = Mmd { kernel, estimator: Estimator::Unbiased, backward: true, offset, spread };
-        let build = move |d: &Device, t, s: &[usize]| kernels::mmd2(d, t, s, mmd);
+        let kernel: Kernel = if spread < 1.0 { |_| MmdKernel::Rbf(vec![0.05]) } else { RBF };
+        let mmd = Mmd { kernel, estimator: Estimator::Unbiased, backward: true, offsets: [offset; 2], spread };
+        let build = move |p, t, s: &[usize]| operations::mmd2(p, t, s, mmd);
         all.add(id, &[F32], &list(&[&[2048, 2048, 64], &[2048, 2048, 2]]), |_, _| false, build);
     }
 }
@@ -221,10 +204,13 @@ fn convolutions(all: &mut List) {
     let batches: [&[usize]; 2] = [&[64], &[256]];
     for (suffix, pass) in [("forward", Pass::Forward), ("dx", Pass::Input), ("dw", Pass::Weight)] {
         let short = |s: &[usize], kind: Kind| kind == F32 && s[0] == 64 && (s[1..] == [64, 32, 64, 3, 1] || s[1..] == [64, 32, 128, 4, 2]);
-        let build = move |d: &Device, t, s: &[usize]| products::convolution(d, t, s, pass, false);
+        let build = move |p, t, s: &[usize]| products::convolution(p, t, s, pass, Form { transposed: false, bias: true });
         all.add(&format!("conv2d_{suffix}"), &[F32, Bf16], &grid(&batches, &down), short, build);
-        let build = move |d: &Device, t, s: &[usize]| products::convolution(d, t, s, pass, true);
+        let build = move |p, t, s: &[usize]| products::convolution(p, t, s, pass, Form { transposed: true, bias: true });
         all.add(&format!("conv_transpose2d_{suffix}"), &[F32, Bf16], &grid(&batches, &up), |_, _| false, build);
+    }
+    for (id, pass) in [("conv2d_plain_forward", Pass::Forward), ("conv2d_plain_both", Pass::Both)] {
+        all.add_for_cpu(id, move |p, t, s| products::convolution(p, t, s, pass, Form { transposed: false, bias: false }));
     }
 }
 
@@ -241,31 +227,24 @@ fn optimizers(all: &mut List) {
         let total = sizes.iter().sum();
         for (suffix, what) in [("", Algorithm::Plain), ("_ema", Algorithm::Averaged), ("_clip", Algorithm::Clipped)] {
             let short = move |_: &[usize], _: Kind| short && suffix.is_empty();
-            all.add(&format!("{id}{suffix}"), &[F32], &[vec![total]], short, move |d, t, _| kernels::adam(d, t, sizes, what));
+            all.add(&format!("{id}{suffix}"), &[F32], &[vec![total]], short, move |p, t, _| operations::adam(p, t, sizes, what));
         }
     }
 }
 
 /// [batch], or [batch, side of the image], or [batch, steps of the energy].
 fn training(all: &mut List) {
-    let mut add = |id: &str, shapes: &[&[usize]], short: fn(&[usize]) -> bool, build: fn(Place, &[usize]) -> Step| {
-        let build = move |device: &Device, _, shape: &[usize]| {
-            let batch = shape[0];
-            let Step { mut run, weights } = build(Place { device: *device, fixed: false }, shape);
-            let run = Box::new(move |turn: usize, rng: &mut _| run(turn, rng).map(|_| Vec::new()));
-            // Adam alone reads and writes seven times the weights.
-            Ok(Job { run, bytes: 28.0 * weights as f64, flops: 6.0 * (weights * batch) as f64 })
-        };
-        all.add(id, P, &list(shapes), move |shape, kind| kind == F32 && short(shape), build);
+    let mut add = |id: &str, shapes: &[&[usize]], short: fn(&[usize]) -> bool, build: fn(Place, &[usize]) -> Job| {
+        all.add(id, P, &list(shapes), move |shape, kind| kind == F32 && short(shape), move |place, _, shape| Ok(build(place, shape)));
     };
-    add("vib_step", &[&[100], &[1024], &[4096]], |s| s[0] < 4096, |place, s| steps::vib::step(place, s[0]));
-    add("infovae_mlp_step", &[&[128]], |_| false, |place, s| steps::infovae::mlp(place, s[0]));
-    add("infovae_conv_step", &[&[64, 64], &[256, 64]], |s| s[0] == 64, |place, s| steps::infovae::conv(place, s[0], s[1]));
-    add("vdb_gauss2d_step", &[&[256]], |_| false, |place, s| steps::vdb::gauss2d(place, s[0]));
-    add("vgan_mlp_step", &[&[64]], |_| true, |place, s| steps::vdb::mlp(place, s[0], true));
-    add("vgan_mlp_without_r1_step", &[&[64]], |_| false, |place, s| steps::vdb::mlp(place, s[0], false));
-    add("vgan_dcgan32_step", &[&[64]], |_| true, |place, s| steps::vdb::dcgan32(place, s[0], true));
-    add("vgan_dcgan32_without_r1_step", &[&[64]], |_| false, |place, s| steps::vdb::dcgan32(place, s[0], false));
-    add("ebgan_mlp_step", &[&[64]], |_| true, |place, s| steps::ebgan::mlp(place, s[0]));
-    add("ebgan_energy2d_step", &[&[256, 1], &[256, 5]], |s| s[1] == 5, |place, s| steps::energy::energy2d(place, s[0], s[1]));
+    add("vib_step", &[&[100], &[1024], &[4096]], |s| s[0] < 4096, |p, s| steps::vib::step(p, s[0]));
+    add("infovae_mlp_step", &[&[128]], |_| false, |p, s| steps::infovae::mlp(p, s[0]));
+    add("infovae_conv_step", &[&[64, 64], &[256, 64]], |s| s[0] == 64, |p, s| steps::infovae::conv(p, s[0], s[1]));
+    add("vdb_gauss2d_step", &[&[256]], |_| false, |p, s| steps::vdb::gauss2d(p, s[0]));
+    add("vgan_mlp_step", &[&[64]], |_| true, |p, s| steps::vdb::mlp(p, s[0], true));
+    add("vgan_mlp_without_r1_step", &[&[64]], |_| false, |p, s| steps::vdb::mlp(p, s[0], false));
+    add("vgan_dcgan32_step", &[&[64]], |_| true, |p, s| steps::vdb::dcgan32(p, s[0], true));
+    add("vgan_dcgan32_without_r1_step", &[&[64]], |_| false, |p, s| steps::vdb::dcgan32(p, s[0], false));
+    add("ebgan_mlp_step", &[&[64]], |_| true, |p, s| steps::ebgan::mlp(p, s[0]));
+    add("ebgan_energy2d_step", &[&[256, 1], &[256, 5]], |s| s[1] == 5, |p, s| steps::energy::energy2d(p, s[0], s[1]));
 }
