@@ -22,6 +22,8 @@ const SIDE: f64 = 360.0;
 const BINS: usize = 40;
 /// Shares of the values between which a map has its colours: what a reward is in far corners would hide all else.
 const SHOWN: [f64; 2] = [0.02, 1.0];
+/// Shares of the logits between which they are counted: a few are far away where densities are.
+const COUNTED: [f64; 2] = [0.01, 0.99];
 /// Pixels of walls, which are 0.04 m thick, and of paths.
 const WALL: f64 = 5.0;
 const PATH: f64 = 1.5;
@@ -42,9 +44,7 @@ pub(super) fn map(maze: &Maze, task: &Task, reward: Option<&LearnedReward>, path
         let places: Vec<Point> =
             (0..rows).rev().flat_map(|y| (0..columns).map(move |x| [x, y])).map(|at| place(maze, at, [columns, rows])).collect();
         let values = rewards_at(reward, task, &places, device)?;
-        let mut sorted = values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let range = SHOWN.map(|share| sorted[((sorted.len() - 1) as f64 * share) as usize]);
+        let range = shares(&mut values.clone(), SHOWN);
         chart.panels[0].1 = heat_map(&values, columns, range)?;
         let label = if reward.is_of_states() { "reward" } else { "reward at action 0" };
         chart = chart.bar(format!("{label} (bottom: or less)"), range, heat);
@@ -70,6 +70,12 @@ pub(super) fn agreement(maze: &Maze, task: &Task, reward: &LearnedReward, device
     let places: Vec<Point> = (0..RANKED * RANKED).map(|i| place(maze, [i % RANKED, i / RANKED], [RANKED; 2])).collect();
     let nearness: Vec<f64> = maze.ways(&places).iter().map(|way| -way).collect();
     Ok(rank_correlation(&rewards_at(reward, task, &places, device)?, &nearness))
+}
+
+/// The values below which these shares of all lie; sorts them.
+fn shares(values: &mut [f64], shares: [f64; 2]) -> [f64; 2] {
+    values.sort_by(f64::total_cmp);
+    shares.map(|share| values[((values.len() - 1) as f64 * share) as usize])
 }
 
 /// The middle of a cell of a maze that is divided into so many of them.
@@ -103,12 +109,13 @@ pub(super) fn logits(reward: &LearnedReward, expert: &Transitions, paths: &[Path
     let sets = sets.map(|(name, logits)| logits.to_f64_vec().map(|values| (name, values)));
     let [expert, policy] = sets;
     let sets = [expert?, policy?];
-    let all = || sets.iter().flat_map(|(_, values)| values).copied();
-    let (low, high) = all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let mut all: Vec<f64> = sets.iter().flat_map(|(_, values)| values).copied().collect();
+    let [low, high] = shares(&mut all, COUNTED);
     let step = ((high - low) / BINS as f64).max(f64::MIN_POSITIVE);
     let mut chart = LineChart::new("Logits of the discriminator", Axis::linear("logit"), Axis::linear("share").from_zero());
     for (name, values) in &sets {
         let mut counts = [0.0; BINS];
+        // A float becomes the nearest integer that there is, so that the bins at the ends have what lies beyond them, too.
         values.iter().for_each(|v| counts[(((v - low) / step) as usize).min(BINS - 1)] += 1.0 / values.len() as f64);
         // A bin is flat from its left to its right end.
         let points = counts.iter().enumerate().flat_map(|(i, share)| [i, i + 1].map(|edge| (low + step * edge as f64, *share)));

@@ -94,7 +94,7 @@ pub(super) fn draw(trainer: &RlTrainer, drawing: &mut Drawing) -> Result<()> {
     if let Teacher::Imitation(imitation) = &trainer.teacher {
         let expert = imitation.expert(policy)?;
         drawing.heading("The learned reward");
-        let caption = "With z at its mean: of all demonstrations, and of the policy in five new episodes.";
+        let caption = "With z at its mean: of all demonstrations, and of the policy in five new episodes. The first and the last bin have what lies beyond them, too.";
         drawing.svg("logits.svg", &maps::logits(&imitation.learned, &expert, &paths, &device)?.render(), caption);
         let chart = maps::along(&imitation.learned, &expert, imitation.first_path(), &paths[0], &device)?;
         drawing.svg("along.svg", &chart.render(), "The first demonstration and the first new episode.");
