@@ -141,7 +141,8 @@ fn returns(rows: &[Row]) -> Vec<f64> {
 fn summary(rows: &[Row], asked: &Transfer) -> String {
     let all = returns(rows);
     let (mean, deviation) = mean_and_deviation(&all);
-    let mut text = format!("new policies: mean {mean:.2}, standard deviation {deviation:.2}, median {:.2}", median(&all));
+    let deviation = if all.len() > 1 { format!("{deviation:.2}") } else { "–".into() };
+    let mut text = format!("new policies: mean {mean:.2}, standard deviation {deviation}, median {:.2}", median(&all));
     if let Some(least) = asked.success {
         let reached = |returns: &[f64]| returns.iter().filter(|value| **value >= least).count();
         let rewards = rows.iter().filter(|row| reached(&row.returns) > 0).count();

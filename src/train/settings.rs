@@ -164,7 +164,13 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
             _ => {}
         }
         let origin = if changes.is_empty() { origin.to_string() } else { format!("{origin} with --set {}", changes.join(" --set ")) };
-        let mut settings: Self = table.try_into().map_err(|e: toml::de::Error| syntax(&origin, &e.to_string()))?;
+        let mut settings: Self = table.clone().try_into().map_err(|e: toml::de::Error| syntax(&origin, &e.to_string()))?;
+        // A variant without fields takes any that are given beside its name, and drops them.
+        let kept = toml::Table::try_from(&settings).expect("a table of plain values can always be written");
+        if let Some((key, known)) = dropped(&table, &kept) {
+            let expected = if known.is_empty() { "nothing beside it".into() } else { format!("only {known} there") };
+            return Err(syntax(&origin, &format!("unknown field `{key}`: expected {expected}")));
+        }
         settings.complete();
         settings.check()?;
         Ok(settings)
@@ -179,6 +185,17 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
 
 fn syntax(origin: &str, message: &str) -> Error {
     Error::ConfigSyntax { origin: origin.into(), message: with_nearest(&message.trim().replace('\n', " ")) }
+}
+
+/// The first key of a table, dotted, that another one lacks, and the keys that are beside it there.
+fn dropped(given: &toml::Table, kept: &toml::Table) -> Option<(String, String)> {
+    given.iter().find_map(|(key, value)| match (value, kept.get(key)) {
+        (_, None) => Some((key.clone(), kept.keys().cloned().collect::<Vec<_>>().join(", "))),
+        (toml::Value::Table(given), Some(toml::Value::Table(kept))) => {
+            dropped(given, kept).map(|(inner, known)| (format!("{key}.{inner}"), known))
+        }
+        _ => None,
+    })
 }
 
 /// So many names can be read one by one.

@@ -69,6 +69,10 @@ fn mistakes_are_named() {
     assert!(message("copies = 0").contains("copies") && message("copies = 1\nsteps = 1").contains("at least 2"));
     assert!(message("update = { kind = \"ppo\", clip = -1.0 }").contains("clip"));
     assert!(message("policy = { hidden = [3] }").contains("hidden"));
+    // A kind without settings has none that are dropped without a word.
+    let dropped = message("reward = { kind = \"task\", demos = \"x.npz\" }");
+    assert!(dropped.contains("`reward.demos`: expected only kind there"), "{dropped}");
+    assert!(message("entropy = { kind = \"none\", weight = 0.1 }").contains("entropy.weight"));
 }
 
 /// Demonstrations of a policy that pushes right, beside a discriminator of each kind.
