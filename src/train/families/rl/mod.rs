@@ -8,6 +8,7 @@ mod learned;
 mod maps;
 mod report;
 mod settings;
+mod teacher;
 
 pub use cloning::CloningSettings;
 pub use imitation::ImitationSettings;
@@ -17,9 +18,7 @@ pub use settings::{RewardSettings, RlSettings};
 use std::sync::OnceLock;
 
 use cloning::Cloning;
-use frozen::Frozen;
-use imitation::Imitation;
-use learned::LearnedReward;
+use teacher::Teacher;
 
 use crate::data::demonstrations::{Demonstrations, PathEnd};
 use crate::device::Device;
@@ -56,19 +55,6 @@ pub struct RlTrainer {
     random: OnceLock<f64>,
 }
 
-/// What a policy learns from.
-#[derive(Debug)]
-enum Teacher {
-    /// The rewards of the task.
-    Task,
-    /// A reward that is learned meanwhile.
-    Imitation(Box<Imitation>),
-    /// A reward that was learned before.
-    Frozen(Box<Frozen>),
-    /// Demonstrated actions.
-    Cloning(Box<Cloning>),
-}
-
 impl Descent for Network {
     fn descend(&mut self, loss: &Tensor, learning_rate: f64, max_norm: f64) -> Result<f64> {
         let (gradients, norm) = clip_grad_norm(&self.gradients(loss)?, max_norm)?;
@@ -93,14 +79,7 @@ impl RlTrainer {
         let mut weights = rng.split();
         let config = AgentConfig { policy: settings.policy.clone(), value: settings.value.clone() };
         let agent = Agent::new(&config, &task, &mut weights, DType::F32, device)?;
-        let teacher = match &settings.reward {
-            RewardSettings::Task => Teacher::Task,
-            RewardSettings::Imitation(imitation) => {
-                Teacher::Imitation(Box::new(Imitation::new(imitation, &plain, &task, &agent.policy, &mut weights, device)?))
-            }
-            RewardSettings::Frozen(frozen) => Teacher::Frozen(Box::new(Frozen::read(frozen, &task, device)?)),
-            RewardSettings::Cloning(cloning) => Teacher::Cloning(Box::new(Cloning::new(cloning, &plain, device)?)),
-        };
+        let teacher = Teacher::new(&settings.reward, &plain, &task, &agent.policy, &mut weights, device)?;
         let trained = match &teacher {
             Teacher::Cloning(_) => agent.policy.params(),
             _ => settings.update.optimized(&agent),
@@ -133,18 +112,9 @@ impl RlTrainer {
         evaluation_seed(self.settings.seed)
     }
 
-    /// The demonstrations that the policy learns from, if it does.
-    fn demonstrated(&self) -> Option<&Demonstrations> {
-        match &self.teacher {
-            Teacher::Imitation(imitation) => Some(&imitation.demonstrations),
-            Teacher::Cloning(cloning) => Some(&cloning.demonstrations),
-            Teacher::Task | Teacher::Frozen(_) => None,
-        }
-    }
-
     /// The mean return of the demonstrations under the task's own rewards, where they are known.
     fn expert_return(&self) -> Option<f64> {
-        let returns = self.demonstrated()?.returns()?;
+        let returns = self.teacher.demonstrations()?.returns()?;
         Some(returns.iter().sum::<f64>() / returns.len() as f64)
     }
 
@@ -157,18 +127,9 @@ impl RlTrainer {
         Ok(*self.random.get_or_init(|| found))
     }
 
-    /// The reward that was or is learned from demonstrations.
-    fn learned(&self) -> Option<&LearnedReward> {
-        match &self.teacher {
-            Teacher::Imitation(imitation) => Some(&imitation.learned),
-            Teacher::Frozen(frozen) => Some(&frozen.learned),
-            Teacher::Task | Teacher::Cloning(_) => None,
-        }
-    }
-
     /// Why the form of a learned reward alone may lengthen or shorten episodes, where they can end early (Kostrikov et al. 2019).
     fn bias(&self) -> Option<&'static str> {
-        let form = self.learned().filter(|_| self.task.terminates)?.form;
+        let form = self.teacher.learned().filter(|_| self.task.terminates)?.form;
         match form {
             RewardForm::NonSaturating => Some(
                 "rewards are never below 0 and the task can end early: any policy that avoids the end gains, whatever the expert does; \
@@ -205,27 +166,17 @@ impl Trainer for RlTrainer {
     fn describe(&self) -> String {
         let limit = self.task.horizon.map_or("no limit of time".into(), |horizon| format!("at most {horizon} steps"));
         let mut line = format!("{}: observations {}, actions {}, {limit}", self.task.name, self.task.observations, self.task.actions);
-        let method = self.settings.method();
-        let of =
-            |demonstrations: &Demonstrations| format!("{} demonstrations of {} steps", demonstrations.paths.len(), demonstrations.steps());
-        line += &match &self.teacher {
-            Teacher::Task => String::new(),
-            Teacher::Imitation(imitation) => format!("; {method} of {}", of(&imitation.demonstrations)),
-            Teacher::Frozen(frozen) => format!("; the reward of {}", frozen.origin),
-            Teacher::Cloning(cloning) => format!("; {method} of {}", of(&cloning.demonstrations)),
-        };
-        line += &self.warm_start.as_ref().map_or_else(String::new, |cloning| format!("; begins as bc of {}", of(&cloning.demonstrations)));
+        line += &self.teacher.describe(self.settings.method());
+        line += &self
+            .warm_start
+            .as_ref()
+            .map_or_else(String::new, |cloning| format!("; begins as bc of {}", teacher::counted(&cloning.demonstrations)));
         line += &self.bias().map_or_else(String::new, |bias| format!("; warning: {bias}"));
         line
     }
 
     fn fingerprint(&self) -> Option<String> {
-        let own = match &self.teacher {
-            Teacher::Task => None,
-            Teacher::Imitation(imitation) => Some(imitation.demonstrations.fingerprint()),
-            Teacher::Frozen(frozen) => Some(frozen.fingerprint()),
-            Teacher::Cloning(cloning) => Some(cloning.demonstrations.fingerprint()),
-        };
+        let own = self.teacher.fingerprint();
         let first = self.warm_start.as_ref().map(|cloning| cloning.demonstrations.fingerprint());
         let all: Vec<String> = own.into_iter().chain(first).collect();
         (!all.is_empty()).then(|| all.join("; begun with "))
@@ -298,7 +249,7 @@ impl Trainer for RlTrainer {
             values.extend(score.is_finite().then(|| ("test_score".into(), score)));
         }
         let maze = Maze::of_task(&self.task.name);
-        if let (Some(maze), Some(reward)) = (maze, self.learned().filter(|reward| reward.is_of_states())) {
+        if let (Some(maze), Some(reward)) = (maze, self.teacher.learned().filter(|reward| reward.is_of_states())) {
             let agreement = maps::agreement(&maze, &self.task, reward, &self.agent.policy.device())?;
             values.extend(agreement.is_finite().then(|| ("reward_agreement".into(), agreement)));
         }

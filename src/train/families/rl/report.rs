@@ -1,6 +1,7 @@
 //! The metrics and pictures of a run of reinforcement learning.
 
-use super::{RlTrainer, Teacher, maps};
+use super::teacher::Teacher;
+use super::{RlTrainer, maps};
 use crate::env::maze::Maze;
 use crate::error::Result;
 use crate::plot::Drawing;
@@ -84,7 +85,7 @@ pub(super) fn draw(trainer: &RlTrainer, drawing: &mut Drawing) -> Result<()> {
     drawing.curve("reward.svg", "Learned reward", Axis::linear(""), &[("", "reward_mean")], caption);
     let (task, policy) = (&trainer.task, &trainer.agent.policy);
     let paths = play(task, policy, Acting::Sampled, EPISODES, trainer.evaluation_seed())?;
-    let (learned, device) = (trainer.learned(), policy.device());
+    let (learned, device) = (trainer.teacher.learned(), policy.device());
     if let Some(maze) = Maze::of_task(&task.name) {
         let chart = maps::map(&maze, task, learned.filter(|reward| reward.is_readable_at_places()), &paths, &device)?;
         drawing.heading("The maze");

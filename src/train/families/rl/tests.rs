@@ -1,3 +1,4 @@
+use super::frozen::Frozen;
 use super::*;
 use crate::train::stopping::{bits, stopping_changes_nothing};
 use crate::train::{Run, family};
