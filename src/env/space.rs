@@ -51,7 +51,8 @@ impl Space {
         match self {
             Space::Box { .. } => value.iter().find(|v| !v.is_finite()).map(|v| (*v, "finite numbers")),
             Space::Discrete { count } => {
-                let fits = |v: f32| v >= 0.0 && v < *count as f32 && v.fract() == 0.0;
+                // Through an integer, as a fraction is a call of the mathematical library.
+                let fits = |v: f32| v >= 0.0 && v < *count as f32 && v as u32 as f32 == v;
                 value.iter().find(|v| !fits(**v)).map(|v| (*v, "the index of a choice, a whole number from 0 on and below their number"))
             }
         }

@@ -153,30 +153,23 @@ impl Envs {
     /// observation that is not finite.
     pub fn step(&mut self, actions: &[f32]) -> Result<&Stepped> {
         self.check(actions)?;
-        let Stepped { rewards, terminated, truncated, last, next, ended } = &mut self.stepped;
-        let out = StepBuffers { rewards, terminated, truncated, observations: &mut self.seen };
-        self.simulator.step(actions, &self.resting, out)?;
-        ended.clear();
         let (own, ending) = (own_width(&self.task), self.task.ending());
+        let Stepped { rewards, terminated, truncated, last, next, ended } = &mut self.stepped;
+        // A task that ends plainly has no observations but the simulator's.
+        let observations = if ending == Ending::Plain { &mut *last } else { &mut self.seen };
+        self.simulator.step(actions, &self.resting, StepBuffers { rewards, terminated, truncated, observations })?;
+        ended.clear();
         let width = last.len() / self.copies.len();
         for (i, copy) in self.copies.iter_mut().enumerate() {
             let (row, before) = (&mut last[i * width..(i + 1) * width], &next[i * width..(i + 1) * width]);
-            if copy.phase == Phase::Alive {
-                row[..own].copy_from_slice(&self.seen[i * own..(i + 1) * own]);
-                row[own..].fill(0.0);
-                if terminated[i] && ending != Ending::Plain {
-                    copy.phase = Phase::Over;
-                    (terminated[i], truncated[i]) = (false, false);
+            if ending != Ending::Plain {
+                let was = copy.phase;
+                copy.phase = copy.follow(ending, terminated[i], &self.seen[i * own..(i + 1) * own], before, row);
+                if was != Phase::Alive {
+                    rewards[i] = 0.0;
                 }
-            } else {
-                (rewards[i], terminated[i], truncated[i]) = (0.0, false, false);
-                match ending {
-                    Ending::Absorbing => {
-                        copy.phase = Phase::Absorbed;
-                        row[..own].fill(0.0);
-                        row[own..].fill(1.0);
-                    }
-                    _ => row.copy_from_slice(before),
+                if copy.phase != Phase::Alive {
+                    (terminated[i], truncated[i]) = (false, false);
                 }
             }
             copy.steps += 1;
@@ -280,6 +273,28 @@ impl Envs {
 }
 
 impl Progress {
+    /// The phase after a step of a task whose episodes go on after a terminal state. Writes the observation: the one that was seen, the one
+    /// before, or that of the absorbing state.
+    fn follow(&self, ending: Ending, terminated: bool, seen: &[f32], before: &[f32], row: &mut [f32]) -> Phase {
+        let own = seen.len();
+        match (self.phase, ending) {
+            (Phase::Alive, _) => {
+                row[..own].copy_from_slice(seen);
+                row[own..].fill(0.0);
+                if terminated { Phase::Over } else { Phase::Alive }
+            }
+            (_, Ending::Absorbing) => {
+                row[..own].fill(0.0);
+                row[own..].fill(1.0);
+                Phase::Absorbed
+            }
+            _ => {
+                row.copy_from_slice(before);
+                Phase::Over
+            }
+        }
+    }
+
     /// Counts a new episode and gives its random numbers.
     fn begin(&mut self) -> Draw {
         self.episodes += 1;
@@ -299,6 +314,10 @@ fn own_width(task: &Task) -> usize {
 }
 
 fn finite<T: Copy + Into<f64>>(task: &Task, what: &str, values: &[T]) -> Result<()> {
+    // All of them first, which the compiler makes a vector loop of.
+    if values.iter().fold(true, |all, &value| all & value.into().is_finite()) {
+        return Ok(());
+    }
     match values.iter().find(|&&value| !value.into().is_finite()) {
         None => Ok(()),
         Some(&value) => Err(Error::Task { task: task.name.clone(), what: format!("a step gave the {what} {}", value.into()) }),
