@@ -404,6 +404,24 @@ fn a_network_starts_with_next_to_no_rate() {
     assert!(rate > 0.0 && rate < 0.05, "{rate}");
 }
 
+/// Layers that are divided by their spectral norms are the same, however large their weights are.
+#[test]
+fn spectral_norms_bound_a_network() {
+    let steps = steps(20, 0, 1);
+    for spectral_norm in [true, false] {
+        let network = ScoreConfig { spectral_norm, ..score(None) };
+        let config = GailConfig { input: Input::StateAction, network };
+        let gail = Gail::new(&config, &numbers(), None, &mut Rng::new(3), DType::F64, &CPU).unwrap();
+        let before = values(&gail.logits(&steps).unwrap());
+        for (_, param) in gail.params().iter().filter(|(name, _)| name.ends_with("weight")) {
+            param.set(&param.tensor().detach().affine(50.0, 0.0).unwrap()).unwrap();
+        }
+        let after = values(&gail.logits(&steps).unwrap());
+        let moved = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(if spectral_norm { moved < 1e-9 } else { moved > 1.0 }, "{spectral_norm}: {moved}");
+    }
+}
+
 #[test]
 fn steps_are_drawn_with_replacement_and_joined() {
     let (a, b) = (steps(3, 1, 1), steps(2, 0, 2));

@@ -4,7 +4,8 @@
     python3 benches/peers/rl.py [--rounds 7] [--threads 2] [NAME..]
 
 Every round runs one unit of the work in each program, one after the other, so that a change of the machine's speed meets all of them; the
-table has medians and ratios of medians. Needs: numpy, torch, gymnasium, stable-baselines3, imitation."""
+table has medians and ratios of medians. Needs: torch, gymnasium, stable-baselines3, imitation, and a numpy below 2, as the Gymnasium that
+imitation asks for does."""
 
 import argparse
 import contextlib
@@ -170,13 +171,27 @@ def imitation(threads):
 
 
 def contestants(name, threads):
-    """The rivals of a piece of work by name; strait is added."""
+    """What makes the rivals of a piece of work, by name; nothing is made where there is no such rival."""
     if name in TASKS:
-        found = {"Gymnasium": environments(TASKS[name], False), "Gymnasium, vectorised": environments(TASKS[name], True)}
-        return {rival: unit for rival, unit in found.items() if unit}
+        env = TASKS[name]
+        return {"Gymnasium": lambda: environments(env, False), "Gymnasium, vectorised": lambda: environments(env, True)}
     if name == "ppo_cartpole":
-        return {"stable-baselines3": stable_baselines(threads), "script": script(threads)}
-    return {"imitation": imitation(threads)}
+        return {"stable-baselines3": lambda: stable_baselines(threads), "script": lambda: script(threads)}
+    return {"imitation": lambda: imitation(threads)}
+
+
+def ready(makers):
+    """The rivals that can be made and run once; the others are named with the reason."""
+    units = {}
+    for rival, make in makers.items():
+        try:
+            unit = make()
+            if unit:
+                unit()
+                units[rival] = unit
+        except Exception as e:
+            print("    %s does not run: %s: %s" % (rival, type(e).__name__, e))
+    return units
 
 
 def seconds(unit):
@@ -197,7 +212,7 @@ def main():
     for name in options.names or known:
         if name not in known:
             sys.exit("no work is called %s; there are %s" % (name, ", ".join(known)))
-        rivals = contestants(name, options.threads)
+        rivals = ready(contestants(name, options.threads))
         times = {rival: [] for rival in ["strait", *rivals]}
         for _ in range(options.rounds + 1):
             times["strait"].append(strait.unit(name))

@@ -38,7 +38,7 @@ pub struct ScoreConfig {
     /// such as [`Scale::Exp`], z starts near N(0, I) for every input, and the rate near 0.
     pub statistics: f64,
     /// Whether all layers are divided by their spectral norms (Miyato et al. 2018), so that the number changes at most about as fast as
-    /// the row does.
+    /// the row does. The size of initial weights means nothing then, nor does `statistics`.
     pub spectral_norm: bool,
 }
 

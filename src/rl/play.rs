@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::paths::Path;
 use super::rollout::to_host;
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::env::{Envs, Space, Task};
 use crate::error::{Error, Result};
 use crate::models::Policy;
-use crate::rng::{Draw, Rng};
+use crate::rng::Rng;
 use crate::tensor::Tensor;
 
 /// Episodes of tasks without a limit of time are broken off after this many steps.
@@ -110,22 +111,24 @@ impl Actor<'_> {
                 let log_probs = if densities { distribution.log_prob(&actions)?.detach().to_f64_vec()? } else { Vec::new() };
                 Ok((to_host(&actions)?, log_probs))
             }
-            Actor::Random => Ok(((0..copies).flat_map(|_| random_action(&task.actions, rng.draw())).collect(), Vec::new())),
+            Actor::Random => Ok((random_actions(&task.actions, copies, rng)?, Vec::new())),
         }
     }
 }
 
-fn random_action(space: &Space, draw: Draw) -> Vec<f32> {
+/// Actions of some copies, drawn evenly from bounds or choices, and from a standard normal distribution where there is no bound.
+fn random_actions(space: &Space, copies: usize, rng: &mut Rng) -> Result<Vec<f32>> {
+    let shape = [copies, space.width()];
+    let even = rng.uniform(0.0, 1.0, shape, DType::F32, &Device::cpu())?.to_vec::<f32>()?;
     match space {
-        Space::Discrete { count } => vec![(draw.between(0, 0.0, *count as f64) as usize).min(count - 1) as f32],
+        Space::Discrete { count } => Ok(even.into_iter().map(|share| (share * *count as f32).floor().min(*count as f32 - 1.0)).collect()),
         Space::Box { low, high } => {
-            let bounds = low.iter().zip(high).zip(0..);
-            let one = |((low, high), i): ((&f32, &f32), u64)| match (low.is_finite(), high.is_finite()) {
-                (true, true) => draw.between(i, f64::from(*low), f64::from(*high)) as f32,
-                // Twelve even numbers add up to nearly a normal one.
-                _ => (0..12).map(|part| draw.between(12 * i + part, 0.0, 1.0)).sum::<f64>() as f32 - 6.0,
+            let normal = rng.normal(shape, DType::F32, &Device::cpu())?.to_vec::<f32>()?;
+            let bounds = low.iter().zip(high).cycle();
+            let action = |((share, normal), (low, high)): ((f32, f32), (&f32, &f32))| {
+                if low.is_finite() && high.is_finite() { low + share * (high - low) } else { normal }
             };
-            bounds.map(one).collect()
+            Ok(even.into_iter().zip(normal).zip(bounds).map(action).collect())
         }
     }
 }

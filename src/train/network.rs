@@ -2,10 +2,11 @@
 
 use super::checkpoint::Checkpoint;
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::grad::finite_gradients;
 use crate::nn::{Mode, Params, record_anew};
-use crate::optim::{Algorithm, Ema, Optimizer};
+use crate::optim::{Algorithm, Ema, Optimizer, clip_grad_norm};
+use crate::rl::Descent;
 use crate::tensor::Tensor;
 
 /// Forward passes in which statistics are recorded anew.
@@ -123,6 +124,18 @@ impl Network {
             Some(ema) => ema.load(&section(&format!("ema.{name}"))?, steps),
             None => Ok(()),
         }
+    }
+}
+
+impl Descent for Network {
+    fn descend(&mut self, loss: &Tensor, learning_rate: f64, max_norm: f64) -> Result<f64> {
+        let (gradients, norm) = clip_grad_norm(&self.gradients(loss)?, max_norm)?;
+        let norm = norm.item()?;
+        if !norm.is_finite() {
+            return Err(Error::NonFinite { op: "gradient norm", shapes: Vec::new(), backward: true });
+        }
+        self.apply(&gradients, learning_rate)?;
+        Ok(norm)
     }
 }
 

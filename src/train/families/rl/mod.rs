@@ -25,13 +25,12 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::env::maze::Maze;
 use crate::env::{Envs, Space, Task};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::imitation::RewardForm;
-use crate::optim::{Optimizer, clip_grad_norm};
+use crate::optim::Optimizer;
 use crate::plot::Drawing;
 use crate::rl::{Acting, Agent, AgentConfig, Descent, Idle, Rollout, Update, Value, evaluate, evaluate_random, play};
 use crate::rng::Rng;
-use crate::tensor::Tensor;
 use crate::train::settings::Settings;
 use crate::train::{MetricGroup, Network, Plan, Scalars, State, Trainer, Values, evaluation_seed};
 
@@ -53,18 +52,6 @@ pub struct RlTrainer {
     rng: Rng,
     /// See [`RlTrainer::random_return`].
     random: OnceLock<f64>,
-}
-
-impl Descent for Network {
-    fn descend(&mut self, loss: &Tensor, learning_rate: f64, max_norm: f64) -> Result<f64> {
-        let (gradients, norm) = clip_grad_norm(&self.gradients(loss)?, max_norm)?;
-        let norm = norm.item()?;
-        if !norm.is_finite() {
-            return Err(Error::NonFinite { op: "gradient norm", shapes: Vec::new(), backward: true });
-        }
-        self.apply(&gradients, learning_rate)?;
-        Ok(norm)
-    }
 }
 
 impl RlTrainer {

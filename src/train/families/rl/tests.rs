@@ -1,5 +1,7 @@
 use super::frozen::Frozen;
 use super::*;
+use crate::error::Error;
+use crate::tensor::Tensor;
 use crate::train::stopping::{bits, stopping_changes_nothing};
 use crate::train::{Run, family};
 
@@ -107,6 +109,12 @@ fn stopping_changes_nothing_of_learned_rewards_and_beta_goes_on() {
             [1, 3],
             |checkpoint, steps| {
                 betas.push(checkpoint.tensor("run.beta").unwrap().item().unwrap());
+                for step in steps.iter().filter(|_| rest == VAIRL) {
+                    let rate = |name: &str| step.get(name).unwrap_or_else(|| panic!("{name} in {step:?}"));
+                    let parts = rate("rate_g_nats") + rate("rate_h_nats") + rate("rate_h_next_nats");
+                    let whole = rate("constrained_rate_nats");
+                    assert!((parts - whole).abs() < 1e-5 * whole, "{parts} for {whole}");
+                }
                 // what a step shows is the beta that it began with, not the first one of all
                 assert!(steps[0].get("step_beta").is_none_or(|beta| beta == *betas.last().unwrap()));
             },
