@@ -90,7 +90,7 @@ pub(crate) fn transfer(asked: &Transfer) -> anyhow::Result<()> {
 fn policies(run: &Path, asked: &Transfer) -> anyhow::Result<Vec<(String, Configuration)>> {
     let folder = RunFolder::open(run)?;
     let source = folder.configuration(&[])?;
-    if source.family().name != "rl" || !["gail", "vail", "airl", "vairl"].contains(&source.method()) {
+    if !["gail", "vail", "airl", "vairl"].contains(&source.method()) {
         let (found, expected) = (format!("a run of {}", source.method()), "a run of gail, vail, airl or vairl".into());
         return Err(Error::BadFile { path: run.into(), found, expected }.into());
     }

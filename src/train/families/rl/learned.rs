@@ -140,7 +140,7 @@ impl LearnedReward {
 
     /// Whether the reward of staying at a place can be told without knowing what a policy would do there.
     pub(super) fn is_readable_at_places(&self) -> bool {
-        !(self.needs_densities() && self.form != RewardForm::G && self.form != RewardForm::F)
+        !self.needs_densities() || matches!(self.form, RewardForm::G | RewardForm::F)
     }
 
     /// The rewards `[rows]` of steps, with z at its mean.
