@@ -1,5 +1,5 @@
 //! The emulated drivers of `tests/emulator/`: the kernels compiled for the host and linked with a CUDA driver API that runs them.
-//! Three flavours of one source; a test chooses at run time (see `tests/emulator/README.md`).
+//! Three flavours of one source, and a fourth that runs no kernel and counts; a test chooses at run time (see `tests/emulator/README.md`).
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -59,6 +59,9 @@ const FLAGS: [&str; 15] = [
     "-Ikernels",
 ];
 
+/// The flavour that counts, from the sources in `tests/emulator/count`.
+const COUNTING: &str = "count";
+
 /// A call in the last place stays a call: its return address says where in the kernel it is.
 const KERNELS: [&str; 3] = ["-fno-optimize-sibling-calls", "-x", "c++"];
 
@@ -76,10 +79,12 @@ pub fn build(nvcc: &Nvcc) -> Result<(), String> {
     let kernels = [jobs::list(&jobs::root().join("kernels"), ".cu"), tests].concat();
     let runtime = jobs::list(&emulator, ".cpp");
     let headers = Headers::of(&[jobs::list(&jobs::root().join("kernels"), ".cuh"), jobs::list(&emulator, ".h")].concat());
-    let folders = FLAVOURS.each_ref().map(|flavour| jobs::folder(&format!("objects/{}", flavour.name)));
+    let names: Vec<&str> = FLAVOURS.iter().map(|flavour| flavour.name).chain([COUNTING]).collect();
+    let folders: Vec<PathBuf> = names.iter().map(|name| jobs::folder(&format!("objects/{name}"))).collect();
 
     let mut all = Vec::new();
     let mut objects = Vec::new();
+    let outputs = |jobs: &[Job]| jobs.iter().map(|job| job.output.clone()).collect::<Vec<_>>();
     for (flavour, folder) in FLAVOURS.iter().zip(&folders) {
         let mut flags = [&FLAGS, flavour.both, &[flavour.define]].concat().into_iter().map(String::from).collect::<Vec<_>>();
         flags.extend(["-isystem".into(), nvcc.include.display().to_string()]);
@@ -87,18 +92,24 @@ pub fn build(nvcc: &Nvcc) -> Result<(), String> {
             flags.iter().cloned().chain(flavour.kernels.iter().chain(&KERNELS).map(|f| f.to_string())).collect();
         let mut jobs: Vec<Job> = runtime.iter().map(|source| Job::new(&compiler, &flags, source, &headers, folder, "o")).collect();
         jobs.extend(kernels.iter().map(|source| Job::new(&compiler, &kernel_flags, source, &headers, folder, "o")));
-        objects.push(jobs.iter().map(|job| job.output.clone()).collect::<Vec<_>>());
+        objects.push(outputs(&jobs));
         all.extend(jobs);
     }
-    jobs::run(all, &folders.each_ref().map(|f| f.as_path()))?;
-    for (flavour, objects) in FLAVOURS.iter().zip(objects) {
-        link(&compiler, flavour, &objects)?;
+    let counting = jobs::list(&emulator.join(COUNTING), ".cpp");
+    let flags = FLAGS.map(String::from);
+    let folder = folders.last().expect("the one that counts");
+    let jobs: Vec<Job> = counting.iter().map(|source| Job::new(&compiler, &flags, source, &headers, folder, "o")).collect();
+    objects.push(outputs(&jobs));
+    all.extend(jobs);
+    jobs::run(all, &folders.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    for (name, objects) in names.iter().zip(objects) {
+        link(&compiler, name, &objects)?;
     }
     Ok(())
 }
 
-fn link(compiler: &Compiler, flavour: &Flavour, objects: &[PathBuf]) -> Result<(), String> {
-    let folder = jobs::folder(&format!("emulator/{}", flavour.name));
+fn link(compiler: &Compiler, flavour: &str, objects: &[PathBuf]) -> Result<(), String> {
+    let folder = jobs::folder(&format!("emulator/{flavour}"));
     let (library, contents) = (folder.join("libcuda.so"), folder.join("objects"));
     let wanted = format!("{objects:?}");
     if library.exists() && fs::read_to_string(&contents).is_ok_and(|linked| linked == wanted) {

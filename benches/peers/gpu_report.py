@@ -1,30 +1,37 @@
-"""Joins what `benches/cuda`, `peer_torch.py` and `peer_jax.py` wrote into report.json and report.md.
+"""Joins what `benches/cuda`, `peer_torch.py` and `peer_jax.py` wrote into results.jsonl into report.json and report.md.
 
     gpu_report.py FOLDER
 
-Times are medians over the runs of a contestant; the ratio is the rival's time by ours, in the same session on the same machine."""
-import collections, glob, json, math, os, statistics, sys
+Times are medians over the runs of a contestant; the ratio is the rival's time by ours, in the same session on the same machine. What failed
+is listed with its error."""
+import collections, json, math, os, statistics, sys
 
 
-def load(folder, pattern):
-    rows = collections.defaultdict(list)
-    for path in sorted(glob.glob(os.path.join(folder, pattern))):
-        for line in open(path):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:  # the last line of a run that was cut off
-                continue
-            rows[row["id"], row["shape"], row["dtype"], row.get("peer", "")].append(row)
-    return rows
+def load(path):
+    """Our rows by case, those of the rivals by case and contestant, and those with an error."""
+    ours, theirs, failed = collections.defaultdict(list), collections.defaultdict(list), []
+    for line in open(path):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:  # the last line of a run that was cut off
+            continue
+        case = row["id"], row["shape"], row["dtype"]
+        if "error" in row:
+            failed.append(row)
+        elif "peer" in row:
+            theirs[(*case, row["peer"])].append(row)
+        else:
+            ours[case].append(row)
+    return ours, theirs, failed
 
 
 def main():
     folder = sys.argv[1]
-    ours, theirs = load(folder, "ours-*.json"), load(folder, "torch-*.json") | load(folder, "jax-*.json")
+    ours, theirs, failed = load(os.path.join(folder, "results.jsonl"))
     us = lambda rows: statistics.median(r["us"] for r in rows)
     known = lambda v: v if v is not None and math.isfinite(v) else None
     report = []
-    for (name, shape, dtype, _), rows in ours.items():
+    for (name, shape, dtype), rows in ours.items():
         # F32x3 stands in for f32, in which the rivals compute in full.
         rival = (name, shape, "f32" if dtype == "f32x3" else dtype)
         base = {p: us(r) for (*case, p), r in theirs.items() if tuple(case) == rival}
@@ -37,7 +44,7 @@ def main():
         })
     machine = open(os.path.join(folder, "machine.txt")).read() if os.path.exists(os.path.join(folder, "machine.txt")) else ""
     with open(os.path.join(folder, "report.json"), "w") as out:
-        json.dump({"machine": machine.splitlines(), "rows": report}, out, indent=1)
+        json.dump({"machine": machine.splitlines(), "rows": report, "failed": failed}, out, indent=1)
     peers = sorted({p for r in report for p in r["base_us"]})
     lines = ["```", machine.strip(), "```", "", "| case | shape | dtype | us | % of copy | TFLOP/s | error | " + " | ".join(peers) + " |",
              "|---" * (7 + len(peers)) + "|"]
@@ -47,6 +54,7 @@ def main():
                  number(r["err_vs_f64"], ".0e")]
         cells += [f"{r['ratio'][p]:.2f}x" if p in r["ratio"] else "-" for p in peers]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *(f"- {r['id']} {r['shape']} {r['dtype']} {r.get('peer', 'strait')}: {r['error']}" for r in failed)]
     with open(os.path.join(folder, "report.md"), "w") as out:
         out.write("\n".join(lines) + "\n")
     print("\n".join(lines))

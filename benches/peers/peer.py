@@ -82,29 +82,49 @@ def measure(elapsed, most):
     return statistics.median(times), (times[3 * len(times) // 4] - times[len(times) // 4]) / 2
 
 
-def time_cases(options, contestants, timer):
-    out, failed = open(options.json, "w") if options.json else None, 0
+def time_cases(options, contestants, timer, alive):
+    """Each result is a line at the end of the file at once, and what fails is a line with its error: what ends this process loses nothing.
+    After an error that leaves the device dead a new process goes on with the next contestant."""
+    out, at, failed = open(options.json, "a") if options.json else None, 0, options.failed
     for case in map(json.loads, open(options.cases)):
         name, kind, label = case["id"], case["dtype"], "x".join(map(str, case["shape"]))
         if kind == "f32x3" or "accuracy" in name or math.prod(case["shape"]) >= options.below:
             continue
         if options.names and not any(name.startswith(n) for n in options.names):
             continue
-        for peer, make, captured in contestants(case, options.device, False, case["short"]):
+        entries = named(contestants, case, options)
+        for peer, make, captured in entries:
+            at += 1
+            if at <= options.start:
+                continue
+            row = {"id": name, "shape": label, "dtype": kind, "peer": peer}
             try:
                 us, spread = measure(timer(make(), captured, options.device), 3 if options.few else 30)
-            except Exception as error:  # one that cannot be compiled or captured, or has no memory, is left out, not the others
-                print(f"{name} {label} {kind} {peer}: {type(error).__name__}: {error}", file=sys.stderr)
+                row |= {"us": us, "spread_us": spread}
+                print(f"{name:28} {label:>22} {kind:>5} {peer:>28} {us:12.2f} {spread / us * 100:6.1f}%", flush=True)
+            except Exception as error:  # one that cannot be built, compiled or captured, or has no memory
+                row["error"] = f"{type(error).__name__}: {error}"
+                print(f"{name} {label} {kind} {peer}: {row['error']}", file=sys.stderr, flush=True)
                 failed += 1
-                continue
-            print(f"{name:28} {label:>22} {kind:>5} {peer:>28} {us:12.2f} {spread / us * 100:6.1f}%", flush=True)
             if out:
-                out.write(json.dumps({"id": name, "shape": label, "dtype": kind, "peer": peer, "us": us, "spread_us": spread}) + "\n")
+                print(json.dumps(row), file=out, flush=True)
+            if "error" in row and not alive(options.device):
+                os.execv(sys.executable, [sys.executable, *sys.argv, "--start", str(at), "--failed", str(failed)])
     if failed:
-        print(f"{failed} left out", file=sys.stderr)
+        print(f"{failed} failed", file=sys.stderr)
 
 
-def main(contestants, timer, wait, start):
+def named(contestants, case, options):
+    """The contestants of a case. If they cannot even be named, that is the error of one."""
+    try:
+        return list(contestants(case, options.device, False, case["short"]))
+    except Exception as error:
+        def make(error=error):
+            raise error
+        return [("none", make, False)]
+
+
+def main(contestants, timer, wait, start, alive):
     parser = argparse.ArgumentParser()
     parser.add_argument("--serve", choices=ENTRIES)
     parser.add_argument("--threads", type=int)
@@ -113,6 +133,9 @@ def main(contestants, timer, wait, start):
     parser.add_argument("--few", action="store_true")
     parser.add_argument("--below", type=float, default=math.inf)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    # of a process that goes on for another: the contestants before, and how many of them failed
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--failed", type=int, default=0)
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     if not options.serve and not options.cases:
@@ -121,4 +144,4 @@ def main(contestants, timer, wait, start):
     if options.serve:
         serve(options.serve, contestants, wait)
     else:
-        time_cases(options, contestants, timer)
+        time_cases(options, contestants, timer, alive)

@@ -232,5 +232,14 @@ def start(device, threads):
         jax.config.update("jax_platforms", "cpu")
 
 
+def alive(device):
+    """Whether the device still works: a kernel's fault leaves it dead to this process."""
+    try:
+        jax.block_until_ready(jnp.zeros(1) + 1)
+    except RuntimeError:
+        return False
+    return True
+
+
 if __name__ == "__main__":
-    peer.main(contestants, timer, jax.block_until_ready, start)
+    peer.main(contestants, timer, jax.block_until_ready, start, alive)

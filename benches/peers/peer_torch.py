@@ -260,5 +260,15 @@ def start(device, threads):
         torch.set_num_threads(threads)
 
 
+def alive(device):
+    """Whether the device still works: a kernel's fault leaves it dead to this process."""
+    try:
+        if device == "cuda":
+            torch.cuda.synchronize()
+    except RuntimeError:
+        return False
+    return True
+
+
 if __name__ == "__main__":
-    peer.main(contestants, timer, lambda out: out, start)
+    peer.main(contestants, timer, lambda out: out, start, alive)

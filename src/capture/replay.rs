@@ -1,13 +1,15 @@
 //! Steps of a training loop on a GPU: captured once, then replayed, many with one launch.
 
+use std::io::Write;
+
 use super::CapturedSteps;
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
-/// Captures that are tried before all steps run as they are.
+/// Captures that are tried before all steps run as they are: one that failed for want of memory in the pool can succeed the next time.
 const TRIES: usize = 3;
 
 /// The next steps of a loop that do the same work on other numbers, so that a GPU can repeat the work of one for all.
@@ -51,7 +53,6 @@ pub struct Replay {
     /// Keys of steps that ran eagerly since then and since the last capture: the buffers that they need are in the pool.
     ran: Vec<u64>,
     captured: Vec<Captured>,
-    /// The number of failed captures. A capture that failed for want of memory in the pool can succeed the next time; others cannot.
     failed_captures: usize,
     replayed: u64,
 }
@@ -68,7 +69,7 @@ struct Captured {
 impl Replay {
     /// Takes the next step on a GPU, or several that the host has prepared for, and returns the scalars of each.
     ///
-    /// A step whose work did not run yet runs as it is; so do all if one cannot be captured.
+    /// A step whose work did not run yet runs as it is; so do all, with a line on standard error that says why, if one cannot be captured.
     pub fn run(&mut self, device: &Device, run: StepRun, work: &mut dyn Steps) -> Result<Vec<Vec<f64>>> {
         let addresses = addresses(work);
         if addresses.as_ref().is_none_or(|a| *a != self.addresses) {
@@ -79,8 +80,7 @@ impl Replay {
         let found = |c: &Captured| (c.key, c.count) == (key, count);
         if self.failed_captures >= TRIES || device.is_checked() || !(self.ran.contains(&key) || self.captured.iter().any(found)) {
             self.ran.push(key);
-            let _buffers = [scalar_buffer(device, 1)?, scalar_buffer(device, StepRun::MOST)?];
-            return Ok(vec![work.step()?.to_vec::<f64>()?]);
+            return eager(device, work);
         }
         let at = match self.captured.iter().position(found) {
             Some(at) => at,
@@ -90,12 +90,17 @@ impl Replay {
                     self.ran.clear();
                     self.captured.len() - 1
                 }
-                Err(Error::Capture { .. }) => {
+                // Whether it was the capture that failed or the step, which then fails again.
+                Err(error) => {
                     self.failed_captures += 1;
                     self.ran.clear();
-                    return Ok(vec![work.step()?.to_vec::<f64>()?]);
+                    let stats = eager(device, work)?;
+                    if self.failed_captures == TRIES {
+                        // Standard error may be closed.
+                        let _ = writeln!(std::io::stderr(), "steps run one by one, not as a captured graph: {error}");
+                    }
+                    return Ok(stats);
                 }
-                Err(error) => return Err(error),
             },
         };
         let captured = &mut self.captured[at];
@@ -125,6 +130,12 @@ fn addresses(work: &mut dyn Steps) -> Option<Vec<u64>> {
 fn scalar_buffer(device: &Device, count: u64) -> Result<Tensor> {
     const MOST: usize = 32;
     Tensor::zeros([count as usize * MOST], DType::F64, device)
+}
+
+/// A step as it is. It leaves in the pool what a capture needs.
+fn eager(device: &Device, work: &mut dyn Steps) -> Result<Vec<Vec<f64>>> {
+    let _buffers = [scalar_buffer(device, 1)?, scalar_buffer(device, StepRun::MOST)?];
+    Ok(vec![work.step()?.to_vec::<f64>()?])
 }
 
 /// `count` steps, and where their scalars will be.

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
-/// The flavours: plain speed; bounds, alignment and undefined behaviour; races and uninitialised memory.
-pub const FLAVOURS: [&str; 3] = ["fast", "check", "race"];
+/// The flavours: plain speed; bounds, alignment and undefined behaviour; races and uninitialised memory; no kernels, but counts of them.
+pub const FLAVOURS: [&str; 4] = ["fast", "check", "race", "count"];
 
 /// The emulated driver's file.
 pub fn path(flavour: &str) -> PathBuf {

@@ -38,6 +38,9 @@ impl Capture {
             return Err(Error::Capture { op: "capture", what: "a capture".into() });
         }
         let gpu = device.0;
+        // What captures launch and the steps before need not: a driver may refuse to look for a kernel, or to load it, while it captures.
+        gpu.bind()?;
+        [kernel!("advance_u64"), kernel!("copy_64")].into_iter().try_for_each(|entry| gpu.function(entry).map(drop))?;
         // A new buffer, so that those that the step needs stay in the pool.
         let mut draw_offset = CudaBuffer::fresh(device, 8)?;
         draw_offset.fill(&0u64.to_ne_bytes())?;
@@ -63,13 +66,12 @@ impl Capture {
         let (graph, blocks) = self.end();
         let mut held = Blocks { device: self.device, blocks };
         let graph = graph?;
-        advance?;
         let mut exec = std::ptr::null_mut();
-        // SAFETY: the graph was just made, is instantiated once, and destroyed after that.
+        // SAFETY: the graph was just made, is instantiated once at most, and destroyed after that.
         let code = unsafe {
-            let code = sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0);
+            let code = advance.map(|()| sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0));
             sys::cuGraphDestroy(graph);
-            code
+            code?
         };
         check(code, "make a graph of what was captured")?;
         let draw_offset = std::mem::replace(&mut self.draw_offset, CudaBuffer::new(self.device, 0)?);

@@ -1,0 +1,85 @@
+//! How many kernels, copies and fills a captured training step consists of. A GPU needs about a microsecond for each, however little it
+//! does, so small models take as long as their steps have kernels.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+
+use strait::train::{Observer, Run, StepStats, family_of, preset};
+use strait::{Device, Error, Result};
+
+use super::count;
+
+/// The table: a name and a number in each line. Those with a shape are training steps of the benches in f32; the others are steps of
+/// `strait train` with a preset, on data that is in the library, and include what the data source and the logged scalars add.
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/counting_support/kernels_per_step.txt");
+
+/// Steps to take: one eager, then launches of twenty or of one.
+const STEPS: u64 = 61;
+
+/// The lines of the table for the benches, or those for presets.
+pub fn table(benches: bool) -> BTreeMap<String, u64> {
+    let text = std::fs::read_to_string(TABLE).unwrap();
+    let lines = text.lines().map(|line| line.rsplit_once(' ').unwrap());
+    lines.filter(|(name, _)| name.contains(' ') == benches).map(|(name, count)| (name.to_string(), count.parse().unwrap())).collect()
+}
+
+/// Fails unless what was counted is what the table says. A step may get shorter, and the table with it.
+pub fn compare(table: &BTreeMap<String, u64>, counts: &BTreeMap<String, u64>) {
+    let mut wrong = Vec::new();
+    for (name, count) in counts {
+        match table.get(name) {
+            Some(budget) if count > budget => wrong.push(format!("{name} has {count} kernels, more than the {budget} before")),
+            Some(budget) if count < budget => wrong.push(format!("{name} has {count} kernels, fewer than {budget}: lower the table")),
+            Some(_) => {}
+            None => wrong.push(format!("{name} has {count} kernels: add it to the table")),
+        }
+    }
+    wrong.extend(table.keys().filter(|name| !counts.contains_key(*name)).map(|name| format!("{name} was not counted")));
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+/// Stops when enough steps were taken.
+struct Stop(AtomicBool, u64);
+
+impl Observer for Stop {
+    fn stepped(&mut self, done: u64, _: &StepStats) -> Result<()> {
+        *self.0.get_mut() = done >= self.1;
+        Ok(())
+    }
+    fn evaluated(&mut self, _: u64, _: &[(String, f64)], _: &str) -> Result<()> {
+        Ok(())
+    }
+    fn before_checkpoint(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn stop(&self) -> &AtomicBool {
+        &self.0
+    }
+}
+
+/// Takes steps of a preset, and returns the run.
+pub fn train(name: &str, steps: u64) -> Run {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = preset(name).unwrap();
+    let configuration = family_of(name, settings).unwrap().configure(name, settings, &[]).unwrap();
+    let mut run = Run::start(configuration, &Device::cuda(0).unwrap()).unwrap();
+    let stopped = run.train(&folder.path().join("checkpoint.safetensors"), &mut Stop(AtomicBool::new(false), steps)).unwrap_err();
+    assert!(matches!(stopped, Error::Interrupted { .. }), "{name}: {stopped}");
+    run
+}
+
+pub fn steps_of_every_family_have_no_more_kernels() {
+    let (table, mut counts) = (table(false), BTreeMap::new());
+    for name in table.keys() {
+        let before = [count("graph_nodes"), count("graph_launches")];
+        let run = train(name, STEPS);
+        // The first steps run eagerly.
+        assert!(10 * run.replayed() >= 9 * run.done(), "{name}: {} of {} steps are replayed", run.replayed(), run.done());
+        let [nodes, launches] = [count("graph_nodes") - before[0], count("graph_launches") - before[1]];
+        // One more in each graph advances the numbers of random draws.
+        let own = nodes - launches;
+        assert!(own.is_multiple_of(run.replayed()), "{name}: {own} kernels in {} steps", run.replayed());
+        counts.insert(name.clone(), own / run.replayed());
+    }
+    compare(&table, &counts);
+}
