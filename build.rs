@@ -11,6 +11,9 @@ mod jobs;
 #[cfg(feature = "cuda")]
 #[path = "build/nvcc.rs"]
 mod nvcc;
+#[cfg(feature = "cuda")]
+#[path = "build/ptx.rs"]
+mod ptx;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use crate::jobs::{self, Compiler, Headers, Job};
+use crate::ptx;
 
 const FLAGS: [&str; 6] = ["--ptx", "-arch=compute_80", "-std=c++17", "-O3", "-lineinfo", "-Ikernels"];
 
@@ -71,11 +72,17 @@ pub fn embed(nvcc: &Nvcc) -> Result<(), String> {
     let modules = nvcc.compile(&sources, &jobs::folder("compiled"))?;
     let folder = jobs::folder("ptx");
     let (mut rust, mut entries) = (String::new(), String::new());
+    let in_turn: Vec<String> = modules.iter().flat_map(|(_, ptx)| ptx::names_in_turn(ptx)).collect();
     for (index, (name, ptx)) in modules.iter().enumerate() {
         write(&folder.join(format!("{name}.ptx")), ptx)?;
         writeln!(rust, "    Module {{ name: {name:?}, ptx: include_str!(concat!(env!(\"OUT_DIR\"), \"/ptx/{name}.ptx\")) }},").unwrap();
-        for (entry, parameters) in entry_points(ptx) {
-            writeln!(entries, "    Entry {{ name: {entry:?}, module: {index}, parameters: &[{}] }},", parameters.join(", ")).unwrap();
+        for ptx::Entry { name, parameters, writes } in ptx::entries(ptx) {
+            let (parameters, turn) = (parameters.join(", "), in_turn.iter().position(|other| *other == name).map(|number| number as u32));
+            writeln!(
+                entries,
+                "    Entry {{ name: {name:?}, module: {index}, parameters: &[{parameters}], writes: &{writes:?}, turn: {turn:?} }},"
+            )
+            .unwrap();
         }
     }
     let (major, minor) =
@@ -101,31 +108,4 @@ pub fn write(path: &Path, text: &str) -> Result<(), String> {
         return Ok(());
     }
     fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// Names of the kernels in a PTX, each with its parameters as `Param` of src/device/cuda/ptx.rs.
-fn entry_points(ptx: &str) -> Vec<(String, Vec<String>)> {
-    let mut entries = Vec::new();
-    for rest in ptx.split(".entry ").skip(1) {
-        let (name, rest) = rest.split_once('(').expect("a parameter list after .entry");
-        let (parameters, _) = rest.split_once(')').expect("the end of the parameter list");
-        entries.push((name.trim().to_string(), parameters.split(".param").skip(1).map(parameter).collect()));
-    }
-    entries
-}
-
-/// The type of ` .u64 .ptr .align 1 name` or ` .align 8 .b8 name[24]`.
-fn parameter(declaration: &str) -> String {
-    if let Some((_, count)) = declaration.split_once('[') {
-        return format!("Param::Bytes({})", count.split(']').next().expect("the end of the length"));
-    }
-    let kinds = [(".u64", "U64"), (".b64", "U64"), (".u32", "U32"), (".b32", "U32"), (".f32", "F32"), (".f64", "F64")];
-    let kind = kinds.iter().find(|(word, _)| declaration.split_whitespace().any(|w| w == *word));
-    format!(
-        "Param::{}",
-        kind.unwrap_or_else(|| panic!(
-            "a parameter of a kernel must be a pointer, a number of 4 or 8 bytes, or a structure: {declaration}"
-        ))
-        .1
-    )
 }

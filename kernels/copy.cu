@@ -74,7 +74,11 @@ KERNEL(convert, 256, const void* x, uint32_t from, void* y, uint32_t to, const _
 
 KERNEL(advance_u64, 1, uint64_t* y, uint64_t by) { *y += by; }
 
-KERNEL(fill_u64, 256, uint64_t* y, uint64_t value, uint64_t n) {
-  const uint64_t i = global_index();
-  if (i < n) y[i] = value;
-}
+#define FILL(bits)                                                                           \
+  KERNEL(fill_u##bits, 256, uint##bits##_t* y, uint##bits##_t value, uint64_t n) {            \
+    const uint64_t i = global_index();                                                       \
+    if (i < n) y[i] = value;                                                                 \
+  }
+
+FILL(32)
+FILL(64)

@@ -1,5 +1,7 @@
 //! Optimisers and averages on GPUs: all tensors in one launch, with step count and learning rate in the device's memory.
 
+use bytemuck::NoUninit;
+
 use super::algorithm::Algorithm;
 use crate::device::capture;
 use crate::device::cuda::ptx::Param;
@@ -15,18 +17,19 @@ const ELEMENTS: usize = 4096;
 const THREADS: u32 = 256;
 
 /// Tensors that a kernel works on together. Twin of `Tensors` in `kernels/optim.cu`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Tensors {
     count: u32,
     first: [u32; Tensors::MOST],
+    unused: u32,
     length: [u64; Tensors::MOST],
     pointer: [[u64; Tensors::MOST]; 4],
 }
 
 impl Default for Tensors {
     fn default() -> Tensors {
-        Tensors { count: 0, first: [0; Tensors::MOST], length: [0; Tensors::MOST], pointer: [[0; Tensors::MOST]; 4] }
+        Tensors { count: 0, first: [0; Tensors::MOST], unused: 0, length: [0; Tensors::MOST], pointer: [[0; Tensors::MOST]; 4] }
     }
 }
 

@@ -8,7 +8,7 @@ use super::math::Real;
 use super::parallel;
 
 /// The sizes of a pooling; pairs are height, width. Twin of `Pool` in `kernels/pool.cu`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::NoUninit)]
 #[repr(C)]
 pub(crate) struct PoolDims {
     /// Images times channels.

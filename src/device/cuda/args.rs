@@ -2,11 +2,13 @@
 
 use std::ffi::c_void;
 
+use bytemuck::NoUninit;
+
 use super::ptx::Param;
 use crate::shape::{Layout, MAX_RANK, Shape};
 
 /// An address in a device's memory. Kernels see a pointer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, NoUninit)]
 #[repr(transparent)]
 pub struct Ptr(pub(crate) u64);
 
@@ -42,6 +44,9 @@ pub struct Strided<const N: usize> {
     strides: [[u64; MAX_RANK]; N],
 }
 
+// SAFETY: two u32 and arrays of u64: no padding.
+unsafe impl<const N: usize> NoUninit for Strided<N> {}
+
 impl<const N: usize> Strided<N> {
     /// The joint layout of tensors that have the same shape. Offsets are not part of it: pointers include them.
     pub fn new(layouts: [&Layout; N]) -> Strided<N> {
@@ -66,7 +71,7 @@ fn dims(shape: &Shape) -> [u64; MAX_RANK] {
 }
 
 /// A value that kernels can be given.
-pub trait Arg: Copy {
+pub trait Arg: NoUninit {
     /// The PTX declaration of a parameter of this type.
     const PARAM: Param;
 }

@@ -1,5 +1,7 @@
 //! Convolutions: how they are cut into blocks, and their launches.
 
+use bytemuck::{NoUninit, Pod, Zeroable};
+
 use super::args::{Arg, Ptr};
 use super::cut::{LONGEST, Tile, cheapest};
 use super::driver::{CudaBuffer, CudaDevice};
@@ -64,6 +66,7 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
         tiles_n: cut.tiles[1] as u32,
         phases: phases.map(|n| n as u32),
         transposed: transposed.into(),
+        unused: 0,
     };
     let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1] * cut.splits, THREADS);
     dispatch_float!(dtype, T => match cut.tile {
@@ -107,7 +110,7 @@ pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDi
 }
 
 /// One direction of a convolution. Twin of `Axis` in `kernels/conv.cuh`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct Axis {
     image: u32,
@@ -153,7 +156,7 @@ fn gcd(a: usize, b: usize) -> usize {
 }
 
 /// Twin of `Convolution` in `kernels/conv.cuh`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Arguments {
     source: Ptr,
@@ -172,6 +175,7 @@ struct Arguments {
     tiles_n: u32,
     phases: [u32; 2],
     transposed: u32,
+    unused: u32,
 }
 
 impl Arg for Arguments {
@@ -179,7 +183,7 @@ impl Arg for Arguments {
 }
 
 /// Twin of `WeightGradient` in `kernels/conv.cuh`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct GradArguments {
     images: Ptr,

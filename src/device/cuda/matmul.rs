@@ -2,6 +2,7 @@
 
 mod plan;
 
+use bytemuck::NoUninit;
 use plan::{Cores, Plan};
 
 use super::args::{Arg, Ptr, Strided};
@@ -208,7 +209,7 @@ fn on_tensor_cores(plan: Plan, device: CudaDevice, blocks: usize, args: (Argumen
 }
 
 /// The arguments of the kernels. Twin of `Product` in `kernels/product.cuh`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Arguments {
     a: Ptr,
@@ -236,7 +237,7 @@ impl Arg for Arguments {
 }
 
 /// Adding up what blocks with parts of the sums left. Twin of `SplitSum` in `kernels/product.cuh`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 pub(super) struct SplitSum {
     parts: Ptr,

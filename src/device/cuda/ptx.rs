@@ -34,6 +34,10 @@ pub struct Entry {
     pub module: usize,
     /// Its parameters.
     pub parameters: &'static [Param],
+    /// Whether it may write where a pointer in the parameter leads; `false` only if it certainly does not.
+    pub writes: &'static [bool],
+    /// Its number among the kernels that `run_in_turn` runs, if it is one.
+    pub turn: Option<u32>,
 }
 
 /// A file of `kernels/`, compiled.
@@ -110,4 +114,34 @@ pub(crate) const fn fits(entry: usize, given: &[Param]) -> bool {
         i += 1;
     }
     true
+}
+
+#[cfg(all(test, not(strait_no_ptx)))]
+mod tests {
+    use super::{ENTRIES, entry};
+
+    #[test]
+    fn kernels_say_what_they_write() {
+        let writes = |name: &str| ENTRIES[entry(name)].writes;
+        assert_eq!(writes("copy_32"), [false, true, false, false]);
+        assert_eq!(writes("unary_exp_f32"), [false, true, false, false, false, false]);
+        assert_eq!(writes("binary_add_f64"), [false, false, true, false, false]);
+        assert_eq!(writes("sum_rows_f32")[..3], [false, true, true]);
+        assert_eq!(writes("cross_entropy_grad_f32")[..4], [false, false, false, true]);
+        assert_eq!(writes("matmul_small_f32"), [true, false]);
+        assert_eq!(writes("optim_adam_f32")[..2], [true, false]);
+        assert_eq!(writes("advance_u64"), [true, false]);
+        assert_eq!(writes("convert")[..4], [false, false, true, false]);
+        for entry in ENTRIES {
+            let writes = entry.writes.iter().any(|&writes| writes);
+            assert!(writes || entry.name.starts_with("bug_"), "{} writes nothing", entry.name);
+        }
+    }
+
+    #[test]
+    fn numbers_of_kernels_that_take_turns_are_their_places() {
+        let mut numbers: Vec<u32> = ENTRIES.iter().filter_map(|entry| entry.turn).collect();
+        numbers.sort();
+        assert!(numbers.len() > 90 && numbers == (0..numbers.len() as u32).collect::<Vec<_>>(), "{numbers:?}");
+    }
 }

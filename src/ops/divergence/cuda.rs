@@ -1,5 +1,7 @@
 //! Sums over pairs of rows on GPUs: the launches of `kernels/pairwise.cu`.
 
+use bytemuck::NoUninit;
+
 use super::{Estimator, MmdKernel};
 use crate::device::cuda::ptx::Param;
 use crate::device::cuda::{Arg, CudaBuffer, CudaDevice, Grid, launch};
@@ -16,7 +18,7 @@ use crate::tensor::Tensor;
 const BUSY: usize = 512;
 
 /// Samples `[n, d]` and `[m, d]` whose pairs of rows are summed. Twin of `Pairs` in `kernels/pairwise.cu`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Pairs {
     /// Rows of the first sample.
@@ -42,7 +44,7 @@ struct Pairs {
 }
 
 /// A sum of radial kernels. Twin of `Radial` in `kernels/pairwise.cu`.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, NoUninit)]
 #[repr(C)]
 struct Radial {
     /// Whether they are Gaussian, else inverse multiquadrics.

@@ -1,5 +1,7 @@
 //! Normalisation on GPUs: a team of threads for each row; channels in slabs, and then element by element.
 
+use bytemuck::NoUninit;
+
 use super::Groups;
 use crate::device::cuda::ptx::Param;
 use crate::device::cuda::{Arg, CudaBuffer, Grid, Ptr, launch};
@@ -15,7 +17,7 @@ use crate::tensor::Tensor;
 const LEAST: usize = 32;
 
 /// Groups of elements in a tensor `[outer, groups, inner]`, and how blocks share them. Twin of `Groups` in `kernels/normalize.cu`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Slabs {
     /// Runs of each group.

@@ -53,10 +53,15 @@ int before_capture(const char* call) {
   spoiled = true;
   return CAPTURE_UNSUPPORTED;
 }
-int work(const char* call) {
+// A line for what a graph gets: the work, and its blocks.
+void list(const std::string& what, unsigned blocks) {
+  static FILE* file = getenv("STRAIT_COUNTING_LIST") ? fopen(getenv("STRAIT_COUNTING_LIST"), "a") : nullptr;
+  if (file) fprintf(file, "%s %u\n", what.c_str(), blocks), fflush(file);
+}
+int work(const char* call, const std::string& what = "", unsigned blocks = 1) {
   if (int code = allowed(call)) return code;
   if (spoiled) return CAPTURE_INVALIDATED;
-  if (capturing) capturing->nodes += 1;
+  if (capturing) capturing->nodes += 1, list(what.empty() ? call : what, blocks);
   else clock_ += 1e-3, counts["launches"] += 1;
   return SUCCESS;
 }
@@ -115,18 +120,19 @@ CU cuModuleGetFunction(Function** out, void*, const char* name) {
   return before_capture("cuModuleGetFunction");
 }
 CU cuFuncSetAttribute(Function*, int, int) { Lock lock(mutex); return allowed("cuFuncSetAttribute"); }
-CU cuLaunchKernel(Function* f, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**) {
+CU cuLaunchKernel(Function* f, unsigned x, unsigned y, unsigned z, unsigned, unsigned, unsigned, unsigned, void*, void**, void**) {
   Lock lock(mutex);
   if (is("STRAIT_COUNTING_FAULT", f->name)) fault = ILLEGAL_ADDRESS;
   if (is("STRAIT_COUNTING_ABORT", f->name)) _exit(134);
   if (is("STRAIT_COUNTING_HANG", f->name)) pause();
-  return work("cuLaunchKernel");
+  return work("cuLaunchKernel", f->name, x * y * z);
 }
 
 CU cuStreamBeginCapture_v2(void*, int) {
   Lock lock(mutex);
   if (int code = allowed("cuStreamBeginCapture_v2")) return code;
   capturing = new Graph{0};
+  list("", 0);
   spoiled = false;
   return SUCCESS;
 }

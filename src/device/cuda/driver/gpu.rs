@@ -11,6 +11,7 @@ use cudarc::driver::sys;
 
 use super::calls::{attribute, check, describe, load_module, present};
 use super::pool::Pool;
+use super::sequence::Waiting;
 use crate::device::cuda::args::Ptr;
 use crate::device::cuda::info::CudaInfo;
 use crate::device::cuda::ptx::{CUDA_VERSION, ENTRIES, MODULES};
@@ -66,6 +67,8 @@ pub(super) struct Gpu {
     context: Handle<sys::CUcontext>,
     stream: Handle<sys::CUstream>,
     pub(super) pool: Mutex<Pool>,
+    /// Launches of the graph that is being captured, in their order.
+    pub(super) waiting: Mutex<Vec<Waiting>>,
     modules: Vec<OnceLock<Handle<sys::CUmodule>>>,
     functions: Vec<OnceLock<Handle<sys::CUfunction>>>,
     pub(super) checked: AtomicBool,
@@ -199,6 +202,7 @@ impl Gpu {
             context: Handle(context),
             stream: Handle(stream),
             pool: Mutex::default(),
+            waiting: Mutex::default(),
             modules: MODULES.iter().map(|_| OnceLock::new()).collect(),
             functions: ENTRIES.iter().map(|_| OnceLock::new()).collect(),
             checked: AtomicBool::new(false),

@@ -40,7 +40,9 @@ impl Capture {
         let gpu = device.0;
         // What captures launch and the steps before need not: a driver may refuse to look for a kernel, or to load it, while it captures.
         gpu.bind()?;
-        [kernel!("advance_u64"), kernel!("copy_64")].into_iter().try_for_each(|entry| gpu.function(entry).map(drop))?;
+        [kernel!("advance_u64"), kernel!("copy_64"), kernel!("run_in_turn")]
+            .into_iter()
+            .try_for_each(|entry| gpu.function(entry).map(drop))?;
         // A new buffer, so that those that the step needs stay in the pool.
         let mut draw_offset = CudaBuffer::fresh(device, 8)?;
         draw_offset.fill(&0u64.to_ne_bytes())?;
@@ -63,13 +65,14 @@ impl Capture {
     /// Ends; the work takes `draws` numbers of random draws, which each launch advances.
     pub(crate) fn finish(mut self, draws: u64) -> Result<Graph> {
         let advance = launch::<{ kernel!("advance_u64") }, _>(self.device, Grid::blocks(1, 1), (self.draw_offset.ptr(), draws));
+        let launched = advance.and_then(|()| self.device.launch_waiting());
         let (graph, blocks) = self.end();
         let mut held = Blocks { device: self.device, blocks };
         let graph = graph?;
         let mut exec = std::ptr::null_mut();
         // SAFETY: the graph was just made, is instantiated once at most, and destroyed after that.
         let code = unsafe {
-            let code = advance.map(|()| sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0));
+            let code = launched.map(|()| sys::cuGraphInstantiateWithFlags(&mut exec, graph, 0));
             sys::cuGraphDestroy(graph);
             code?
         };
@@ -83,6 +86,8 @@ impl Capture {
         let gpu = self.device.0;
         gpu.draw_offset.store(0, Ordering::Relaxed);
         gpu.capturing.store(false, Ordering::Relaxed);
+        // None is left unless the capture failed.
+        gpu.waiting.lock().unwrap_or_else(|e| e.into_inner()).clear();
         let blocks = gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).end_capture();
         let mut graph = std::ptr::null_mut();
         // SAFETY: this thread began the capture.

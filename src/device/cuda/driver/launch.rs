@@ -33,6 +33,26 @@ impl CudaDevice {
             return Err(Error::Cuda { action: "launch a kernel", detail });
         }
         let open = gpu.enter()?;
+        if gpu.capturing.load(Ordering::Relaxed) {
+            // SAFETY: as for this function.
+            return unsafe { self.launch_in_capture(entry, grid, params) };
+        }
+        // SAFETY: as for this function.
+        unsafe { self.submit(entry, grid, params) }?;
+        drop(open);
+        if gpu.checked.load(Ordering::Relaxed) {
+            gpu.synchronize()?;
+            gpu.verify_guards(ENTRIES[entry].name)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a launch to the driver. The context is current.
+    ///
+    /// # Safety
+    /// As for [`CudaDevice::launch`].
+    pub(super) unsafe fn submit(self, entry: usize, grid: Grid, params: &mut [*mut c_void]) -> Result<()> {
+        let (gpu, [x, y, z]) = (self.0, grid.blocks);
         let function = gpu.function(entry)?;
         if grid.shared > SHARED_DEFAULT {
             let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -47,14 +67,6 @@ impl CudaDevice {
         let code = unsafe {
             sys::cuLaunchKernel(function, x as u32, y as u32, z as u32, tx, ty, tz, grid.shared, gpu.stream(), params.as_mut_ptr(), extra)
         };
-        if code != sys::CUresult::CUDA_SUCCESS {
-            return Err(gpu.fault(code));
-        }
-        drop(open);
-        if gpu.checked.load(Ordering::Relaxed) && !gpu.capturing.load(Ordering::Relaxed) {
-            gpu.synchronize()?;
-            gpu.verify_guards(ENTRIES[entry].name)?;
-        }
-        Ok(())
+        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(gpu.fault(code)) }
     }
 }

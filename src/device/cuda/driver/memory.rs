@@ -8,6 +8,7 @@ use super::calls::check;
 use super::gpu::CudaDevice;
 use super::guard;
 use super::pool::block_size;
+use super::sequence::Touched;
 use crate::device::capture;
 use crate::device::cuda::args::Ptr;
 use crate::device::cuda::launch::{Grid, launch};
@@ -60,6 +61,7 @@ impl CudaBuffer {
             // SAFETY: the context is current; `block` outlives the call.
             match unsafe { sys::cuMemAlloc_v2(&mut block, size(bytes, guarded)) } {
                 sys::CUresult::CUDA_SUCCESS => {
+                    pool.allocated(block, size(bytes, guarded));
                     drop(pool);
                     return CudaBuffer::in_block(device, block, bytes, guarded, false);
                 }
@@ -147,22 +149,37 @@ impl CudaBuffer {
         if count == 0 {
             return Ok(());
         }
-        let stream = self.device.0.stream();
+        let (grid, at, length) = (Grid::over(count, 256), self.ptr(), count as u64);
         if let Ok(bits) = element.try_into() {
-            let grid = Grid::over(count, 256);
-            return launch::<{ entry("fill_u64") }, _>(self.device, grid, (self.ptr(), u64::from_ne_bytes(bits), count as u64));
+            return launch::<{ entry("fill_u64") }, _>(self.device, grid, (at, u64::from_ne_bytes(bits), length));
         }
+        if let Ok(bits) = element.try_into() {
+            return launch::<{ entry("fill_u32") }, _>(self.device, grid, (at, u32::from_ne_bytes(bits), length));
+        }
+        let stream = self.device.0.stream();
         let _open = self.device.0.enter()?;
+        self.before(&[(at, true)])?;
         // SAFETY: the whole of the allocation is set, element by element.
         let code = unsafe {
             match *element {
                 [a] => sys::cuMemsetD8Async(self.address, a, count, stream),
                 [a, b] => sys::cuMemsetD16Async(self.address, u16::from_ne_bytes([a, b]), count, stream),
-                [a, b, c, d] => sys::cuMemsetD32Async(self.address, u32::from_ne_bytes([a, b, c, d]), count, stream),
                 _ => unreachable!("elements have 1, 2, 4 or 8 bytes"),
             }
         };
         if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.device.0.fault(code)) }
+    }
+
+    /// Has the launches of a capture that must come before work on these addresses, some of which it writes to, be made.
+    fn before(&self, touched: &[(Ptr, bool)]) -> Result<()> {
+        let gpu = self.device.0;
+        if !gpu.capturing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let (pool, mut blocks) = (gpu.pool.lock().unwrap_or_else(|e| e.into_inner()), Touched::default());
+        touched.iter().for_each(|(address, writes)| blocks.add(&pool, *address, *writes));
+        drop(pool);
+        self.device.make_way(&blocks)
     }
 
     /// A copy of its bytes from `at` on.
@@ -171,8 +188,10 @@ impl CudaBuffer {
         let copy = CudaBuffer::new(self.device, bytes)?;
         if bytes > 0 {
             let _open = self.device.0.enter()?;
+            let (from, to) = (self.ptr().offset(at), copy.ptr());
+            self.before(&[(from, false), (to, true)])?;
             // SAFETY: both ranges lie within their allocations.
-            let code = unsafe { sys::cuMemcpyDtoDAsync_v2(copy.ptr().0, self.ptr().0 + at as u64, bytes, self.device.0.stream()) };
+            let code = unsafe { sys::cuMemcpyDtoDAsync_v2(to.0, from.0, bytes, self.device.0.stream()) };
             check(code, "copy on the device")?;
         }
         Ok(copy)

@@ -8,6 +8,7 @@ mod guard;
 mod launch;
 mod memory;
 mod pool;
+mod sequence;
 
 pub use gpu::{CudaDevice, devices};
 pub(crate) use graph::{Capture, Graph};

@@ -53,12 +53,25 @@ struct Capturing {
 /// Blocks of a device.
 #[derive(Default)]
 pub(super) struct Pool {
+    /// Sizes of all blocks that the driver has given, by address.
+    sizes: BTreeMap<u64, usize>,
     free: Blocks,
     held: HashMap<u64, Held>,
     capturing: Option<Capturing>,
 }
 
 impl Pool {
+    /// Notes a block that the driver has given.
+    pub(super) fn allocated(&mut self, address: u64, size: usize) {
+        self.sizes.insert(address, size);
+    }
+
+    /// The address of the block that holds this one.
+    pub(super) fn block_of(&self, address: u64) -> Option<u64> {
+        let (&block, &size) = self.sizes.range(..=address).next_back()?;
+        (address - block < size as u64).then_some(block)
+    }
+
     /// An unused block of this size.
     pub(super) fn take(&mut self, size: usize) -> Option<u64> {
         let Some(capturing) = &mut self.capturing else { return self.free.pop(size) };
@@ -132,6 +145,7 @@ impl Pool {
         for address in std::mem::take(&mut self.free).0.into_values().flatten() {
             // SAFETY: nothing else holds the address: it was given back. The driver waits for kernels that still use it.
             unsafe { sys::cuMemFree_v2(address) };
+            self.sizes.remove(&address);
         }
     }
 }

@@ -1,0 +1,201 @@
+// Kernels of few blocks one after another in a single block, so that a captured step has one node of a graph for many of them. Their
+// bodies are those of their own files, and so are their results, bit for bit.
+#include "device.cuh"
+
+#include <utility>
+
+#pragma push_macro("KERNEL_BOUNDS")
+#undef KERNEL_BOUNDS
+#define KERNEL_BOUNDS(name, bounds, ...) [[maybe_unused]] static __device__ __forceinline__ void name(__VA_ARGS__)
+// A function's parameters are no constants of the grid.
+#pragma push_macro("__grid_constant__")
+#undef __grid_constant__
+#define __grid_constant__
+
+namespace {
+// The block of the kernel in turn, which has one row of blocks.
+__shared__ uint32_t block_in_turn;
+struct InTurn {
+  uint32_t x, y, z;
+};
+}  // namespace
+#undef blockIdx
+#undef gridDim
+#define blockIdx (InTurn{block_in_turn, 0, 0})
+#define gridDim (InTurn{1, 1, 1})
+
+#include "copy.cu"
+#include "elementwise.cuh"
+#include "join.cu"
+#include "optim.cu"
+#include "reduce.cu"
+#include "softmax.cu"
+
+#pragma pop_macro("KERNEL_BOUNDS")
+#pragma pop_macro("__grid_constant__")
+
+// The kernels that may take turns, and after them the elementwise ones of f32 and of f64. Their places are the numbers by which steps
+// call them; build.rs reads the names from the compiled `names_in_turn`.
+#define IN_TURN(K)                                                                                                          \
+  K(advance_u64) K(convert) K(copy_32) K(copy_64) K(fill_u32) K(fill_u64) K(pad_32) K(pad_64) K(pad_128) K(place_32)        \
+  K(place_64) K(place_128) K(optim_prepare) K(sum_of_parts) K(sum_of_squares_f32) K(sum_rows_f32) K(sum_rows_f64)           \
+  K(sum_columns_f32) K(sum_partials_f32) K(cross_entropy_f32) K(cross_entropy_grad_f32)
+
+#define NAME(name) #name " "
+#define UNARY_F32(name, ...) "unary_" #name "_f32 "
+#define UNARY_F64(name, ...) "unary_" #name "_f64 "
+#define BINARY_F32(name, ...) "binary_" #name "_f32 "
+#define BINARY_F64(name, ...) "binary_" #name "_f64 "
+extern "C" __device__ const char names_in_turn[] =
+    IN_TURN(NAME) UNARY_FUNCTIONS(UNARY_F32) UNARY_FUNCTIONS(UNARY_F64) BINARY_FUNCTIONS(BINARY_F32) BINARY_FUNCTIONS(BINARY_F64);
+
+namespace {
+
+#define NUMBER(name, ...) name,
+struct Kernels {
+  enum : uint32_t { IN_TURN(NUMBER) COUNT };
+};
+struct Unary {
+  enum : uint32_t { UNARY_FUNCTIONS(NUMBER) COUNT };
+};
+struct Binary {
+  enum : uint32_t { BINARY_FUNCTIONS(NUMBER) COUNT };
+};
+
+// Arguments lie one after another, each on a multiple of 8 bytes.
+template <auto F>
+struct Call;
+template <class... P, void (*F)(P...)>
+struct Call<F> {
+  static __device__ constexpr uint32_t place(size_t index) {
+    const uint32_t sizes[] = {uint32_t((sizeof(P) + 7) / 8 * 8)...};
+    uint32_t at = 0;
+    for (size_t i = 0; i < index; ++i) at += sizes[i];
+    return at;
+  }
+  template <size_t... I>
+  static __device__ __forceinline__ void spread(const unsigned char* at, std::index_sequence<I...>) {
+    F(*reinterpret_cast<const P*>(at + std::integral_constant<uint32_t, place(I)>::value)...);
+  }
+  static __device__ __forceinline__ void run(const unsigned char* at) { spread(at, std::index_sequence_for<P...>()); }
+};
+
+// One function for all elements, so that its code is there once.
+template <class T>
+__device__ __noinline__ T unary(uint32_t function, T x, T a, T b) {
+#define CASE(name, ...) \
+  case Unary::name: return __VA_ARGS__;
+  switch (function) { UNARY_FUNCTIONS(CASE) }
+#undef CASE
+  return x;
+}
+template <class T>
+__device__ __noinline__ T binary(uint32_t function, T x, T y) {
+#define CASE(name, ...) \
+  case Binary::name: return __VA_ARGS__;
+  switch (function) { BINARY_FUNCTIONS(CASE) }
+#undef CASE
+  return x;
+}
+
+// The arguments of elementwise kernels.
+template <class T>
+struct OfOne {
+  const T* x;
+  T* y;
+  Strided<1> in;
+  uint64_t n;
+  double a, b;  // T in the lowest bytes
+};
+template <class T>
+struct OfTwo {
+  const T* a;
+  const T* b;
+  T* y;
+  Strided<2> in;
+  uint64_t n;
+};
+
+// A block's elements, as map1 and map2 share them out: a thread reads this many before it writes any.
+constexpr int AT_ONCE = 2;
+
+template <class T, class Read, class Write>
+__device__ __forceinline__ void each(uint64_t n, Read read, Write write) {
+  uint64_t i = uint64_t(block_in_turn) * blockDim.x * Pack<T>::COUNT + threadIdx.x;
+#pragma unroll 1
+  for (int round = 0; round < Pack<T>::COUNT / AT_ONCE; ++round, i += AT_ONCE * blockDim.x) {
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k)
+      if (i + k * blockDim.x < n) read(k, i + k * blockDim.x);
+#pragma unroll
+    for (int k = 0; k < AT_ONCE; ++k)
+      if (i + k * blockDim.x < n) write(k, i + k * blockDim.x);
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void each_of_one(uint32_t function, const OfOne<T>& p) {
+  T x[AT_ONCE];
+  const auto read = [&](int k, uint64_t i) {
+    uint64_t at[1];
+    p.in.offsets(i, at);
+    x[k] = p.x[at[0]];
+  };
+  each<T>(p.n, read, [&](int k, uint64_t i) {
+    p.y[i] = unary(function, x[k], *reinterpret_cast<const T*>(&p.a), *reinterpret_cast<const T*>(&p.b));
+  });
+}
+template <class T>
+__device__ __forceinline__ void each_of_two(uint32_t function, const OfTwo<T>& p) {
+  T a[AT_ONCE], b[AT_ONCE];
+  const auto read = [&](int k, uint64_t i) {
+    uint64_t at[2];
+    p.in.offsets(i, at);
+    a[k] = p.a[at[0]];
+    b[k] = p.b[at[1]];
+  };
+  each<T>(p.n, read, [&](int k, uint64_t i) { p.y[i] = binary(function, a[k], b[k]); });
+}
+
+__device__ __forceinline__ void run(uint32_t kernel, const unsigned char* arguments) {
+  switch (kernel) {
+#define CASE(name)                                      \
+  case Kernels::name: Call<::name>::run(arguments); return;
+    IN_TURN(CASE)
+#undef CASE
+  }
+  kernel -= Kernels::COUNT;
+  if (kernel < Unary::COUNT) return each_of_one(kernel, *reinterpret_cast<const OfOne<float>*>(arguments));
+  kernel -= Unary::COUNT;
+  if (kernel < Unary::COUNT) return each_of_one(kernel, *reinterpret_cast<const OfOne<double>*>(arguments));
+  kernel -= Unary::COUNT;
+  if (kernel < Binary::COUNT) return each_of_two(kernel, *reinterpret_cast<const OfTwo<float>*>(arguments));
+  each_of_two(kernel - Binary::COUNT, *reinterpret_cast<const OfTwo<double>*>(arguments));
+}
+
+// Twins of those in src/device/cuda/driver/sequence.rs.
+struct Step {
+  uint32_t kernel, blocks, threads;
+  uint32_t next;  // where the next step begins; 0 after the last
+};
+struct Sequence {
+  uint64_t words[500];
+};
+
+}  // namespace
+
+KERNEL(run_in_turn, 256, const __grid_constant__ Sequence sequence) {
+  const unsigned char* bytes = reinterpret_cast<const unsigned char*>(sequence.words);
+  for (uint32_t at = 0;;) {
+    const Step step = *reinterpret_cast<const Step*>(bytes + at);
+    for (uint32_t block = 0; block < step.blocks; ++block) {
+      if (threadIdx.x == 0) block_in_turn = block;
+      __syncthreads();
+      if (threadIdx.x < step.threads) run(step.kernel, bytes + at + sizeof(Step));
+      // What a kernel writes is there for the next, and its shared memory is free.
+      __syncthreads();
+    }
+    if (step.next == 0) return;
+    at = step.next;
+  }
+}
