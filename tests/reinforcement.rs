@@ -321,6 +321,44 @@ fn a_trust_region_step_is_within_its_bound_and_better_or_none() {
 }
 
 #[test]
+fn entropy_in_the_line_search_refuses_what_loses_more_than_it_gains() {
+    let train = |entropy: Entropy| {
+        let rule = Improvement { entropy, ..rule(Update::Trpo(Trpo::default())) };
+        let mut training = Training::new(line(), &small(linear()), rule, 1);
+        let mut accepted = 0;
+        for _ in 0..12 {
+            let rollout = Rollout::collect(&mut training.envs, &training.agent.policy, 30, &mut training.rng).unwrap();
+            let mut advantages = values(&training.agent.batch(&rollout, &rollout.rewards, &training.rule.discount).unwrap().advantages);
+            let count = advantages.len() as f64;
+            let mean = advantages.iter().sum::<f64>() / count;
+            let deviation = (advantages.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / count).sqrt();
+            advantages.iter_mut().for_each(|a| *a = (*a - mean) / deviation);
+            let objective = |training: &Training| -> f64 {
+                let now = training.agent.policy.distribution(&rollout.observations).unwrap();
+                let ratio = now.log_prob(&rollout.actions).unwrap().sub(&rollout.log_probs).unwrap().exp().unwrap();
+                let weight = if let Entropy::LineSearch { weight } = entropy { weight } else { 0.0 };
+                let of = |((rho, a), h): ((f64, &f64), f64)| rho * (a + weight * h);
+                values(&ratio).into_iter().zip(&advantages).zip(values(&now.entropy().unwrap())).map(of).sum::<f64>() / count
+            };
+            let before = objective(&training);
+            let figures = training.rule.improve(&mut training.agent, &rollout, &rollout.rewards, 0, &mut Idle, &mut training.rng).unwrap();
+            if figures.accepted == Some(true) {
+                accepted += 1;
+                assert!(objective(&training) > before - 1e-3, "{entropy:?}: {before} {}", objective(&training));
+            }
+        }
+        accepted
+    };
+    let accepted = train(Entropy::LineSearch { weight: 100.0 });
+    assert!((2..12).contains(&accepted), "{accepted} of 12: some steps lose too much");
+    assert!(train(Entropy::None) >= 10);
+
+    let rule = Improvement { entropy: Entropy::LineSearch { weight: 0.1 }, ..rule(ppo(1, 1e-3)) };
+    let error = rule.validate().unwrap_err().to_string();
+    assert!(error.contains("entropy.kind") && error.contains("only trpo has a line search"), "{error}");
+}
+
+#[test]
 fn a_step_that_helps_nothing_is_taken_back() {
     let mut training = Training::new(line(), &small(linear()), rule(Update::Trpo(Trpo::default())), 1);
     let before = training.weights();

@@ -25,6 +25,13 @@ pub enum Entropy {
         /// The weight.
         weight: f64,
     },
+    /// The candidate's entropy times the weight is added to the advantages of TRPO's surrogate without its gradient, as the code of Peng et
+    /// al. 2019 does. So it counts in the line search alone, where a step that loses more entropy than it gains in return is shortened or
+    /// refused: policies stay wider for longer.
+    LineSearch {
+        /// The weight.
+        weight: f64,
+    },
     /// `-weight log pi(a|s)` is added to the rewards: maximum-entropy reinforcement learning, which the theory of adversarial inverse
     /// reinforcement learning assumes.
     Reward {
@@ -34,12 +41,21 @@ pub enum Entropy {
 }
 
 impl Entropy {
-    fn weights(self) -> [f64; 2] {
+    fn weight(self) -> f64 {
         match self {
-            Entropy::None => [0.0, 0.0],
-            Entropy::Loss { weight } => [weight, 0.0],
-            Entropy::Reward { weight } => [0.0, weight],
+            Entropy::None => 0.0,
+            Entropy::Loss { weight } | Entropy::LineSearch { weight } | Entropy::Reward { weight } => weight,
         }
+    }
+
+    /// The weight of its gradient.
+    pub(super) fn in_loss(self) -> f64 {
+        if let Entropy::Loss { weight } = self { weight } else { 0.0 }
+    }
+
+    /// The weight without a gradient in a line search.
+    pub(super) fn in_line_search(self) -> f64 {
+        if let Entropy::LineSearch { weight } = self { weight } else { 0.0 }
     }
 }
 
@@ -94,10 +110,13 @@ impl Improvement {
     /// A setting is out of range.
     pub fn validate(&self) -> Result<()> {
         self.discount.validate()?;
-        for weight in self.entropy.weights() {
-            if !(0.0..f64::INFINITY).contains(&weight) {
-                return Err(Error::OutOfRange { op: "entropy", name: "weight", value: weight, expected: "at least 0 and finite" });
-            }
+        let weight = self.entropy.weight();
+        if !(0.0..f64::INFINITY).contains(&weight) {
+            return Err(Error::OutOfRange { op: "entropy", name: "weight", value: weight, expected: "at least 0 and finite" });
+        }
+        if let (Entropy::LineSearch { .. }, Update::Ppo(_)) = (self.entropy, &self.update) {
+            let expected = "none, loss or reward: only trpo has a line search".into();
+            return Err(Error::BadConfig { key: "entropy.kind".into(), found: "line_search".into(), expected });
         }
         match &self.update {
             Update::Ppo(ppo) => ppo.validate(),
@@ -123,18 +142,17 @@ impl Improvement {
         if let Some(row) = rewards.iter().position(|reward| !reward.is_finite()) {
             return Err(Error::NonFiniteInput { op: "rewards", shape: crate::shape::Shape::from([rewards.len()]), row });
         }
-        let [in_loss, in_rewards] = self.entropy.weights();
-        let batch = if in_rewards == 0.0 {
-            agent.batch(rollout, rewards, &self.discount)?
-        } else {
+        let batch = if let Entropy::Reward { weight } = self.entropy {
             let log_probs = rollout.log_probs.to_f64_vec()?;
-            let rewards: Vec<f64> = rewards.iter().zip(log_probs).map(|(r, log_prob)| r - in_rewards * log_prob).collect();
+            let rewards: Vec<f64> = rewards.iter().zip(log_probs).map(|(r, log_prob)| r - weight * log_prob).collect();
             agent.batch(rollout, &rewards, &self.discount)?
+        } else {
+            agent.batch(rollout, rewards, &self.discount)?
         };
         let entropy = agent.policy.distribution(&rollout.observations)?.entropy()?.mean_all()?.item()?;
         let figures = match &self.update {
-            Update::Ppo(ppo) => ppo.update(agent, &batch, iteration, in_loss, descent, rng)?,
-            Update::Trpo(trpo) => trpo.update(agent, &batch, in_loss, descent, rng)?,
+            Update::Ppo(ppo) => ppo.update(agent, &batch, iteration, self.entropy.in_loss(), descent, rng)?,
+            Update::Trpo(trpo) => trpo.update(agent, &batch, self.entropy, descent, rng)?,
         };
         if let Some(normalizer) = agent.policy.normalizer() {
             normalizer.update(&rollout.observations)?;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::agent::{Agent, Batch, Value};
 use super::descent::{Descent, minibatches, shuffled, standardized};
 use super::figures::UpdateFigures;
+use super::improvement::Entropy;
 use crate::error::{Error, Result};
 use crate::grad::{Gradient, grad, grad_graph};
 use crate::models::{ActionDistribution, Policy};
@@ -175,18 +176,23 @@ struct Search<'a> {
     observations: &'a Tensor,
     batch: &'a Batch,
     advantages: Tensor,
-    entropy: f64,
+    entropy: Entropy,
 }
 
 impl Search<'_> {
     /// `E rho A` and the weighted entropy.
     fn surrogate(&self, distribution: &ActionDistribution) -> Result<Tensor> {
         let ratio = distribution.log_prob(&self.batch.actions)?.sub(&self.batch.log_probs)?.exp()?;
-        let surrogate = ratio.mul(&self.advantages)?.mean_all()?;
-        if self.entropy == 0.0 {
+        let (in_loss, in_line_search) = (self.entropy.in_loss(), self.entropy.in_line_search());
+        let mut advantages = self.advantages.clone();
+        if in_line_search != 0.0 {
+            advantages = advantages.add(&distribution.entropy()?.detach().affine(in_line_search, 0.0)?)?;
+        }
+        let surrogate = ratio.mul(&advantages)?.mean_all()?;
+        if in_loss == 0.0 {
             return Ok(surrogate);
         }
-        surrogate.add(&distribution.entropy()?.mean_all()?.affine(self.entropy, 0.0)?)
+        surrogate.add(&distribution.entropy()?.mean_all()?.affine(in_loss, 0.0)?)
     }
 }
 
@@ -218,8 +224,8 @@ impl Trpo {
         Ok(())
     }
 
-    /// Improves the agent. `descent` trains the values if they are a network, and is not used otherwise; `entropy` is the weight of the
-    /// entropy in the surrogate.
+    /// Improves the agent. `descent` trains the values if they are a network, and is not used otherwise; `entropy` is what the
+    /// surrogate has of it.
     ///
     /// # Errors
     /// A setting is out of range; the surrogate, the divergence or a loss is not finite.
@@ -227,7 +233,7 @@ impl Trpo {
         &self,
         agent: &mut Agent,
         batch: &Batch,
-        entropy: f64,
+        entropy: Entropy,
         descent: &mut dyn Descent,
         rng: &mut Rng,
     ) -> Result<UpdateFigures> {
@@ -255,7 +261,7 @@ impl Trpo {
     }
 
     /// The policy's step.
-    fn step(&self, policy: &Policy, observations: &Tensor, batch: &Batch, entropy: f64) -> Result<UpdateFigures> {
+    fn step(&self, policy: &Policy, observations: &Tensor, batch: &Batch, entropy: Entropy) -> Result<UpdateFigures> {
         let search = Search { observations, batch, advantages: standardized(&batch.advantages)?, entropy };
         let theta = Theta::of(policy);
         let start = theta.params.tensors();
