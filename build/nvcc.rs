@@ -9,6 +9,9 @@ use crate::ptx;
 
 const FLAGS: [&str; 6] = ["--ptx", "-arch=compute_80", "-std=c++17", "-O3", "-lineinfo", "-Ikernels"];
 
+/// GPUs whose machine code is embedded beside the PTX, which is for all others: 80 is compute capability 8.0.
+const ARCHITECTURES: [u32; 2] = [80, 90];
+
 const NONE: &str = "feature `cuda` needs NVIDIA's nvcc at build time and none was found.
 Set NVCC=/path/to/nvcc or CUDA_HOME=/path/to/cuda, put nvcc on PATH, or run scripts/nvcc, which installs it into target/.";
 
@@ -65,7 +68,30 @@ impl Nvcc {
     }
 }
 
-/// Compiles the kernels and writes `ptx.rs` and the PTX that it includes.
+/// Compiles modules to machine code: for each of them the outputs by architecture. The emulated drivers run none.
+fn assemble(nvcc: &Nvcc, modules: &[(String, String)]) -> Result<Vec<Vec<(u32, PathBuf)>>, String> {
+    if cfg!(feature = "emulator") {
+        return Ok(vec![Vec::new(); modules.len()]);
+    }
+    let (folder, plain) = (jobs::folder("machine_code"), jobs::folder("ptx_without_lines"));
+    let (mut all, mut outputs) = (Vec::new(), Vec::new());
+    for (name, ptx) in modules {
+        // Numbers of lines would be two thirds of the machine code.
+        let lines = ptx.lines().filter(|line| !matches!(line.split_whitespace().next(), Some(".loc" | ".file")));
+        let source = &plain.join(format!("{name}.ptx"));
+        write(source, &lines.collect::<Vec<_>>().join("\n"))?;
+        let made = ARCHITECTURES.map(|architecture| {
+            let flags = ["--cubin".into(), format!("-arch=sm_{architecture}")];
+            (architecture, Job::new(&nvcc.compiler, &flags, source, &Headers::of(&[]), &folder, &format!("{architecture}.cubin")))
+        });
+        outputs.push(made.iter().map(|(architecture, job)| (*architecture, job.output.clone())).collect());
+        all.extend(made.into_iter().map(|(_, job)| job));
+    }
+    jobs::run(all, &[&folder])?;
+    Ok(outputs)
+}
+
+/// Compiles the kernels and writes `ptx.rs` and the PTX and machine code that it includes.
 pub fn embed(nvcc: &Nvcc) -> Result<(), String> {
     println!("cargo::rerun-if-changed=kernels");
     let sources = jobs::list(&jobs::root().join("kernels"), ".cu");
@@ -73,9 +99,11 @@ pub fn embed(nvcc: &Nvcc) -> Result<(), String> {
     let folder = jobs::folder("ptx");
     let (mut rust, mut entries) = (String::new(), String::new());
     let in_turn: Vec<String> = modules.iter().flat_map(|(_, ptx)| ptx::names_in_turn(ptx)).collect();
-    for (index, (name, ptx)) in modules.iter().enumerate() {
+    for (index, ((name, ptx), code)) in modules.iter().zip(assemble(nvcc, &modules)?).enumerate() {
         write(&folder.join(format!("{name}.ptx")), ptx)?;
-        writeln!(rust, "    Module {{ name: {name:?}, ptx: include_str!(concat!(env!(\"OUT_DIR\"), \"/ptx/{name}.ptx\")) }},").unwrap();
+        let code: String = code.iter().map(|(architecture, path)| format!("({architecture}, include_bytes!({path:?})), ")).collect();
+        let text = format!("include_str!(concat!(env!(\"OUT_DIR\"), \"/ptx/{name}.ptx\"))");
+        writeln!(rust, "    Module {{ name: {name:?}, ptx: {text}, code: &[{code}] }},").unwrap();
         for ptx::Entry { name, parameters, writes } in ptx::entries(ptx) {
             let (parameters, turn) = (parameters.join(", "), in_turn.iter().position(|other| *other == name).map(|number| number as u32));
             writeln!(

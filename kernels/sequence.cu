@@ -1,5 +1,6 @@
-// Kernels of few blocks one after another in a single block, so that a captured step has one node of a graph for many of them. Their
-// bodies are those of their own files, and so are their results, bit for bit.
+// Several kernels in one, so that a captured step has one node of a graph for all of them: those of few blocks one after another in a
+// single block, or elementwise ones of equal length in as many blocks as each of them has. Their bodies are those of their own files, and
+// so are their results, bit for bit.
 #include "device.cuh"
 
 #include <utility>
@@ -13,12 +14,14 @@
 #define __grid_constant__
 
 namespace {
-// The block of the kernel in turn, which has one row of blocks.
+// The block of the kernel in turn; there is one row of them.
 __shared__ uint32_t block_in_turn;
 struct InTurn {
   uint32_t x, y, z;
 };
 }  // namespace
+#pragma push_macro("blockIdx")
+#pragma push_macro("gridDim")
 #undef blockIdx
 #undef gridDim
 #define blockIdx (InTurn{block_in_turn, 0, 0})
@@ -28,7 +31,9 @@ struct InTurn {
 #include "elementwise.cuh"
 #include "join.cu"
 #include "optim.cu"
+#include "random.cu"
 #include "reduce.cu"
+#include "select.cu"
 #include "softmax.cu"
 
 #pragma pop_macro("KERNEL_BOUNDS")
@@ -38,8 +43,8 @@ struct InTurn {
 // call them; build.rs reads the names from the compiled `names_in_turn`.
 #define IN_TURN(K)                                                                                                          \
   K(advance_u64) K(convert) K(copy_32) K(copy_64) K(fill_u32) K(fill_u64) K(pad_32) K(pad_64) K(pad_128) K(place_32)        \
-  K(place_64) K(place_128) K(optim_prepare) K(sum_of_parts) K(sum_of_squares_f32) K(sum_rows_f32) K(sum_rows_f64)           \
-  K(sum_columns_f32) K(sum_partials_f32) K(cross_entropy_f32) K(cross_entropy_grad_f32)
+  K(place_64) K(place_128) K(optim_prepare) K(random_normal_f32) K(sum_of_parts) K(sum_of_squares_f32) K(sum_rows_f32) K(sum_rows_f64)           \
+  K(sum_columns_f32) K(sum_partials_f32) K(cross_entropy_f32) K(cross_entropy_grad_f32) K(activation_grad_f32)
 
 #define NAME(name) #name " "
 #define UNARY_F32(name, ...) "unary_" #name "_f32 "
@@ -184,12 +189,15 @@ struct Sequence {
 
 }  // namespace
 
+#pragma pop_macro("blockIdx")
+#pragma pop_macro("gridDim")
+
 KERNEL(run_in_turn, 256, const __grid_constant__ Sequence sequence) {
   const unsigned char* bytes = reinterpret_cast<const unsigned char*>(sequence.words);
   for (uint32_t at = 0;;) {
     const Step step = *reinterpret_cast<const Step*>(bytes + at);
     for (uint32_t block = 0; block < step.blocks; ++block) {
-      if (threadIdx.x == 0) block_in_turn = block;
+      if (threadIdx.x == 0) block_in_turn = blockIdx.x + block;
       __syncthreads();
       if (threadIdx.x < step.threads) run(step.kernel, bytes + at + sizeof(Step));
       // What a kernel writes is there for the next, and its shared memory is free.

@@ -45,8 +45,10 @@ pub struct Entry {
 pub struct Module {
     /// The file's name without its ending.
     pub name: &'static str,
-    /// Its PTX.
+    /// Its PTX, for GPUs without machine code here.
     pub ptx: &'static str,
+    /// Its machine code by architecture: 90 is compute capability 9.0, and what it runs on has the same first digit and no lesser second.
+    pub code: &'static [(u32, &'static [u8])],
 }
 
 #[cfg(not(strait_no_ptx))]
@@ -64,6 +66,14 @@ mod none {
 }
 #[cfg(strait_no_ptx)]
 pub use none::{CUDA_VERSION, ENTRIES, MODULES};
+
+impl Module {
+    /// The machine code for a GPU of this compute capability, if there is any.
+    pub fn code_for(&self, (major, minor): (i32, i32)) -> Option<&'static [u8]> {
+        let runs = |architecture: u32| architecture as i32 / 10 == major && architecture as i32 % 10 <= minor;
+        self.code.iter().filter(|(architecture, _)| runs(*architecture)).max_by_key(|(architecture, _)| architecture).map(|(_, code)| *code)
+    }
+}
 
 /// The index of the kernel with this name. In constants a wrong name is a compile error.
 ///

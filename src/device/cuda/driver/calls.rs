@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use cudarc::driver::sys;
 
+use crate::device::cuda::ptx::Module;
 use crate::error::{Error, Result};
 
 /// Whether there is a driver. cudarc panics without one, so this is asked before anything else.
@@ -45,9 +46,20 @@ pub(super) fn attribute(device: sys::CUdevice, attribute: sys::CUdevice_attribut
     Ok(value)
 }
 
-/// Loads PTX, compiling it for the device.
-pub(super) fn load_module(name: &'static str, ptx: &str) -> Result<sys::CUmodule> {
-    let image = CString::new(ptx).expect("PTX is text");
+/// Loads the machine code for a device of this compute capability, or PTX, which the driver compiles.
+pub(super) fn load_module(module: &'static Module, capability: (i32, i32)) -> Result<sys::CUmodule> {
+    if let Some(code) = module.code_for(capability) {
+        // As aligned as anything in it.
+        let mut image = vec![0u64; code.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut image)[..code.len()].copy_from_slice(code);
+        let mut loaded = std::ptr::null_mut();
+        // SAFETY: the image is a whole one, which outlives the call.
+        let code = unsafe { sys::cuModuleLoadData(&mut loaded, image.as_ptr().cast()) };
+        if code == sys::CUresult::CUDA_SUCCESS {
+            return Ok(loaded);
+        }
+    }
+    let (name, image) = (module.name, CString::new(module.ptx).expect("PTX is text"));
     let mut log = vec![0u8; 8192];
     let mut options = [sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
     let mut values = [log.as_mut_ptr().cast::<c_void>(), log.len() as *mut c_void];

@@ -76,6 +76,7 @@ pub(super) struct Gpu {
     pub(super) guarded: Mutex<BTreeMap<u64, usize>>,
     pub(super) last: Mutex<LastLaunch>,
     pub(super) multiprocessors: u32,
+    capability: (i32, i32),
     /// Whether a graph is being captured.
     pub(super) capturing: AtomicBool,
     /// The thread that captures. Others wait: what they launched would become part of the graph.
@@ -131,7 +132,7 @@ impl Gpu {
         if slot.get().is_none() {
             let module = &MODULES[entry_info.module];
             // Two threads may load it twice; the one that comes second is left alone until the process ends.
-            let _ = slot.set(Handle(load_module(module.name, module.ptx)?));
+            let _ = slot.set(Handle(load_module(module, self.capability)?));
         }
         let module = slot.get().expect("just set").0;
         let name = std::ffi::CString::new(entry_info.name).expect("names have no NUL");
@@ -209,6 +210,7 @@ impl Gpu {
             guarded: Mutex::default(),
             last: Mutex::default(),
             multiprocessors,
+            capability,
             capturing: AtomicBool::new(false),
             capturer: RwLock::default(),
             draw_offset: AtomicU64::new(0),

@@ -11,14 +11,16 @@ use bytemuck::NoUninit;
 
 use super::gpu::{CudaDevice, Gpu};
 use super::pool::Pool;
-use crate::device::cuda::args::{Arg, Args, Ptr};
+use crate::device::cuda::args::{Arg, Args, Ptr, Strided};
 use crate::device::cuda::launch::Grid;
 use crate::device::cuda::ptx::{ENTRIES, Param};
 use crate::error::Result;
 use crate::kernel;
 
-/// The most blocks of a kernel that takes turns, which has them one after another.
-const BLOCKS: u64 = 4;
+/// The most blocks of a kernel that has them one after another.
+const IN_TURN: u64 = 4;
+/// The most blocks of elementwise kernels that share theirs: more are bound by memory, and better alone.
+const SHARED: u64 = 256;
 const THREADS: u32 = 256;
 
 /// Twin of `Sequence` in `kernels/sequence.cu`.
@@ -52,6 +54,59 @@ impl Touched {
     }
 }
 
+/// A tensor that an elementwise kernel reads or writes.
+#[derive(Debug, Clone, Copy)]
+struct Elements {
+    address: u64,
+    /// The block of memory that holds it.
+    block: Option<u64>,
+    /// Whether its elements lie one after another, as those of a result do.
+    in_order: bool,
+}
+
+impl Elements {
+    /// Whether no block of threads meets another's elements here, if one of two kernels writes: it is other memory, or the same elements.
+    fn apart(&self, other: &Elements) -> bool {
+        self.block != other.block || (self.address == other.address && self.in_order && other.in_order)
+    }
+}
+
+/// What an elementwise kernel works on.
+#[derive(Debug)]
+struct Elementwise {
+    length: u64,
+    operands: Vec<Elements>,
+    result: Elements,
+}
+
+impl Elementwise {
+    /// Elementwise kernels take their operands, the result, the layouts of the operands, and the number of elements.
+    fn of(pool: &Pool, parameters: &[Param], arguments: &[Vec<u64>]) -> Option<Elementwise> {
+        let count = parameters.iter().take_while(|parameter| **parameter == Param::U64).count();
+        let layouts = [size_of::<Strided<1>>(), size_of::<Strided<2>>()]
+            .iter()
+            .position(|&size| parameters.get(count) == Some(&Param::Bytes(size)))?;
+        if count != layouts + 2 || parameters.get(count + 1) != Some(&Param::U64) {
+            return None;
+        }
+        let in_order = arguments[count][0] >> 32;
+        let of = |index: usize, in_order: bool| {
+            let address = arguments[index][0];
+            Elements { address, block: pool.block_of(address), in_order }
+        };
+        let operands = (0..count - 1).map(|index| of(index, in_order >> index & 1 == 1)).collect();
+        Some(Elementwise { length: arguments[count + 1][0], operands, result: of(count - 1, true) })
+    }
+
+    /// Whether blocks that have the same elements of both need none of other blocks, one kernel after the other.
+    fn shares(&self, other: &Elementwise) -> bool {
+        self.length == other.length
+            && self.operands.iter().all(|operand| operand.apart(&other.result))
+            && other.operands.iter().all(|operand| operand.apart(&self.result))
+            && self.result.apart(&other.result)
+    }
+}
+
 /// A launch that waits.
 pub(super) struct Waiting {
     entry: usize,
@@ -59,6 +114,7 @@ pub(super) struct Waiting {
     /// The arguments, each on words of its own.
     arguments: Vec<Vec<u64>>,
     touched: Touched,
+    elementwise: Option<Elementwise>,
 }
 
 impl Waiting {
@@ -84,19 +140,31 @@ impl Waiting {
             }
             arguments.push(words);
         }
-        Waiting { entry, grid, arguments, touched }
+        let elementwise = Elementwise::of(&pool, ENTRIES[entry].parameters, &arguments);
+        Waiting { entry, grid, arguments, touched, elementwise }
     }
 
     fn may_wait(&self) -> bool {
         let Grid { blocks: [x, y, z], threads: [threads, 1, 1], shared: 0 } = self.grid else { return false };
-        ENTRIES[self.entry].turn.is_some() && x <= BLOCKS && y * z == 1 && matches!(threads, 1 | THREADS)
+        let most = if self.elementwise.is_some() { SHARED } else { IN_TURN };
+        ENTRIES[self.entry].turn.is_some() && x <= most && y * z == 1 && matches!(threads, 1 | THREADS)
     }
 
-    /// The words of its step: number, blocks, threads, where the next step begins (not yet known), and the arguments.
+    /// Whether one kernel can run it after another that waits.
+    fn joins(&self, earlier: &Waiting) -> bool {
+        let share = |a: &Waiting, b: &Waiting| a.elementwise.as_ref().zip(b.elementwise.as_ref()).is_some_and(|(a, b)| a.shares(b));
+        match self.grid.blocks[0].max(earlier.grid.blocks[0]) {
+            ..=IN_TURN => true,
+            _ => self.grid == earlier.grid && share(self, earlier),
+        }
+    }
+
+    /// The words of its step: number, how many blocks in turn, threads, where the next step begins (not yet known), and the arguments.
     fn words(&self) -> Vec<u64> {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let number = ENTRIES[self.entry].turn.expect("it takes turns");
-        let header = [pair(number, self.grid.blocks[0] as u32), pair(self.grid.threads[0], 0)];
+        let blocks = if self.grid.blocks[0] > IN_TURN { 1 } else { self.grid.blocks[0] };
+        let header = [pair(number, blocks as u32), pair(self.grid.threads[0], 0)];
         header.into_iter().chain(self.arguments.iter().flatten().copied()).collect()
     }
 
@@ -150,32 +218,39 @@ impl CudaDevice {
         self.launch_in_turn(&waiting)
     }
 
+    /// Makes launches in an order with the same effect, as many as possible by one kernel.
     fn launch_in_turn(self, launches: &[Waiting]) -> Result<()> {
-        let mut rest = launches;
-        while let [first, ..] = rest {
-            let (mut words, mut last, mut count) = (Vec::new(), 0, 0);
+        let mut rest: Vec<&Waiting> = launches.iter().collect();
+        while !rest.is_empty() {
+            let (mut words, mut last): (Vec<u64>, usize) = (Vec::new(), 0);
+            let (mut together, mut later): (Vec<&Waiting>, Vec<&Waiting>) = (Vec::new(), Vec::new());
             for launch in rest {
                 let step = launch.words();
-                if words.len() + step.len() > Sequence::WORDS {
-                    break;
+                let fits = words.len() + step.len() <= Sequence::WORDS && together.iter().all(|earlier| launch.joins(earlier));
+                if !fits || later.iter().any(|skipped| skipped.touched.conflicts(&launch.touched)) {
+                    later.push(launch);
+                    continue;
                 }
-                if count > 0 {
+                if !together.is_empty() {
                     words[last + 1] |= (8 * words.len() as u64) << 32;
                 }
                 last = words.len();
                 words.extend(step);
-                count += 1;
+                together.push(launch);
             }
-            if count <= 1 {
-                first.launch(self)?;
-                rest = &rest[1..];
-                continue;
-            }
+            rest = later;
+            let grid = match &together[..] {
+                [alone] => {
+                    alone.launch(self)?;
+                    continue;
+                }
+                [first, ..] if first.grid.blocks[0] > IN_TURN => first.grid,
+                _ => Grid::blocks(1, THREADS),
+            };
             words.resize(Sequence::WORDS, 0);
             let sequence = Sequence(words.try_into().expect("resized"));
             // SAFETY: the kernel takes a sequence, and the steps are those of launches.
-            (sequence,).with(|params| unsafe { self.submit(kernel!("run_in_turn"), Grid::blocks(1, THREADS), params) })?;
-            rest = &rest[count..];
+            (sequence,).with(|params| unsafe { self.submit(kernel!("run_in_turn"), grid, params) })?;
         }
         Ok(())
     }
