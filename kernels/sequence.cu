@@ -15,7 +15,10 @@
 
 namespace {
 // The block of the kernel in turn; there is one row of them.
-__shared__ uint32_t block_in_turn;
+__device__ __forceinline__ uint32_t& block_in_turn() {
+  __shared__ uint32_t block;
+  return block;
+}
 struct InTurn {
   uint32_t x, y, z;
 };
@@ -24,7 +27,7 @@ struct InTurn {
 #pragma push_macro("gridDim")
 #undef blockIdx
 #undef gridDim
-#define blockIdx (InTurn{block_in_turn, 0, 0})
+#define blockIdx (InTurn{block_in_turn(), 0, 0})
 #define gridDim (InTurn{1, 1, 1})
 
 #include "copy.cu"
@@ -126,7 +129,7 @@ constexpr int AT_ONCE = 2;
 
 template <class T, class Read, class Write>
 __device__ __forceinline__ void each(uint64_t n, Read read, Write write) {
-  uint64_t i = uint64_t(block_in_turn) * blockDim.x * Pack<T>::COUNT + threadIdx.x;
+  uint64_t i = uint64_t(block_in_turn()) * blockDim.x * Pack<T>::COUNT + threadIdx.x;
 #pragma unroll 1
   for (int round = 0; round < Pack<T>::COUNT / AT_ONCE; ++round, i += AT_ONCE * blockDim.x) {
 #pragma unroll
@@ -197,7 +200,7 @@ KERNEL(run_in_turn, 256, const __grid_constant__ Sequence sequence) {
   for (uint32_t at = 0;;) {
     const Step step = *reinterpret_cast<const Step*>(bytes + at);
     for (uint32_t block = 0; block < step.blocks; ++block) {
-      if (threadIdx.x == 0) block_in_turn = blockIdx.x + block;
+      if (threadIdx.x == 0) block_in_turn() = blockIdx.x + block;
       __syncthreads();
       if (threadIdx.x < step.threads) run(step.kernel, bytes + at + sizeof(Step));
       // What a kernel writes is there for the next, and its shared memory is free.
