@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::agent::{Agent, Batch, Value};
 use super::descent::{Descent, minibatches, shuffled, standardized};
+use super::entropy::Entropy;
 use super::figures::UpdateFigures;
-use super::improvement::Entropy;
 use crate::error::{Error, Result};
 use crate::grad::{Gradient, grad, grad_graph};
 use crate::models::{ActionDistribution, Policy};

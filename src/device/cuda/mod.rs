@@ -15,6 +15,7 @@ mod cut;
 mod driver;
 #[cfg(feature = "emulator")]
 pub mod emulator;
+mod grid;
 mod info;
 mod launch;
 pub(crate) mod matmul;

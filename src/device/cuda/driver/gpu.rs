@@ -11,7 +11,7 @@ use cudarc::driver::sys;
 
 use super::calls::{attribute, check, describe, load_module, present};
 use super::pool::Pool;
-use super::sequence::Waiting;
+use super::waiting::Waiting;
 use crate::device::cuda::args::Ptr;
 use crate::device::cuda::info::CudaInfo;
 use crate::device::cuda::ptx::{CUDA_VERSION, ENTRIES, MODULES};

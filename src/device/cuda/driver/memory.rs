@@ -8,7 +8,7 @@ use super::calls::check;
 use super::gpu::CudaDevice;
 use super::guard;
 use super::pool::block_size;
-use super::sequence::Touched;
+use super::waiting::Touched;
 use crate::device::capture;
 use crate::device::cuda::args::Ptr;
 use crate::device::cuda::launch::{Grid, launch};

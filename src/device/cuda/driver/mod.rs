@@ -9,6 +9,7 @@ mod launch;
 mod memory;
 mod pool;
 mod sequence;
+mod waiting;
 
 pub use gpu::{CudaDevice, devices};
 pub(crate) use graph::{Capture, Graph};
