@@ -42,6 +42,9 @@ fn parameter(declaration: &str) -> String {
     )
 }
 
+/// What stands for all local memory among the registers.
+const LOCAL: &str = "%local";
+
 /// Parameters, one bit for each, from which the addresses come that a kernel writes to. What a register may come from is the union of
 /// what its operands come from, over all instructions until nothing changes; so a bit too many may be set, and none is missing.
 fn written(body: &str, kernel: &str) -> u64 {
@@ -64,29 +67,32 @@ fn written(body: &str, kernel: &str) -> u64 {
                     })
                     .fold(0, |all, bits| all | bits)
             };
-            let elsewhere = parts.iter().any(|part| matches!(*part, "shared" | "local"));
+            let in_shared = parts.contains(&"shared");
             let address =
                 || operands.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(0, |(address, _)| come_from(address));
             match parts[0] {
                 // An argument of a function that was not inlined may be an address that it writes to.
                 "st" if parts.contains(&"param") => written |= come_from(operands),
-                "st" | "red" | "atom" if !elsewhere => written |= address(),
+                // Local memory is one more register.
+                "st" if parts.contains(&"local") => {
+                    let bits = come_from(operands);
+                    *sources.entry(LOCAL).or_insert(0) |= bits;
+                }
+                "st" | "red" | "atom" if !in_shared => written |= address(),
                 "st" | "red" | "atom" | "bar" | "bra" | "cp" | "prefetch" | "call" => {}
-                "ld" if parts.contains(&"global") || elsewhere => {}
+                "ld" if parts.contains(&"global") || in_shared => {}
                 _ => {
                     let Some((to, from)) = operands.split_once(',') else { continue };
+                    let from = if parts.contains(&"local") { LOCAL } else { from };
                     let (to, from) = match to.trim_start().strip_prefix('{') {
                         Some(_) => operands.split_once('}').unwrap_or((to, from)),
                         None => (to, from),
                     };
                     let bits = come_from(from);
-                    if bits != 0 && !to.contains("%p") {
-                        to.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '%'))).filter(|word| word.starts_with('%')).for_each(
-                            |register| {
-                                // Borrowed from the body, as all keys are.
-                                *sources.entry(register).or_insert(0) |= bits;
-                            },
-                        );
+                    // Predicates are no addresses.
+                    let registers = to.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '%')));
+                    for register in registers.filter(|word| bits != 0 && word.starts_with('%') && !word.starts_with("%p")) {
+                        *sources.entry(register).or_insert(0) |= bits;
                     }
                 }
             }

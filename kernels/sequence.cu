@@ -44,9 +44,9 @@ struct InTurn {
 
 // The kernels that may take turns, and after them the elementwise ones of f32 and of f64. Their places are the numbers by which steps
 // call them; build.rs reads the names from the compiled `names_in_turn`.
-#define IN_TURN(K)                                                                                                          \
-  K(advance_u64) K(convert) K(copy_32) K(copy_64) K(fill_u32) K(fill_u64) K(pad_32) K(pad_64) K(pad_128) K(place_32)        \
-  K(place_64) K(place_128) K(optim_prepare) K(random_normal_f32) K(sum_of_parts) K(sum_of_squares_f32) K(sum_rows_f32) K(sum_rows_f64)           \
+#define IN_TURN(K)                                                                                                                    \
+  K(advance_u64) K(convert) K(copy_32) K(copy_64) K(fill_u32) K(fill_u64) K(pad_32) K(pad_64) K(pad_128) K(place_32) K(place_64)      \
+  K(place_128) K(optim_prepare) K(random_normal_f32) K(sum_of_parts) K(sum_of_squares_f32) K(sum_rows_f32) K(sum_rows_f64)            \
   K(sum_columns_f32) K(sum_partials_f32) K(cross_entropy_f32) K(cross_entropy_grad_f32) K(activation_grad_f32)
 
 #define NAME(name) #name " "
@@ -124,51 +124,19 @@ struct OfTwo {
   uint64_t n;
 };
 
-// A block's elements, as map1 and map2 share them out: a thread reads this many before it writes any.
-constexpr int AT_ONCE = 2;
-
-template <class T, class Read, class Write>
-__device__ __forceinline__ void each(uint64_t n, Read read, Write write) {
-  uint64_t i = uint64_t(block_in_turn()) * blockDim.x * Pack<T>::COUNT + threadIdx.x;
-#pragma unroll 1
-  for (int round = 0; round < Pack<T>::COUNT / AT_ONCE; ++round, i += AT_ONCE * blockDim.x) {
-#pragma unroll
-    for (int k = 0; k < AT_ONCE; ++k)
-      if (i + k * blockDim.x < n) read(k, i + k * blockDim.x);
-#pragma unroll
-    for (int k = 0; k < AT_ONCE; ++k)
-      if (i + k * blockDim.x < n) write(k, i + k * blockDim.x);
-  }
-}
-
 template <class T>
 __device__ __forceinline__ void each_of_one(uint32_t function, const OfOne<T>& p) {
-  T x[AT_ONCE];
-  const auto read = [&](int k, uint64_t i) {
-    uint64_t at[1];
-    p.in.offsets(i, at);
-    x[k] = p.x[at[0]];
-  };
-  each<T>(p.n, read, [&](int k, uint64_t i) {
-    p.y[i] = unary(function, x[k], *reinterpret_cast<const T*>(&p.a), *reinterpret_cast<const T*>(&p.b));
-  });
+  map1(p.x, p.y, p.in, p.n, [&](T x) { return unary(function, x, *reinterpret_cast<const T*>(&p.a), *reinterpret_cast<const T*>(&p.b)); });
 }
 template <class T>
 __device__ __forceinline__ void each_of_two(uint32_t function, const OfTwo<T>& p) {
-  T a[AT_ONCE], b[AT_ONCE];
-  const auto read = [&](int k, uint64_t i) {
-    uint64_t at[2];
-    p.in.offsets(i, at);
-    a[k] = p.a[at[0]];
-    b[k] = p.b[at[1]];
-  };
-  each<T>(p.n, read, [&](int k, uint64_t i) { p.y[i] = binary(function, a[k], b[k]); });
+  map2(p.a, p.b, p.y, p.in, p.n, [&](T x, T y) { return binary(function, x, y); });
 }
 
 __device__ __forceinline__ void run(uint32_t kernel, const unsigned char* arguments) {
   switch (kernel) {
-#define CASE(name)                                      \
-  case Kernels::name: Call<::name>::run(arguments); return;
+#define CASE(name) \
+  case Kernels::name: return Call<::name>::run(arguments);
     IN_TURN(CASE)
 #undef CASE
   }
@@ -181,7 +149,7 @@ __device__ __forceinline__ void run(uint32_t kernel, const unsigned char* argume
   each_of_two(kernel - Binary::COUNT, *reinterpret_cast<const OfTwo<double>*>(arguments));
 }
 
-// Twins of those in src/device/cuda/driver/sequence.rs.
+// Twins of `Waiting::words` in src/device/cuda/driver/waiting.rs and of `Sequence` in sequence.rs there.
 struct Step {
   uint32_t kernel, blocks, threads;
   uint32_t next;  // where the next step begins; 0 after the last

@@ -5,6 +5,8 @@
 #[path = "../benches/cuda/main.rs"]
 mod bench;
 mod counting_support;
+#[path = "cuda_support/watch.rs"]
+mod watch;
 
 use std::process::ExitCode;
 

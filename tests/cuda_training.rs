@@ -2,10 +2,11 @@
 #![cfg(feature = "cuda")]
 
 mod cuda_support;
+#[path = "cuda_support/watch.rs"]
+mod watch;
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use cuda_support::gpu;
 use strait::data::{Pixels, Range, Split};
@@ -14,39 +15,12 @@ use strait::models::{GanLoss, input_gradient};
 use strait::nn::init::Init;
 use strait::nn::{Mlp, Mode, Module, Param, Params};
 use strait::optim::{Algorithm, Optimizer};
-use strait::train::{Checkpoint, Observer, Run, StepStats};
+use strait::train::{Checkpoint, Run};
 use strait::{Activation, DType, Device, Error, Result, Rng, Tensor, grad};
+use watch::watch;
 
 /// Batches of 100 of 3,823 digits: 38 full ones and one of 23.
 const SETTINGS: &str = "architecture = { kind = \"mlp\", hidden = [24] }\nlatent = 6\nbatch = 100\nepochs = 2\nevaluate_every = 2\ntest_samples = 2\nlearning_rate = 1e-3\n";
-
-/// Counts steps, and stops after some.
-struct Watch {
-    stop_at: u64,
-    stop: AtomicBool,
-    losses: Vec<f64>,
-}
-
-impl Observer for Watch {
-    fn stepped(&mut self, done: u64, stats: &StepStats) -> Result<()> {
-        self.stop.store(done >= self.stop_at, Ordering::Relaxed);
-        self.losses.push(stats.0[0].1);
-        Ok(())
-    }
-    fn evaluated(&mut self, _: u64, _: &[(String, f64)], _: &str) -> Result<()> {
-        Ok(())
-    }
-    fn before_checkpoint(&mut self) -> Result<()> {
-        Ok(())
-    }
-    fn stop(&self) -> &AtomicBool {
-        &self.stop
-    }
-}
-
-fn watch(stop_at: u64) -> Watch {
-    Watch { stop_at, stop: AtomicBool::new(false), losses: Vec::new() }
-}
 
 fn run(more: &str, device: &Device) -> Run {
     Run::new("vib", &format!("{SETTINGS}{more}"), device).unwrap()

@@ -2,12 +2,12 @@
 //! does, so small models take as long as their steps have kernels.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
 
-use strait::train::{Observer, Run, StepStats, family_of, preset};
-use strait::{Device, Error, Result};
+use strait::train::{Run, family_of, preset};
+use strait::{Device, Error};
 
 use super::count;
+use crate::watch::watch;
 
 /// The table: a name and a number in each line. Those with a shape are training steps of the benches in f32; the others are steps of
 /// `strait train` with a preset, on data that is in the library, and include what the data source and the logged scalars add.
@@ -38,32 +38,13 @@ pub fn compare(table: &BTreeMap<String, u64>, counts: &BTreeMap<String, u64>) {
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// Stops when enough steps were taken.
-struct Stop(AtomicBool, u64);
-
-impl Observer for Stop {
-    fn stepped(&mut self, done: u64, _: &StepStats) -> Result<()> {
-        *self.0.get_mut() = done >= self.1;
-        Ok(())
-    }
-    fn evaluated(&mut self, _: u64, _: &[(String, f64)], _: &str) -> Result<()> {
-        Ok(())
-    }
-    fn before_checkpoint(&mut self) -> Result<()> {
-        Ok(())
-    }
-    fn stop(&self) -> &AtomicBool {
-        &self.0
-    }
-}
-
 /// Takes steps of a preset, and returns the run.
 pub fn train(name: &str, steps: u64) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let settings = preset(name).unwrap();
     let configuration = family_of(name, settings).unwrap().configure(name, settings, &[]).unwrap();
     let mut run = Run::start(configuration, &Device::cuda(0).unwrap()).unwrap();
-    let stopped = run.train(&folder.path().join("checkpoint.safetensors"), &mut Stop(AtomicBool::new(false), steps)).unwrap_err();
+    let stopped = run.train(&folder.path().join("checkpoint.safetensors"), &mut watch(steps)).unwrap_err();
     assert!(matches!(stopped, Error::Interrupted { .. }), "{name}: {stopped}");
     run
 }

@@ -128,7 +128,7 @@ pub(crate) const fn fits(entry: usize, given: &[Param]) -> bool {
 
 #[cfg(all(test, not(strait_no_ptx)))]
 mod tests {
-    use super::{ENTRIES, entry};
+    use super::{ENTRIES, Module, entry};
 
     #[test]
     fn kernels_say_what_they_write() {
@@ -146,6 +146,14 @@ mod tests {
             let writes = entry.writes.iter().any(|&writes| writes);
             assert!(writes || entry.name.starts_with("bug_"), "{} writes nothing", entry.name);
         }
+    }
+
+    #[test]
+    fn machine_code_is_that_of_the_generation() {
+        let module = Module { name: "", ptx: "", code: &[(80, b"80"), (86, b"86"), (90, b"90")] };
+        let code = |major, minor| module.code_for((major, minor));
+        assert_eq!([code(8, 0), code(8, 6), code(8, 9), code(9, 0)], [Some(&b"80"[..]), Some(b"86"), Some(b"86"), Some(b"90")]);
+        assert_eq!([code(7, 5), code(10, 0), code(12, 0)], [None; 3]);
     }
 
     #[test]
