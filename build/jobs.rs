@@ -17,7 +17,7 @@ impl Job {
     /// `compiler ARGUMENTS SOURCE -o OUTPUT` with the output in `folder`, named after the source and what it depends on.
     pub fn new(compiler: &Compiler, arguments: &[String], source: &Path, headers: &Headers, folder: &Path, extension: &str) -> Job {
         let mut hash = DefaultHasher::new();
-        (&compiler.version, arguments, read(source), headers.0).hash(&mut hash);
+        (&compiler.version, arguments, with_included(source), headers.0).hash(&mut hash);
         let stem = source.file_stem().unwrap().to_string_lossy();
         let output = folder.join(format!("{stem}-{:016x}.{extension}", hash.finish()));
         let mut command = Command::new(&compiler.path);
@@ -120,6 +120,17 @@ pub fn out() -> PathBuf {
 
 pub fn root() -> PathBuf {
     PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap())
+}
+
+/// The text of a source, and of other sources beside it that it includes.
+fn with_included(source: &Path) -> Vec<Vec<u8>> {
+    let text = read(source);
+    let names = String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(|line| line.strip_prefix("#include \"")?.split('"').next().map(String::from))
+        .collect::<Vec<_>>();
+    let included = names.iter().filter(|name| name.ends_with(".cu")).map(|name| read(&source.with_file_name(name))).collect::<Vec<_>>();
+    [vec![text], included].concat()
 }
 
 fn read(path: &Path) -> Vec<u8> {

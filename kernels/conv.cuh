@@ -1,7 +1,7 @@
 // Convolutions as matrix products whose right operand, and for transposed ones also the left, is gathered while it is copied to shared
 // memory. With `i = o * stride + k * dilation - padding`, the image's cell i belongs to element k ("tap") of window o.
 #pragma once
-#include "tile.cuh"
+#include "parts.cuh"
 #include "window.cuh"
 
 namespace {
@@ -102,7 +102,32 @@ struct ImageStore {
     }
   }
 
+  // What was stored `apart` elements further on, without a bias; zeros where there is nothing.
+  __device__ __forceinline__ Pack<T> load(int row, int col, uint64_t apart) const {
+    Pack<T> v = {};
+    if (row >= rows || col >= cols) return v;
+    uint32_t at = first + col;
+    const uint32_t n = at / (height * width);
+    at -= n * (height * width);
+    const T* from = out + n * image + row * plane + apart;
+    if (whole && apart % CHUNK<T> == 0) return *reinterpret_cast<const Pack<T>*>(from + at);
+    uint32_t y = at / width, x = at - y * width;
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i) {
+      if (col + i < cols) v.v[i] = from[uint64_t(y) * down + uint64_t(x) * right];
+      if (++x == width) {
+        x = 0;
+        if (++y == height) {
+          y = 0;
+          from += image;
+        }
+      }
+    }
+    return v;
+  }
+
   __device__ __forceinline__ void sum(uint32_t, T) const {}
+  __device__ __forceinline__ T load_sum(uint32_t, uint64_t) const { return 0; }
 };
 
 // ---------------------------------------------------------------- conv2d and its transpose
@@ -112,10 +137,13 @@ struct Convolution {
   const void *source, *weight;
   const void* bias;  // one per channel of the result, or null
   void* out;
+  // Where splits leave their parts of `out`, or null, and counters of the blocks that have left those of a tile, or null: see `Product`.
+  void* parts;
+  uint32_t* arrived;
   Axis axis[2];                       // height, width
   uint64_t batch;
   uint64_t weight_row, weight_channel;  // elements of the weight from channel to channel of the result and of the source
-  // Each split sums `split_k` elements and has its own `out`, `plane` elements further on.
+  // Each split sums `split_k` elements; its parts are `plane` elements further on.
   uint64_t split_k, plane;
   uint32_t channels, rows;  // of the source and of the result
   uint32_t tiles_m, tiles_n, phases[2];
@@ -227,6 +255,7 @@ __device__ __forceinline__ void convolve(const Convolution& p) {
   __shared__ __align__(16) T shared[Tile::SHARED];
   // Blocks with the same columns follow each other: what they gather is in the cache.
   uint32_t rest = blockIdx.x;
+  const uint32_t tiles = p.tiles_m * p.phases[0] * p.phases[1] * p.tiles_n, counter = rest % tiles, splits = gridDim.x / tiles;
   const uint64_t row = uint64_t(rest % p.tiles_m) * Tile::M;
   rest /= p.tiles_m;
   const Direction x(p.axis[1], p.transposed, rest % p.phases[1]);
@@ -240,12 +269,17 @@ __device__ __forceinline__ void convolve(const Convolution& p) {
   const uint32_t k = share(uint64_t(p.channels) * y.taps * x.taps, split, p.split_k);
   WeightLoader<T, Tile::M, Tile::THREADS> weight(p, y, x, row, first_k);
   SourceLoader<T, Tile::N, Tile::THREADS> source(p, y, x, col, first_k);
-  multiply<Tile>(shared, weight, source, k, [&] {
+  auto store_to = [&](void* to, const void* bias) {
     const uint32_t width = p.transposed ? p.axis[1].image : p.axis[1].windows, height = p.transposed ? p.axis[0].image : p.axis[0].windows;
-    T* out = static_cast<T*>(p.out) + split * p.plane + uint64_t(y.first) * width + x.first;
-    return ImageStore<T>(out, static_cast<const T*>(p.bias), row, col, p.rows, p.batch, uint64_t(height) * width, y.count, x.count,
+    T* out = static_cast<T*>(to) + uint64_t(y.first) * width + x.first;
+    return ImageStore<T>(out, static_cast<const T*>(bias), row, col, p.rows, p.batch, uint64_t(height) * width, y.count, x.count,
                          y.next * width, x.next);
+  };
+  multiply<Tile>(shared, weight, source, k, [&] {
+    return p.parts ? store_to(static_cast<T*>(p.parts) + split * p.plane, nullptr) : store_to(p.out, p.bias);
   }, false);
+  if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;
+  add_parts<Tile>(shared, store_to(p.parts, nullptr), store_to(p.out, p.bias), splits, p.plane, false);
 }
 
 // ---------------------------------------------------------------- conv2d_weight_grad
@@ -254,6 +288,8 @@ __device__ __forceinline__ void convolve(const Convolution& p) {
 struct WeightGradient {
   const void *images, *cotangent;
   void* out;
+  void* parts;  // as above
+  uint32_t* arrived;
   Axis axis[2];
   uint64_t batch, split_k, plane;  // of splits, as above
   uint32_t in_channels, out_channels;
@@ -373,7 +409,20 @@ struct GradientStore {
     }
   }
 
+  // What was stored `apart` elements further on; zeros where there is nothing.
+  __device__ __forceinline__ Pack<T> load(int row, int col, uint64_t apart) const {
+    Pack<T> v = {};
+    if (row >= rows || col >= cols) return v;
+    const T* from = out + uint64_t(row) * stride + col + apart;
+    if (whole && apart % CHUNK<T> == 0) return *reinterpret_cast<const Pack<T>*>(from);
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i)
+      if (col + i < cols) v.v[i] = from[i];
+    return v;
+  }
+
   __device__ __forceinline__ void sum(uint32_t, T) const {}
+  __device__ __forceinline__ T load_sum(uint32_t, uint64_t) const { return 0; }
 };
 
 template <class Tile>
@@ -382,6 +431,7 @@ __device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
   DYNAMIC_SHARED(T, shared);
   Patch* table = reinterpret_cast<Patch*>(shared + Tile::SHARED);
   uint32_t rest = blockIdx.x;
+  const uint32_t tiles = p.tiles_m * p.tiles_n, counter = rest % tiles, splits = gridDim.x / tiles;
   const uint64_t row = uint64_t(rest % p.tiles_m) * Tile::M;
   rest /= p.tiles_m;
   const uint64_t col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
@@ -391,9 +441,10 @@ __device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
   Counter window(first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, p.axis[0].windows, p.axis[1].windows);
   CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, row, window);
   PatchLoader<T, Tile::N, Tile::THREADS> images(p, table, col, window);
-  multiply<Tile>(shared, cotangent, images, k, [&] {
-    return GradientStore<T>(static_cast<T*>(p.out) + split * p.plane, row, col, p.out_channels, columns);
-  }, false);
+  auto store_to = [&](void* to) { return GradientStore<T>(static_cast<T*>(to), row, col, p.out_channels, columns); };
+  multiply<Tile>(shared, cotangent, images, k, [&] { return store_to(p.parts ? static_cast<T*>(p.parts) + split * p.plane : p.out); }, false);
+  if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;
+  add_parts<Tile>(shared, store_to(p.parts), store_to(p.out), splits, p.plane, false);
 }
 
 }  // namespace

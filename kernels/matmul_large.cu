@@ -70,7 +70,7 @@ KERNEL_BOUNDS(matmul_large_f32, (THREADS, 2), const __grid_constant__ Product p,
   batches.offsets(part.batch, base);
   const uint64_t first_k = part.split * p.split_k;
   const uint32_t k = share(p.k, part.split, p.split_k), slabs = (k + SLAB - 1) / SLAB;
-  const MatrixStore<float> store(p, part);
+  const MatrixStore<float> store(p, part, part.split, p.splits == 1);
   Loader a(static_cast<const float*>(p.a) + base[0] + part.row * p.a_row + first_k * p.a_col, p.a_row, p.a_col, store.rows);
   Loader b(static_cast<const float*>(p.b) + base[1] + first_k * p.b_row + part.col * p.b_col, p.b_col, p.b_row, store.cols);
 

@@ -1,7 +1,7 @@
 // Matrix products: arguments, and where results go.
 #pragma once
 #include <type_traits>
-#include "tile.cuh"
+#include "parts.cuh"
 
 namespace {
 
@@ -13,9 +13,13 @@ struct Product {
   const void* bias;  // of n elements, or null
   void* out;
   void* sums;  // sums of a's rows, or null
+  // Where splits leave their parts of `out` and, after them, of `sums`; null if there is one split.
+  void* parts;
+  // Counters of the blocks that have left the parts of a tile, of which the last one adds them up; null if another kernel does.
+  uint32_t* arrived;
   uint64_t m, n, k;
   uint64_t a_row, a_col, b_row, b_col;
-  // Each split sums `split_k` elements, a multiple of DEPTH below 2^31, and has its own `out` (`plane` elements further on) and `sums`.
+  // Each split sums `split_k` elements, a multiple of DEPTH below 2^31; its parts are `plane` elements further on.
   uint64_t split_k, plane;
   uint32_t splits, activation;
   double slope;
@@ -24,6 +28,7 @@ struct Product {
 // The part of a product that a block computes.
 struct Part {
   uint64_t row, col, batch, split;
+  uint32_t counter;  // the tile's among those of all tiles
   __device__ __forceinline__ Part(const Product& p, uint32_t tile_m, uint32_t tile_n) {
     const uint32_t down = uint32_t((p.m + tile_m - 1) / tile_m);
     const uint32_t across = p.n == 0 ? 1 : uint32_t((p.n + tile_n - 1) / tile_n);
@@ -32,6 +37,7 @@ struct Part {
     col = uint64_t(tile / down) * tile_n;
     split = rest % p.splits;
     batch = rest / p.splits;
+    counter = uint32_t(batch) * (down * across) + tile;
   }
 };
 
@@ -53,14 +59,15 @@ struct MatrixStore {
   uint32_t activation;
   T slope;
 
-  __device__ __forceinline__ MatrixStore(const Product& p, const Part& part) {
+  // To the results if they are `finished`, otherwise to the split's part.
+  __device__ __forceinline__ MatrixStore(const Product& p, const Part& part, uint64_t split, bool finished_) : finished(finished_) {
     stride = p.n;
     rows = limited(p.m, part.row);
     cols = limited(p.n, part.col);
-    finished = p.splits == 1;
-    const uint64_t at = part.split * p.plane + (part.batch * p.m + part.row) * p.n + part.col;
-    out = static_cast<char*>(p.out) + at * (SAME || !finished ? sizeof(T) : sizeof(Out));
-    sums = static_cast<T*>(p.sums) + part.split * p.plane + part.row;
+    const uint64_t at = (part.batch * p.m + part.row) * p.n + part.col;
+    T* parts = static_cast<T*>(p.parts) + split * p.plane;
+    out = finished ? static_cast<char*>(p.out) + at * sizeof(Out) : reinterpret_cast<char*>(parts + at);
+    sums = (finished ? static_cast<T*>(p.sums) : parts + (p.plane - p.m)) + part.row;
     bias = finished && p.bias ? static_cast<const Out*>(p.bias) + part.col : nullptr;
     activation = finished ? p.activation : IDENTITY;
     slope = T(p.slope);
@@ -92,12 +99,36 @@ struct MatrixStore {
   __device__ __forceinline__ void sum(uint32_t row, T value) const {
     if (int(row) < rows) sums[row] = value;
   }
+
+  // What was stored `apart` elements further on, if it was not finished; zeros where there is nothing.
+  __device__ __forceinline__ Pack<T> load(int row, int col, uint64_t apart) const {
+    Pack<T> v = {};
+    if (row >= rows || col >= cols) return v;
+    const T* from = static_cast<const T*>(out) + (row * stride + col + apart);
+    if (whole && apart % CHUNK<T> == 0 && col + CHUNK<T> <= cols) return *reinterpret_cast<const Pack<T>*>(from);
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i)
+      if (col + i < cols) v.v[i] = from[i];
+    return v;
+  }
+
+  __device__ __forceinline__ T load_sum(uint32_t row, uint64_t apart) const { return int(row) < rows ? sums[row + apart] : T(0); }
 };
 
 // The number of the sum's `k` elements in a split.
 __device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
   const uint64_t first = split * split_k;
   return uint32_t(first >= k ? 0 : k - first < split_k ? k - first : split_k);
+}
+
+// Adds up the parts of the block's tile if it is the last one that left some.
+template <class Tile, bool MASKED>
+__device__ __forceinline__ void finish(typename Tile::T* shared, const Product& p) {
+  const Part part(p, Tile::M, Tile::N);
+  if (!last_to_arrive(p.arrived + part.counter, p.splits, shared)) return;
+  MatrixStore<typename Tile::T> parts(p, part, 0, false), results(p, part, 0, true);
+  if (MASKED) results.activation = IDENTITY;
+  add_parts<Tile>(shared, parts, results, p.splits, p.plane, p.sums && part.col == 0);
 }
 
 template <class Tile, bool MASKED>
@@ -116,7 +147,8 @@ __device__ __forceinline__ void product(const Product& p, const Strided<2>& batc
   StridedLoader<T, Tile::N, Tile::THREADS> right(b, p.b_col, p.b_row, cols);
   const bool sums = p.sums && part.col == 0;
   auto store = [&] {
-    MatrixStore<T> store(p, Part(p, Tile::M, Tile::N));
+    const Part part(p, Tile::M, Tile::N);
+    MatrixStore<T> store(p, part, part.split, p.splits == 1);
     // With a mask the activation belongs to the operand, not to the result.
     if (MASKED) store.activation = IDENTITY;
     return store;
@@ -127,6 +159,10 @@ __device__ __forceinline__ void product(const Product& p, const Strided<2>& batc
   } else {
     StridedLoader<T, Tile::M, Tile::THREADS> left(a, p.a_row, p.a_col, rows);
     multiply<Tile>(shared, left, right, k, store, sums);
+  }
+  // Larger tiles have no registers left for it.
+  if constexpr (Tile::M == 32) {
+    if (p.arrived) finish<Tile, MASKED>(shared, p);
   }
 }
 

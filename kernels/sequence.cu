@@ -1,6 +1,6 @@
 // Several kernels in one, so that a captured step has one node of a graph for all of them: those of few blocks one after another in a
-// single block, or elementwise ones of equal length in as many blocks as each of them has. Their bodies are those of their own files, and
-// so are their results, bit for bit.
+// single block, elementwise ones of equal length one after another in as many blocks as each of them has, and what needs none of these in
+// further blocks beside them. Their bodies are those of their own files, and so are their results, bit for bit.
 #include "device.cuh"
 
 #include <utility>
@@ -46,7 +46,7 @@ struct InTurn {
 // call them; build.rs reads the names from the compiled `names_in_turn`.
 #define IN_TURN(K)                                                                                                                    \
   K(advance_u64) K(convert) K(copy_32) K(copy_64) K(fill_u32) K(fill_u64) K(pad_32) K(pad_64) K(pad_128) K(place_32) K(place_64)      \
-  K(place_128) K(optim_prepare) K(random_normal_f32) K(sum_of_parts) K(sum_of_squares_f32) K(sum_rows_f32) K(sum_rows_f64)            \
+  K(place_128) K(optim_prepare) K(random_normal_f32) K(sum_of_parts) K(sum_rows_f32) K(sum_rows_f64)            \
   K(sum_columns_f32) K(sum_partials_f32) K(cross_entropy_f32) K(cross_entropy_grad_f32) K(activation_grad_f32)
 
 #define NAME(name) #name " "
@@ -151,8 +151,9 @@ __device__ __forceinline__ void run(uint32_t kernel, const unsigned char* argume
 
 // Twins of `Waiting::words` in src/device/cuda/driver/waiting.rs and of `Sequence` in sequence.rs there.
 struct Step {
-  uint32_t kernel, blocks, threads;
+  uint32_t kernel, turns, threads;
   uint32_t next;  // where the next step begins; 0 after the last
+  uint32_t first, blocks;  // the blocks that run it
 };
 struct Sequence {
   uint64_t words[500];
@@ -163,12 +164,13 @@ struct Sequence {
 #pragma pop_macro("blockIdx")
 #pragma pop_macro("gridDim")
 
-KERNEL(run_in_turn, 256, const __grid_constant__ Sequence sequence) {
+KERNEL_BOUNDS(run_in_turn, (256, 3), const __grid_constant__ Sequence sequence) {
   const unsigned char* bytes = reinterpret_cast<const unsigned char*>(sequence.words);
   for (uint32_t at = 0;;) {
     const Step step = *reinterpret_cast<const Step*>(bytes + at);
-    for (uint32_t block = 0; block < step.blocks; ++block) {
-      if (threadIdx.x == 0) block_in_turn() = blockIdx.x + block;
+    const uint32_t block = blockIdx.x - step.first;
+    for (uint32_t turn = 0; block < step.blocks && turn < step.turns; ++turn) {
+      if (threadIdx.x == 0) block_in_turn() = block + turn;
       __syncthreads();
       if (threadIdx.x < step.threads) run(step.kernel, bytes + at + sizeof(Step));
       // What a kernel writes is there for the next, and its shared memory is free.

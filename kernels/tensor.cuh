@@ -207,7 +207,7 @@ __device__ __forceinline__ void tensor_product(const Product& p, const Strided<2
   const uint64_t first_k = part.split * p.split_k;
   const uint32_t k = share(p.k, part.split, p.split_k), blocks = (k + Tile::DEPTH - 1) / Tile::DEPTH;
   // 16-bit floats in, 16-bit floats out, but for parts of sums.
-  const MatrixStore<float, std::conditional_t<Tile::COPIED, In, float>> store(p, part);
+  const MatrixStore<float, std::conditional_t<Tile::COPIED, In, float>> store(p, part, part.split, p.splits == 1);
   TensorLoader<Tile, Tile::M> a(static_cast<const In*>(p.a) + base[0] + part.row * p.a_row + first_k * p.a_col, p.a_row, p.a_col, store.rows);
   TensorLoader<Tile, Tile::N> b(static_cast<const In*>(p.b) + base[1] + first_k * p.b_row + part.col * p.b_col, p.b_col, p.b_row, store.cols);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_m = warp % Tile::WARPS_M, warp_n = warp / Tile::WARPS_M;

@@ -17,7 +17,9 @@ const REGISTERS: &[(&str, u32)] = &[
     ("unary_", 40),
     ("binary_", 48),
     ("random_", 40),
-    ("optim_", 40),
+    // Few warps are enough where each thread waits for 64 bytes at a time.
+    ("optim_adam_f32", 64),
+    ("optim_", 80),
     ("split_sum", 40),
     ("sum_rows", 40),
     ("sum_columns", 40),

@@ -34,9 +34,9 @@ impl StepRun {
 
 /// The work of a training loop, as [`Replay`] repeats it.
 pub trait Steps {
-    /// Takes the next step, for which the host has prepared, and returns its scalars: f64 `[scalars]`, on the model's device. It reads no
-    /// value back to the host.
-    fn step(&mut self) -> Result<Tensor>;
+    /// Takes the step that comes `ahead` steps after the next one, for which the host has prepared, and returns its scalars: f64 `[scalars]`,
+    /// on the model's device. It reads no value back to the host.
+    fn step(&mut self, ahead: u64) -> Result<Tensor>;
 
     /// The one generator of random numbers that steps draw from.
     fn rng(&mut self) -> &mut Rng;
@@ -135,21 +135,22 @@ fn scalar_buffer(device: &Device, count: u64) -> Result<Tensor> {
 /// A step as it is. It leaves in the pool what a capture needs.
 fn eager(device: &Device, work: &mut dyn Steps) -> Result<Vec<Vec<f64>>> {
     let _buffers = [scalar_buffer(device, 1)?, scalar_buffer(device, StepRun::MOST)?];
-    Ok(vec![work.step()?.to_vec::<f64>()?])
+    Ok(vec![work.step(0)?.to_vec::<f64>()?])
 }
 
 /// `count` steps, and where their scalars will be.
 fn capture(device: &Device, count: u64, work: &mut dyn Steps) -> Result<(CapturedSteps, Tensor)> {
     let buffer = scalar_buffer(device, count)?;
-    let mut at = 0;
+    let (mut at, mut ahead) = (0, 0);
     let mut rng = work.rng().clone();
     let captured = device.capture(&mut rng, count as usize, |rng| {
         *work.rng() = rng.clone();
-        let scalars = work.step()?;
+        let scalars = work.step(ahead)?;
         *rng = work.rng().clone();
         let width = scalars.element_count();
         buffer.narrow(0, at, width)?.overwrite(&scalars)?;
         at += width;
+        ahead += 1;
         Ok(())
     });
     *work.rng() = rng;

@@ -3,6 +3,7 @@
 use crate::device::Device;
 use crate::device::cpu::math::Real;
 use crate::device::cpu::parallel::{CHUNK, map, simd};
+use crate::device::cpu::reduce::sum_middle;
 use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -55,14 +56,13 @@ fn factor(norm: &Tensor, max_norm: f64) -> Result<Tensor> {
 /// # Errors
 /// A gradient is not a float tensor; they are on several devices.
 pub fn grad_norm(gradients: &[Tensor]) -> Result<Tensor> {
-    let squares = gradients.iter().map(|gradient| launch(&SumOfSquares, &[gradient])?[0].reshape([1])).collect::<Result<Vec<_>>>()?;
-    match squares.as_slice() {
+    match gradients {
         [] => Tensor::zeros((), DType::F64, &Device::cpu()),
-        squares => Tensor::concat(&squares.iter().collect::<Vec<_>>(), 0)?.sum_all()?.sqrt(),
+        all => launch(&SumOfSquares, &all.iter().collect::<Vec<_>>())?[0].sqrt(),
     }
 }
 
-/// The sum of the squares of all elements, as an f64 scalar: squares of large f32 would overflow in f32.
+/// The sum of the squares of all elements of some tensors, as an f64 scalar: squares of large f32 would overflow in f32.
 #[derive(Debug)]
 struct SumOfSquares;
 
@@ -75,29 +75,33 @@ impl Kernel for SumOfSquares {
     }
 
     fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
-        if !inputs[0].dtype.is_float() {
-            return Err(Error::BadDType { op: "clip_grad_norm", found: inputs[0].dtype, expected: "a float gradient" });
+        if let Some(Meta { dtype, .. }) = inputs.iter().find(|input| !input.dtype.is_float()) {
+            return Err(Error::BadDType { op: "clip_grad_norm", found: *dtype, expected: "a float gradient" });
         }
         Ok(std::iter::once(Meta::new(Shape::SCALAR, DType::F64)).collect())
     }
 
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        let sum = dispatch_float!(inputs[0].dtype(), T => {
-            let x = inputs[0].slice::<T>();
-            let parts = map(x.len().div_ceil(CHUNK), x.len() > CHUNK, |i| {
-                let x = &x[i * CHUNK..x.len().min((i + 1) * CHUNK)];
-                simd(#[inline(always)] || chunk(x))
-            });
-            parts.iter().sum::<f64>()
-        });
-        // A sum of nothing is -0 in the standard library.
-        outputs[0].slice::<f64>()[0] = sum.abs();
+        let squares: Vec<f64> = inputs.iter().map(|input| dispatch_float!(input.dtype(), T => of_one(input.slice::<T>()))).collect();
+        sum_middle(&squares, outputs[0].slice::<f64>(), 1, squares.len(), 1);
         Ok(())
     }
 
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
-        super::cuda::sum_of_squares(inputs[0], &outputs[0])
+        super::cuda::sum_of_squares(inputs, &outputs[0])
     }
+}
+
+fn of_one<T: Real>(x: &[T]) -> f64 {
+    let parts = map(x.len().div_ceil(CHUNK), x.len() > CHUNK, |i| {
+        let x = &x[i * CHUNK..x.len().min((i + 1) * CHUNK)];
+        simd(
+            #[inline(always)]
+            || chunk(x),
+        )
+    });
+    // A sum of nothing is -0 in the standard library.
+    parts.iter().sum::<f64>().abs()
 }
 
 #[inline(always)]

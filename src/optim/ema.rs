@@ -1,8 +1,8 @@
 //! Exponential moving averages of weights and of the buffers of layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{fused, state};
+use super::{cuda, fused, state};
 use crate::device::Device;
 use crate::device::capture::Counter;
 use crate::dispatch_float;
@@ -50,6 +50,17 @@ struct Entry {
     param: Param,
     /// In f32 for 16-bit parameters: changes by a thousandth would be rounded away.
     average: Tensor,
+    /// Whether an optimiser's kernel has taken the present value in.
+    taken: bool,
+}
+
+impl Entry {
+    /// Gives the average memory of its own.
+    fn unshare(&mut self) -> Result<()> {
+        let empty = Tensor::zeros([0], self.average.dtype(), &self.average.device())?;
+        self.average = std::mem::replace(&mut self.average, empty).unshared()?;
+        Ok(())
+    }
 }
 
 impl Ema {
@@ -67,7 +78,7 @@ impl Ema {
                 let tensor = param.tensor().detach();
                 let dtype = tensor.dtype().wide();
                 let average = if debias { Tensor::zeros(tensor.shape(), dtype, &tensor.device())? } else { tensor.to_dtype(dtype)? };
-                Ok(Entry { name: name.to_string(), param: param.clone(), average })
+                Ok(Entry { name: name.to_string(), param: param.clone(), average, taken: false })
             })
             .collect::<Result<_>>()?;
         Ok(Ema { decay, debias, entries, updates: Counter::default() })
@@ -76,6 +87,11 @@ impl Ema {
     /// Number of updates made.
     pub fn updates(&self) -> u64 {
         self.updates.get()
+    }
+
+    /// The fraction of an average that an update keeps.
+    pub fn decay(&self) -> f64 {
+        self.decay
     }
 
     /// Adds the present values of the parameters to the averages; call it after every step of the optimiser.
@@ -109,15 +125,33 @@ impl Ema {
         self.entries.iter().for_each(|entry| f(&entry.average));
     }
 
+    /// The averages of some of the parameters on a GPU, for a kernel that updates them together with the parameters. [`Ema::update`] is to
+    /// follow, and leaves these out. Those of 16-bit parameters are of the rounded values, which only follow.
+    pub(super) fn taken_along<'a>(&mut self, params: impl Iterator<Item = &'a Param>) -> Result<Vec<Option<Tensor>>> {
+        let places: HashMap<_, _> = self.entries.iter().enumerate().map(|(at, entry)| (entry.param.tensor().id(), at)).collect();
+        let take = |param: &Param| {
+            let Some(entry) = places.get(&param.tensor().id()).map(|&at| &mut self.entries[at]) else { return Ok(None) };
+            if param.tensor().dtype() != entry.average.dtype() {
+                return Ok(None);
+            }
+            entry.taken = true;
+            entry.unshare()?;
+            Ok(Some(entry.average.clone()))
+        };
+        params.map(take).collect()
+    }
+
     fn update_on_gpu(&mut self) -> Result<()> {
         let mut tensors = Vec::with_capacity(self.entries.len());
         for entry in &mut self.entries {
-            let empty = Tensor::zeros([0], entry.average.dtype(), &entry.average.device())?;
-            entry.average = std::mem::replace(&mut entry.average, empty).unshared()?;
+            if std::mem::take(&mut entry.taken) {
+                continue;
+            }
+            entry.unshare()?;
             let value = entry.param.tensor().detach().to_dtype(entry.average.dtype())?.contiguous()?;
-            tensors.push(vec![entry.average.clone(), value]);
+            tensors.push(cuda::Roles { weight: Some(value), average: Some(entry.average.clone()), ..cuda::Roles::default() });
         }
-        super::cuda::ema(self.decay, &tensors)?;
+        cuda::ema(self.decay, &tensors)?;
         self.updates.advance();
         Ok(())
     }

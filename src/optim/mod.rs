@@ -86,7 +86,7 @@ impl Optimizer {
             return Err(Error::OutOfRange { op: algorithm.name(), name, value: 0.0, expected });
         }
         let scalars = match entries[0].param.tensor().device() {
-            Device::Cuda(gpu) => Some(cuda::Scalars::new(gpu, 0)?),
+            Device::Cuda(gpu) => Some(cuda::Scalars::new(gpu, algorithm, 0)?),
             Device::Cpu => None,
         };
         Ok(Optimizer { algorithm, entries, steps: Counter::default(), scalars })
@@ -122,6 +122,14 @@ impl Optimizer {
     /// The learning rate is negative or not finite; the gradients' number, shapes, dtypes or devices are not those of the
     /// parameters. Nothing is changed then.
     pub fn step(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
+        self.step_averaging(gradients, learning_rate, None)
+    }
+
+    /// As [`Optimizer::step`], and then [`Ema::update`] of averages of these parameters: on a GPU in the same pass over the weights.
+    ///
+    /// # Errors
+    /// As for [`Optimizer::step`].
+    pub fn step_averaging(&mut self, gradients: &[Tensor], learning_rate: f64, averages: Option<&mut Ema>) -> Result<()> {
         let op = self.algorithm.name();
         if !(0.0..f64::INFINITY).contains(&learning_rate) {
             let (name, expected) = ("learning_rate", "at least 0 and finite");
@@ -146,44 +154,49 @@ impl Optimizer {
             }
         }
         if self.scalars.is_some() {
-            return self.step_on_gpu(gradients, learning_rate);
+            return self.step_on_gpu(gradients, learning_rate, averages);
         }
         let update = Update { algorithm: self.algorithm, learning_rate, step: self.steps() + 1 };
         for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
             entry.param.update(|parameter| update.apply(parameter, gradient, &mut entry.slots))?;
         }
         self.steps.advance();
-        Ok(())
+        averages.map_or(Ok(()), Ema::update)
     }
 
-    /// Changes the learning rate of the steps that a captured graph repeats. Other steps get theirs as the argument of [`Optimizer::step`].
-    pub fn set_learning_rate(&mut self, _learning_rate: f64) -> Result<()> {
-        if let Some(scalars) = &mut self.scalars {
-            scalars.set_learning_rate(_learning_rate)?;
-        }
-        Ok(())
+    /// The most learning rates that [`Optimizer::set_learning_rates`] keeps.
+    pub const MOST_RATES: usize = cuda::Scalars::RATES;
+
+    /// Changes the learning rates of the steps that captured graphs repeat: the next step takes the first of these, at most
+    /// [`Optimizer::MOST_RATES`], the one after it the second, and those after the last one the last. Steps that run eagerly have theirs as
+    /// the argument of [`Optimizer::step`], and take these if they are equal.
+    pub fn set_learning_rates(&mut self, learning_rates: &[f64]) -> Result<()> {
+        self.scalars.as_mut().map_or(Ok(()), |scalars| scalars.set_learning_rates(learning_rates))
     }
 
-    /// The fused kernels update weights and optimiser state in place.
-    fn step_on_gpu(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
+    /// The fused kernels update weights, optimiser state and averages in place.
+    fn step_on_gpu(&mut self, gradients: &[Tensor], learning_rate: f64, mut averages: Option<&mut Ema>) -> Result<()> {
+        let along = match &mut averages {
+            Some(ema) => ema.taken_along(self.entries.iter().map(|entry| &entry.param))?,
+            None => vec![None; self.entries.len()],
+        };
         let mut tensors = Vec::with_capacity(self.entries.len());
-        for (entry, gradient) in self.entries.iter_mut().zip(gradients) {
+        for ((entry, gradient), average) in self.entries.iter_mut().zip(gradients).zip(along) {
             entry.param.update(Tensor::unshared)?;
             entry.slots = entry.slots.drain(..).map(Tensor::unshared).collect::<Result<_>>()?;
             let weight = entry.param.tensor().detach();
             let wide = weight.dtype().wide();
-            let mut roles = vec![weight.to_dtype(wide)?, gradient.detach().to_dtype(wide)?.contiguous()?];
-            roles.extend(entry.slots.iter().cloned());
-            tensors.push(roles);
+            let (weight, gradient) = (Some(weight.to_dtype(wide)?), Some(gradient.detach().to_dtype(wide)?.contiguous()?));
+            tensors.push(cuda::Roles { weight, gradient, slots: entry.slots.clone(), average });
         }
         let scalars = self.scalars.as_mut().expect("on a GPU");
-        scalars.set_learning_rate(learning_rate)?;
-        cuda::step(self.algorithm, scalars, &tensors)?;
+        cuda::step(scalars, learning_rate, &tensors, averages.as_ref().map_or(0.0, |ema| ema.decay()))?;
         for (entry, roles) in self.entries.iter().zip(&tensors) {
-            entry.param.tensor().overwrite(&roles[0])?;
+            entry.param.tensor().overwrite(roles.weight.as_ref().expect("given above"))?;
         }
+        drop(tensors);
         self.steps.advance();
-        Ok(())
+        averages.map_or(Ok(()), Ema::update)
     }
 
     /// Calls `f` with each tensor that a step on a GPU changes.
@@ -214,7 +227,7 @@ impl Optimizer {
         }
         self.steps.set(steps);
         if let Device::Cuda(gpu) = self.entries[0].param.tensor().device() {
-            self.scalars = Some(cuda::Scalars::new(gpu, steps)?);
+            self.scalars = Some(cuda::Scalars::new(gpu, self.algorithm, steps)?);
         }
         Ok(())
     }

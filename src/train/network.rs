@@ -57,13 +57,12 @@ impl Network {
     /// # Errors
     /// The gradients do not fit the parameters.
     pub fn apply(&mut self, gradients: &[Tensor], learning_rate: f64) -> Result<()> {
-        self.optimizer.step(gradients, learning_rate)?;
-        self.ema.as_mut().map_or(Ok(()), Ema::update)
+        self.optimizer.step_averaging(gradients, learning_rate, self.ema.as_mut())
     }
 
-    /// Changes the learning rate of steps that a captured graph repeats.
-    pub(super) fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
-        self.optimizer.set_learning_rate(learning_rate)
+    /// Changes the learning rates of steps that a captured graph repeats.
+    pub(super) fn set_learning_rates(&mut self, learning_rates: &[f64]) -> Result<()> {
+        self.optimizer.set_learning_rates(learning_rates)
     }
 
     /// Shows all tensors that a step changes in place.

@@ -361,8 +361,8 @@ struct Work<'a> {
 }
 
 impl Steps for Work<'_> {
-    fn step(&mut self) -> Result<Tensor> {
-        let scalars = self.trainer.step(self.done)?;
+    fn step(&mut self, ahead: u64) -> Result<Tensor> {
+        let scalars = self.trainer.step(self.done + ahead)?;
         self.names = Some(scalars.names());
         scalars.stack()
     }

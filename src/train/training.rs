@@ -264,10 +264,9 @@ impl<M: Model> Trainer for Training<M> {
 
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         let Some(run) = self.model.replay(&self.settings, done, most)? else { return Ok(None) };
-        let rates = |done| self.players.iter().map(|player| player.learning_rate(done)).collect::<Vec<_>>();
-        let steps = StepRun::length(done, run.len, rates);
+        let steps = self.players.iter().fold(run.len.min(StepRun::MOST), |most, player| player.run(done, most));
         for player in &mut self.players {
-            player.set_learning_rate(done)?;
+            player.set_learning_rates(done, steps)?;
         }
         let (each, rows) = (self.batches(), self.source.rows(done * self.batches()) as u64);
         let len = if each == 0 { steps } else { self.source.prefetch(done * each, steps, each, &self.device)? };

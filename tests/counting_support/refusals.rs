@@ -25,5 +25,5 @@ pub fn a_driver_that_refuses_a_capture_gets_eager_steps() {
         assert!(error.starts_with("steps run one by one") && error.contains(said), "{call}: {error}");
     }
     let output = this_program().args([REFUSING, "nothing"]).output().unwrap();
-    assert_eq!((output.stdout, output.stderr), (b"11 of 12\n".to_vec(), Vec::new()));
+    assert_eq!((output.stdout, output.stderr), (b"20 of 21\n".to_vec(), Vec::new()));
 }

@@ -4,9 +4,9 @@ use bytemuck::{NoUninit, Pod, Zeroable};
 
 use super::args::{Arg, Ptr};
 use super::cut::{LONGEST, Tile, cheapest};
-use super::driver::{CudaBuffer, CudaDevice};
+use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
-use super::matmul::SplitSum;
+use super::parts::{Parts, Sums};
 use super::ptx::Param;
 use crate::device::cpu::conv::ConvDims;
 use crate::dispatch_float;
@@ -48,12 +48,14 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
     let depth = channels * along(0) * along(1);
     let results = dims.batch * rows * size[0] * size[1];
     let cut = Cut::of([rows, cols, depth], phases[0] * phases[1], dtype.size());
-    let parts = Parts::new(device, dtype, results, cut.splits, out)?;
+    let parts = Parts::new(device, dtype, [results, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1])))?;
     let args = Arguments {
         source: source.or(out),
         weight: weight.or(out),
-        bias: if cut.splits == 1 { bias } else { Ptr::NULL },
-        out: parts.ptr(),
+        bias,
+        out,
+        parts: parts.ptr(),
+        arrived: parts.arrived(),
         axis,
         batch: dims.batch as u64,
         weight_row: weight_row as u64,
@@ -73,7 +75,7 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
         Tile::Small => launch::<{ kernel!("conv2d_small", T) }, _>(device, grid, (args,))?,
         _ => launch::<{ kernel!("conv2d_medium", T) }, _>(device, grid, (args,))?,
     });
-    parts.sum(bias, size[0] * size[1], rows)
+    parts.add(Sums { out, sums: Ptr::NULL, bias, bias_layout: [size[0] * size[1], rows], activation: (0, 0.0) })
 }
 
 /// x [N, Ci, H, W] and g [N, Co, Ho, Wo] to [Co, Ci, kh, kw].
@@ -85,11 +87,13 @@ pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDi
     let (rows, cols) = (dims.out_channels, dims.in_channels * dims.kernel[0] * dims.kernel[1]);
     let depth = dims.batch * dims.output[0] * dims.output[1];
     let cut = Cut::of([rows, cols, depth], 1, dtype.size());
-    let parts = Parts::new(device, dtype, rows * cols, cut.splits, out)?;
+    let parts = Parts::new(device, dtype, [rows * cols, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1])))?;
     let args = GradArguments {
         images: x.or(out),
         cotangent: g.or(out),
-        out: parts.ptr(),
+        out,
+        parts: parts.ptr(),
+        arrived: parts.arrived(),
         axis,
         batch: dims.batch as u64,
         split_k: cut.split_k as u64,
@@ -106,7 +110,7 @@ pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDi
         Tile::Small => launch::<{ kernel!("conv2d_weight_grad_small", T) }, _>(device, grid, (args,))?,
         _ => launch::<{ kernel!("conv2d_weight_grad_medium", T) }, _>(device, grid, (args,))?,
     });
-    parts.sum(Ptr::NULL, 1, 1)
+    parts.add(Sums { out, sums: Ptr::NULL, bias: Ptr::NULL, bias_layout: [1, 1], activation: (0, 0.0) })
 }
 
 /// One direction of a convolution. Twin of `Axis` in `kernels/conv.cuh`.
@@ -163,6 +167,8 @@ struct Arguments {
     weight: Ptr,
     bias: Ptr,
     out: Ptr,
+    parts: Ptr,
+    arrived: Ptr,
     axis: [Axis; 2],
     batch: u64,
     weight_row: u64,
@@ -189,6 +195,8 @@ struct GradArguments {
     images: Ptr,
     cotangent: Ptr,
     out: Ptr,
+    parts: Ptr,
+    arrived: Ptr,
     axis: [Axis; 2],
     batch: u64,
     split_k: u64,
@@ -201,34 +209,6 @@ struct GradArguments {
 
 impl Arg for GradArguments {
     const PARAM: Param = Param::Bytes(size_of::<GradArguments>());
-}
-
-/// The memory for the partial sums of blocks.
-struct Parts {
-    device: CudaDevice,
-    dtype: DType,
-    results: usize,
-    splits: usize,
-    out: Ptr,
-    buffer: Option<CudaBuffer>,
-}
-
-impl Parts {
-    fn new(device: CudaDevice, dtype: DType, results: usize, splits: usize, out: Ptr) -> Result<Parts> {
-        let buffer = if splits > 1 { Some(CudaBuffer::new(device, splits * results * dtype.size())?) } else { None };
-        Ok(Parts { device, dtype, results, splits, out, buffer })
-    }
-
-    /// The first part, or the result if there is only one.
-    fn ptr(&self) -> Ptr {
-        self.buffer.as_ref().map_or(self.out, CudaBuffer::ptr)
-    }
-
-    /// Adds them up, and a bias unless it is null, for each of the channels of `plane` elements.
-    fn sum(self, bias: Ptr, plane: usize, channels: usize) -> Result<()> {
-        let Some(buffer) = &self.buffer else { return Ok(()) };
-        SplitSum::new(buffer.ptr(), self.out, self.results, self.splits).with_bias(bias, plane, channels).run(self.device, self.dtype)
-    }
 }
 
 /// Threads of a block.

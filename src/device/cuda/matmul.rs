@@ -7,8 +7,9 @@ use plan::{Cores, Plan};
 
 use super::args::{Arg, Ptr, Strided};
 use super::cut::Tile;
-use super::driver::{CudaBuffer, CudaDevice};
+use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
+use super::parts::{Parts, Sums};
 use super::ptx::Param;
 use crate::device::Precision;
 use crate::dispatch_float;
@@ -121,7 +122,7 @@ impl Product {
     }
 
     fn run_as(&self, plan: Plan) -> Result<()> {
-        let (device, size) = (self.device, self.dtype.size());
+        let device = self.device;
         let (count, batches) = self.batch.unwrap_or((1, Strided::default()));
         let results = count * self.rows * self.cols;
         let sums = if self.row_sums == Ptr::NULL { 0 } else { self.rows };
@@ -129,19 +130,20 @@ impl Product {
             return Ok(());
         }
         let splits = self.depth.div_ceil(plan.split_k).max(1);
-        // Parts of sums of 16-bit floats are f32.
-        let parts = if splits > 1 { Some(CudaBuffer::new(device, splits * (results + sums) * size.max(4))?) } else { None };
-        let (out, row_sums) = match &parts {
-            Some(parts) => (parts.ptr(), if sums > 0 { parts.ptr().offset(results * size) } else { Ptr::NULL }),
-            None => (self.out, self.row_sums),
-        };
+        let side = plan.tile.side();
+        // The sums of rows are made by the first column of blocks, which is there for them even without results.
+        let tiles = self.rows.div_ceil(side) * self.cols.div_ceil(side).max(1) * count;
+        let adds = plan.cores == Cores::Cuda && plan.tile == Tile::Small;
+        let parts = Parts::new(device, self.dtype, [results, sums], splits, adds.then_some((plan.tile, tiles)))?;
         let args = Arguments {
             a: self.a.ptr,
             b: self.b.ptr,
             mask: self.mask,
             bias: self.bias,
-            out,
-            sums: row_sums,
+            out: self.out,
+            sums: self.row_sums,
+            parts: parts.ptr(),
+            arrived: parts.arrived(),
             rows: self.rows as u64,
             cols: self.cols as u64,
             depth: self.depth as u64,
@@ -150,14 +152,12 @@ impl Product {
             b_row: self.b.row_stride as u64,
             b_col: self.b.col_stride as u64,
             split_k: plan.split_k as u64,
-            plane: (results + sums) as u64,
+            plane: parts.plane() as u64,
             splits: splits as u32,
             activation: self.activation.0,
             slope: self.activation.1,
         };
-        let side = plan.tile.side();
-        // The sums of rows are made by the first column of blocks, which is there for them even without results.
-        let blocks = self.rows.div_ceil(side) * self.cols.div_ceil(side).max(1) * splits * count;
+        let blocks = tiles * splits;
         let masked = self.mask != Ptr::NULL;
         if plan.cores == Cores::Cuda {
             let grid = Grid::blocks(blocks, 256);
@@ -171,16 +171,8 @@ impl Product {
         } else {
             on_tensor_cores(plan, device, blocks, (args, batches))?;
         }
-        let Some(parts) = parts else { return Ok(()) };
-        let finish = if masked { (0, 0.0) } else { self.activation };
-        let sum = SplitSum {
-            sums: self.row_sums,
-            sum_count: sums as u64,
-            activation: finish.0,
-            slope: finish.1,
-            ..SplitSum::new(parts.ptr(), self.out, results, splits).with_bias(self.bias, 1, self.cols.max(1))
-        };
-        sum.run(device, self.dtype)
+        let activation = if masked { (0, 0.0) } else { self.activation };
+        parts.add(Sums { out: self.out, sums: self.row_sums, bias: self.bias, bias_layout: [1, self.cols.max(1)], activation })
     }
 }
 
@@ -218,6 +210,8 @@ struct Arguments {
     bias: Ptr,
     out: Ptr,
     sums: Ptr,
+    parts: Ptr,
+    arrived: Ptr,
     rows: u64,
     cols: u64,
     depth: u64,
@@ -234,66 +228,6 @@ struct Arguments {
 
 impl Arg for Arguments {
     const PARAM: Param = Param::Bytes(size_of::<Arguments>());
-}
-
-/// Adding up what blocks with parts of the sums left. Twin of `SplitSum` in `kernels/product.cuh`.
-#[derive(Debug, Clone, Copy, NoUninit)]
-#[repr(C)]
-pub(super) struct SplitSum {
-    parts: Ptr,
-    bias: Ptr,
-    out: Ptr,
-    sums: Ptr,
-    results: u64,
-    sum_count: u64,
-    plane: u64,
-    /// Neighbouring results with the same bias.
-    inner: u64,
-    /// Elements of the bias.
-    channels: u64,
-    splits: u32,
-    activation: u32,
-    slope: f64,
-}
-
-impl Arg for SplitSum {
-    const PARAM: Param = Param::Bytes(size_of::<SplitSum>());
-}
-
-impl SplitSum {
-    /// Without bias, activation and sums.
-    pub(super) fn new(parts: Ptr, out: Ptr, results: usize, splits: usize) -> SplitSum {
-        SplitSum {
-            parts,
-            bias: Ptr::NULL,
-            out,
-            sums: Ptr::NULL,
-            results: results as u64,
-            sum_count: 0,
-            plane: 0,
-            inner: 1,
-            channels: 1,
-            splits: splits as u32,
-            activation: 0,
-            slope: 0.0,
-        }
-    }
-
-    /// A bias of `channels` elements, unless it is null, each for `inner` neighbouring results.
-    pub(super) fn with_bias(self, bias: Ptr, inner: usize, channels: usize) -> SplitSum {
-        SplitSum { bias, inner: inner as u64, channels: channels as u64, ..self }
-    }
-
-    /// Adds them up, to results of this dtype.
-    pub(super) fn run(mut self, device: CudaDevice, dtype: DType) -> Result<()> {
-        self.plane = self.results + self.sum_count;
-        let grid = Grid::over(self.plane as usize, 256);
-        match dtype {
-            DType::BF16 => launch::<{ kernel!("split_sum_bf16") }, _>(device, grid, (self,)),
-            DType::F16 => launch::<{ kernel!("split_sum_f16") }, _>(device, grid, (self,)),
-            _ => dispatch_float!(dtype, T => launch::<{ kernel!("split_sum", T) }, _>(device, grid, (self,))),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod grid;
 mod info;
 mod launch;
 pub(crate) mod matmul;
+mod parts;
 pub mod ptx;
 
 pub use args::{Arg, Args, Ptr, Strided};

@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::nn::Params;
-use crate::optim::{Algorithm, Schedule};
+use crate::optim::{Algorithm, Optimizer, Schedule};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::network::Network;
@@ -55,9 +55,17 @@ impl Player {
         &self.network
     }
 
-    /// Gives steps that a captured graph repeats the learning rate of the step after `done` others.
-    pub(super) fn set_learning_rate(&mut self, done: u64) -> Result<()> {
-        self.network.set_learning_rate(self.schedule.value(self.learning_rate, done / self.period))
+    /// Gives the `count` steps after `done` others, which a captured graph repeats, their learning rates.
+    pub(super) fn set_learning_rates(&mut self, done: u64, count: u64) -> Result<()> {
+        let rate = |update| self.learning_rate(done + update / self.updates);
+        let rates: Vec<f64> = (0..count * self.updates).map(rate).collect();
+        self.network.set_learning_rates(&rates)
+    }
+
+    /// The most steps whose learning rates can be set in advance, of `most` after `done` others: a captured graph repeats no more.
+    pub(super) fn run(&self, done: u64, most: u64) -> u64 {
+        let same = (0..most).all(|i| self.learning_rate(done + i) == self.learning_rate(done));
+        if same { most } else { most.min(Optimizer::MOST_RATES as u64 / self.updates).max(1) }
     }
 
     /// The learning rate of the step after `done` others.

@@ -18,6 +18,9 @@ use crate::device::cuda::ptx::{CUDA_VERSION, ENTRIES, MODULES};
 use crate::device::{Precision, capture};
 use crate::error::{Error, Result};
 
+/// Counters of blocks that a kernel may have.
+const COUNTERS: usize = 4096;
+
 /// The least compute capability that the kernels are compiled for.
 const CAPABILITY: (i32, i32) = (8, 0);
 
@@ -83,6 +86,8 @@ pub(super) struct Gpu {
     pub(super) capturer: RwLock<Option<ThreadId>>,
     /// Address of what is added to the numbers of draws; 0 for none. Captured graphs have one.
     pub(super) draw_offset: AtomicU64,
+    /// Address of counters, all 0 between kernels.
+    counters: u64,
 }
 
 /// The devices that were opened, by index.
@@ -196,6 +201,12 @@ impl Gpu {
             // A stream of our own: the default one cannot be captured, and waits for others.
             check(sys::cuStreamCreate(&mut stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32), "create a stream")?;
         }
+        let mut counters = 0;
+        // SAFETY: the context is current; the memory is held until the process ends.
+        unsafe {
+            check(sys::cuMemAlloc_v2(&mut counters, 4 * COUNTERS), "allocate counters")?;
+            check(sys::cuMemsetD32Async(counters, 0, COUNTERS, stream), "set counters")?;
+        }
         let multiprocessors = attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32;
         Ok(Gpu {
             index,
@@ -214,6 +225,7 @@ impl Gpu {
             capturing: AtomicBool::new(false),
             capturer: RwLock::default(),
             draw_offset: AtomicU64::new(0),
+            counters,
         })
     }
 }
@@ -300,6 +312,11 @@ impl CudaDevice {
     /// The address of the u64 that kernels add to the numbers of their draws: null, unless a graph is being captured.
     pub fn draw_offset(&self) -> Ptr {
         Ptr(self.0.draw_offset.load(Ordering::Relaxed))
+    }
+
+    /// Counters of u32, all 0, for a kernel that leaves them 0, if there are as many.
+    pub(in crate::device::cuda) fn arrivals(&self, count: usize) -> Option<Ptr> {
+        (count <= COUNTERS).then_some(Ptr(self.0.counters))
     }
 
     /// Whether [`CudaDevice::check_launches`] was called.

@@ -4,12 +4,15 @@
 //! A graph repeats its kernels on the same addresses. Every block that is used while it is captured is therefore held for it: when
 //! its tensor is dropped, the block is not handed out again before the graph is dropped, too.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use cudarc::driver::sys;
 
 /// Sizes are multiples of this; the driver aligns to it, too.
 const GRANULE: usize = 512;
+
+/// Blocks up to this size are used by a capture once, while there are unused ones: graphs may hold some more of them.
+const SMALL: usize = 1 << 20;
 
 /// The size of the block that holds `bytes`: multiples of an eighth of the power of two below, so that blocks fit again.
 pub(super) fn block_size(bytes: usize) -> usize {
@@ -17,17 +20,23 @@ pub(super) fn block_size(bytes: usize) -> usize {
     bytes.div_ceil(step) * step
 }
 
-/// Addresses of unused blocks by size.
+/// Addresses of unused blocks by size, in the order in which they were given back.
 #[derive(Default)]
-struct Blocks(BTreeMap<usize, Vec<u64>>);
+struct Blocks(BTreeMap<usize, VecDeque<u64>>);
 
 impl Blocks {
     fn push(&mut self, address: u64, size: usize) {
-        self.0.entry(size).or_default().push(address);
+        self.0.entry(size).or_default().push_back(address);
     }
 
-    fn pop(&mut self, size: usize) -> Option<u64> {
-        self.0.get_mut(&size).and_then(Vec::pop)
+    /// The block that was given back last: a cache may still have it.
+    fn last(&mut self, size: usize) -> Option<u64> {
+        self.0.get_mut(&size).and_then(VecDeque::pop_back)
+    }
+
+    /// The block that was given back first.
+    fn first(&mut self, size: usize) -> Option<u64> {
+        self.0.get_mut(&size).and_then(VecDeque::pop_front)
     }
 }
 
@@ -74,12 +83,16 @@ impl Pool {
 
     /// An unused block of this size.
     pub(super) fn take(&mut self, size: usize) -> Option<u64> {
-        let Some(capturing) = &mut self.capturing else { return self.free.pop(size) };
-        if let Some(address) = capturing.free.pop(size) {
+        let Some(capturing) = &mut self.capturing else { return self.free.last(size) };
+        // Launches that wait keep others from writing what they read: what was used longest ago is in nobody's way.
+        let new = if size <= SMALL { self.free.first(size) } else { None };
+        if new.is_none()
+            && let Some(address) = capturing.free.first(size)
+        {
             self.held.get_mut(&address).expect("the capture holds it").used = true;
             return Some(address);
         }
-        let address = self.free.pop(size)?;
+        let address = new.or_else(|| self.free.first(size))?;
         capturing.taken.insert(address);
         self.hold(address, size);
         Some(address)
@@ -171,11 +184,11 @@ mod tests {
         pool.begin_capture();
         let first = pool.take(512).unwrap();
         pool.give_back(first, 512);
+        let second = pool.take(512).unwrap();
+        assert_ne!(second, first, "what is unused comes first");
         assert_eq!(pool.take(512), Some(first), "its own blocks are used again");
         pool.give_back(before, 512);
-        let second = pool.take(512).unwrap();
-        assert_ne!(second, before, "an older tensor's memory is not written over");
-        assert_eq!(pool.take(512), None);
+        assert_eq!(pool.take(512), None, "an older tensor's memory is not written over");
         pool.give_back(first, 512);
         let blocks = pool.end_capture();
         assert_eq!(blocks.len(), 3);

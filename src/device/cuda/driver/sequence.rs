@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use bytemuck::NoUninit;
 
 use super::gpu::CudaDevice;
-use super::waiting::{IN_TURN, THREADS, Touched, Waiting};
+use super::waiting::{THREADS, Together, Touched, Waiting};
 use crate::device::cuda::args::{Arg, Args};
 use crate::device::cuda::grid::Grid;
 use crate::device::cuda::ptx::Param;
@@ -85,33 +85,21 @@ impl CudaDevice {
     fn launch_in_turn(self, launches: &[Waiting]) -> Result<()> {
         let mut rest: Vec<&Waiting> = launches.iter().collect();
         while !rest.is_empty() {
-            let (mut words, mut last): (Vec<u64>, usize) = (Vec::new(), 0);
-            let (mut together, mut later): (Vec<&Waiting>, Vec<&Waiting>) = (Vec::new(), Vec::new());
+            let (mut together, mut later) = (Together::default(), Vec::<&Waiting>::new());
             for launch in rest {
-                let step = launch.words();
-                let fits = words.len() + step.len() <= Sequence::WORDS && together.iter().all(|earlier| launch.joins(earlier));
-                if !fits || later.iter().any(|skipped| skipped.touched.conflicts(&launch.touched)) {
+                let waits = later.iter().any(|earlier| earlier.touched.conflicts(&launch.touched));
+                if waits || !together.add(launch, Sequence::WORDS) {
                     later.push(launch);
-                    continue;
                 }
-                if !together.is_empty() {
-                    words[last + 1] |= (8 * words.len() as u64) << 32;
-                }
-                last = words.len();
-                words.extend(step);
-                together.push(launch);
             }
             rest = later;
-            let grid = match &together[..] {
-                [alone] => {
-                    self.make(alone)?;
-                    continue;
-                }
-                [first, ..] if first.grid.blocks[0] > IN_TURN => first.grid,
-                _ => Grid::blocks(1, THREADS),
-            };
+            if let Some(launch) = together.alone() {
+                self.make(launch)?;
+                continue;
+            }
+            let mut words = together.words().to_vec();
             words.resize(Sequence::WORDS, 0);
-            let sequence = Sequence(words.try_into().expect("resized"));
+            let (sequence, grid) = (Sequence(words.try_into().expect("resized")), Grid::blocks(together.blocks() as usize, THREADS));
             // SAFETY: the kernel takes a sequence, and the steps are those of launches.
             (sequence,).with(|params| unsafe { self.submit(kernel!("run_in_turn"), grid, params) })?;
         }

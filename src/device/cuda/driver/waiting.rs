@@ -9,9 +9,9 @@ use crate::device::cuda::grid::Grid;
 use crate::device::cuda::ptx::{ENTRIES, Param};
 
 /// The most blocks of a kernel that has them one after another.
-pub(super) const IN_TURN: u64 = 4;
-/// The most blocks of elementwise kernels that share theirs: more are bound by memory, and better alone.
-const SHARED: u64 = 256;
+const IN_TURN: u64 = 4;
+/// The most blocks of a kernel that waits: more are bound by memory, and better alone.
+const MOST: u64 = 1024;
 /// The threads of their blocks.
 pub(super) const THREADS: u32 = 256;
 
@@ -129,26 +129,102 @@ impl Waiting {
     }
 
     pub(super) fn may_wait(&self) -> bool {
-        let Grid { blocks: [x, y, z], threads: [threads, 1, 1], shared: 0 } = self.grid else { return false };
-        let most = if self.elementwise.is_some() { SHARED } else { IN_TURN };
-        ENTRIES[self.entry].turn.is_some() && x <= most && y * z == 1 && matches!(threads, 1 | THREADS)
+        let Grid { blocks: [x, 1, 1], threads: [threads, 1, 1], shared: 0 } = self.grid else { return false };
+        ENTRIES[self.entry].turn.is_some() && x <= MOST && matches!(threads, 1 | THREADS)
     }
 
-    /// Whether one kernel can run it after another that waits.
-    pub(super) fn joins(&self, earlier: &Waiting) -> bool {
-        let share = |a: &Waiting, b: &Waiting| a.elementwise.as_ref().zip(b.elementwise.as_ref()).is_some_and(|(a, b)| a.shares(b));
-        match self.grid.blocks[0].max(earlier.grid.blocks[0]) {
-            ..=IN_TURN => true,
-            _ => self.grid == earlier.grid && share(self, earlier),
+    fn blocks(&self) -> u64 {
+        self.grid.blocks[0]
+    }
+
+    /// Whether a block that has the same elements of both needs none of other blocks.
+    fn shares(&self, other: &Waiting) -> bool {
+        self.elementwise.as_ref().zip(other.elementwise.as_ref()).is_some_and(|(a, b)| a.shares(b))
+    }
+
+    /// The words of its step without where the next step begins: number, how many blocks in turn, threads, the blocks that run it, arguments.
+    fn words(&self, first: u64, blocks: u64) -> Vec<u64> {
+        let pair = |low: u64, high: u64| low | high << 32;
+        let number = ENTRIES[self.entry].turn.expect("it takes turns");
+        let header = [pair(number.into(), self.blocks() / blocks), pair(self.grid.threads[0].into(), 0), pair(first, blocks)];
+        header.into_iter().chain(self.arguments.iter().flatten().copied()).collect()
+    }
+}
+
+/// Launches that the same blocks run one after the other: a single block those of few blocks, or each of several blocks its elements.
+struct Lane<'a> {
+    first: u64,
+    blocks: u64,
+    launches: Vec<&'a Waiting>,
+}
+
+impl Lane<'_> {
+    /// Whether its blocks can run a launch after those of the lane.
+    fn takes(&self, launch: &Waiting) -> bool {
+        match self.blocks {
+            1 => launch.blocks() <= IN_TURN,
+            blocks => blocks == launch.blocks() && self.launches.iter().all(|earlier| launch.shares(earlier)),
         }
     }
 
-    /// The words of its step: number, how many blocks in turn, threads, where the next step begins (not yet known), and the arguments.
-    pub(super) fn words(&self) -> Vec<u64> {
-        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-        let number = ENTRIES[self.entry].turn.expect("it takes turns");
-        let blocks = if self.grid.blocks[0] > IN_TURN { 1 } else { self.grid.blocks[0] };
-        let header = [pair(number, blocks as u32), pair(self.grid.threads[0], 0)];
-        header.into_iter().chain(self.arguments.iter().flatten().copied()).collect()
+    fn conflicts(&self, launch: &Waiting) -> bool {
+        self.launches.iter().any(|earlier| earlier.touched.conflicts(&launch.touched))
+    }
+}
+
+/// Launches that one kernel can run: lanes side by side, none of which needs another.
+#[derive(Default)]
+pub(super) struct Together<'a> {
+    lanes: Vec<Lane<'a>>,
+    words: Vec<u64>,
+    /// Where the last step begins among the words.
+    last: usize,
+}
+
+impl<'a> Together<'a> {
+    /// Adds a launch that comes after all others, if it can be run with them and its step is among the first `room` words.
+    pub(super) fn add(&mut self, launch: &'a Waiting, room: usize) -> bool {
+        let needed: Vec<usize> = (0..self.lanes.len()).filter(|&lane| self.lanes[lane].conflicts(launch)).collect();
+        let lane = match needed[..] {
+            [] => (0..self.lanes.len()).find(|&lane| self.lanes[lane].takes(launch)).unwrap_or(self.lanes.len()),
+            [lane] if self.lanes[lane].takes(launch) => lane,
+            _ => return false,
+        };
+        let (first, blocks) = match self.lanes.get(lane) {
+            Some(lane) => (lane.first, lane.blocks),
+            None => (self.blocks(), if launch.blocks() <= IN_TURN { 1 } else { launch.blocks() }),
+        };
+        let step = launch.words(first, blocks);
+        if self.words.len() + step.len() > room {
+            return false;
+        }
+        if lane == self.lanes.len() {
+            self.lanes.push(Lane { first, blocks, launches: Vec::new() });
+        }
+        self.lanes[lane].launches.push(launch);
+        if !self.words.is_empty() {
+            self.words[self.last + 1] |= (8 * self.words.len() as u64) << 32;
+        }
+        self.last = self.words.len();
+        self.words.extend(step);
+        true
+    }
+
+    /// The blocks of all lanes.
+    pub(super) fn blocks(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.blocks).sum()
+    }
+
+    /// The launch, if it is the only one.
+    pub(super) fn alone(&self) -> Option<&'a Waiting> {
+        match &self.lanes[..] {
+            [Lane { launches, .. }] if launches.len() == 1 => Some(launches[0]),
+            _ => None,
+        }
+    }
+
+    /// The words of all steps.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.words
     }
 }
