@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use bytemuck::NoUninit;
 
 use super::gpu::CudaDevice;
-use super::waiting::{THREADS, Together, Touched, Waiting};
+use super::waiting::{THREADS, Together, Touched, WORDS, Waiting};
 use crate::device::cuda::args::{Arg, Args};
 use crate::device::cuda::grid::Grid;
 use crate::device::cuda::ptx::Param;
@@ -19,11 +19,7 @@ use crate::kernel;
 /// Twin of `Sequence` in `kernels/sequence.cu`.
 #[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(transparent)]
-struct Sequence([u64; Sequence::WORDS]);
-
-impl Sequence {
-    const WORDS: usize = 500;
-}
+struct Sequence([u64; WORDS]);
 
 impl Arg for Sequence {
     const PARAM: Param = Param::Bytes(size_of::<Sequence>());
@@ -62,16 +58,18 @@ impl CudaDevice {
                 conflicts
             })
             .collect();
-        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut *waiting).into_iter().partition(|_| needed.pop().expect("one for each"));
+        let (now, mut later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut *waiting).into_iter().partition(|_| needed.pop().expect("one for each"));
+        let mut waits = self.launch_in_turn(&now, &later)?.into_iter();
+        later.retain(|_| waits.next().expect("one for each"));
         *waiting = later;
-        drop(waiting);
-        self.launch_in_turn(&now)
+        Ok(())
     }
 
     /// Makes all launches that wait.
     pub(super) fn launch_waiting(self) -> Result<()> {
         let waiting = std::mem::take(&mut *self.0.waiting.lock().unwrap_or_else(|e| e.into_inner()));
-        self.launch_in_turn(&waiting)
+        self.launch_in_turn(&waiting, &[]).map(drop)
     }
 
     /// Makes a launch.
@@ -81,28 +79,24 @@ impl CudaDevice {
         unsafe { self.submit(launch.entry, launch.grid, &mut params) }
     }
 
-    /// Makes launches in an order with the same effect, as many as possible by one kernel.
-    fn launch_in_turn(self, launches: &[Waiting]) -> Result<()> {
-        let mut rest: Vec<&Waiting> = launches.iter().collect();
+    /// Makes launches in an order with the same effect, as many as possible by one kernel, which takes along what it can of `others` that
+    /// could wait longer. Returns which of them wait on.
+    fn launch_in_turn(self, launches: &[Waiting], others: &[Waiting]) -> Result<Vec<bool>> {
+        let (mut rest, mut waiting): (Vec<&Waiting>, Vec<&Waiting>) = (launches.iter().collect(), others.iter().collect());
         while !rest.is_empty() {
-            let (mut together, mut later) = (Together::default(), Vec::<&Waiting>::new());
-            for launch in rest {
-                let waits = later.iter().any(|earlier| earlier.touched.conflicts(&launch.touched));
-                if waits || !together.add(launch, Sequence::WORDS) {
-                    later.push(launch);
-                }
-            }
-            rest = later;
+            let mut together = Together::default();
+            rest = together.add_all(&rest, &[]);
+            waiting = together.add_all(&waiting, &rest);
             if let Some(launch) = together.alone() {
                 self.make(launch)?;
                 continue;
             }
             let mut words = together.words().to_vec();
-            words.resize(Sequence::WORDS, 0);
+            words.resize(WORDS, 0);
             let (sequence, grid) = (Sequence(words.try_into().expect("resized")), Grid::blocks(together.blocks() as usize, THREADS));
             // SAFETY: the kernel takes a sequence, and the steps are those of launches.
             (sequence,).with(|params| unsafe { self.submit(kernel!("run_in_turn"), grid, params) })?;
         }
-        Ok(())
+        Ok(others.iter().map(|launch| waiting.iter().any(|other| std::ptr::eq(*other, launch))).collect())
     }
 }

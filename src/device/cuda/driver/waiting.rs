@@ -12,6 +12,8 @@ use crate::device::cuda::ptx::{ENTRIES, Param};
 const IN_TURN: u64 = 4;
 /// The most blocks of a kernel that waits: more are bound by memory, and better alone.
 const MOST: u64 = 1024;
+/// The words of a kernel's steps.
+pub(super) const WORDS: usize = 500;
 /// The threads of their blocks.
 pub(super) const THREADS: u32 = 256;
 
@@ -182,8 +184,21 @@ pub(super) struct Together<'a> {
 }
 
 impl<'a> Together<'a> {
-    /// Adds a launch that comes after all others, if it can be run with them and its step is among the first `room` words.
-    pub(super) fn add(&mut self, launch: &'a Waiting, room: usize) -> bool {
+    /// Adds what it can of launches in their order, none of which may overtake those that it needs among them or among `before`; returns
+    /// the others.
+    pub(super) fn add_all(&mut self, launches: &[&'a Waiting], before: &[&Waiting]) -> Vec<&'a Waiting> {
+        let mut later: Vec<&Waiting> = Vec::new();
+        for &launch in launches {
+            let mut earlier = later.iter().chain(before);
+            if earlier.any(|earlier| earlier.touched.conflicts(&launch.touched)) || !self.add(launch) {
+                later.push(launch);
+            }
+        }
+        later
+    }
+
+    /// Adds a launch that comes after all others, if it can be run with them and there is room for its step.
+    fn add(&mut self, launch: &'a Waiting) -> bool {
         let needed: Vec<usize> = (0..self.lanes.len()).filter(|&lane| self.lanes[lane].conflicts(launch)).collect();
         let lane = match needed[..] {
             [] => (0..self.lanes.len()).find(|&lane| self.lanes[lane].takes(launch)).unwrap_or(self.lanes.len()),
@@ -195,7 +210,7 @@ impl<'a> Together<'a> {
             None => (self.blocks(), if launch.blocks() <= IN_TURN { 1 } else { launch.blocks() }),
         };
         let step = launch.words(first, blocks);
-        if self.words.len() + step.len() > room {
+        if self.words.len() + step.len() > WORDS {
             return false;
         }
         if lane == self.lanes.len() {
