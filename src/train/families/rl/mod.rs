@@ -11,7 +11,7 @@ mod settings;
 mod teacher;
 
 pub use cloning::CloningSettings;
-pub use imitation::ImitationSettings;
+pub use imitation::{Densities, ImitationSettings};
 pub use learned::{FrozenSettings, ImitationDiscriminator};
 pub use settings::{RewardSettings, RlSettings};
 
@@ -187,7 +187,14 @@ impl Trainer for RlTrainer {
         }
         let rollout = Rollout::collect(&mut self.envs, policy, self.settings.steps, &mut self.rng)?;
         let (rewards, of_reward) = match &mut self.teacher {
-            Teacher::Imitation(imitation) => imitation.rewards(&rollout, policy, done, &mut self.rng)?,
+            Teacher::Imitation(imitation) => {
+                let learned = match imitation.follows_the_policy() {
+                    false => imitation.learn(&rollout, policy, done, &mut self.rng)?,
+                    true => Scalars::new(),
+                };
+                let (rewards, of_rewards) = imitation.rewards(&rollout)?;
+                (rewards, learned.and(of_rewards))
+            }
             Teacher::Frozen(frozen) => {
                 let rewards = frozen.learned.rewards(&rollout.transitions()?)?;
                 (
@@ -203,6 +210,12 @@ impl Trainer for RlTrainer {
         };
         let improvement = self.settings.improvement();
         let figures = improvement.improve(&mut self.agent, &rollout, &rewards, done, descent, &mut self.rng)?;
+        let of_reward = match &mut self.teacher {
+            Teacher::Imitation(imitation) if imitation.follows_the_policy() => {
+                imitation.learn(&rollout, &self.agent.policy, done, &mut self.rng)?.and(of_reward)
+            }
+            _ => of_reward,
+        };
         let state = self.envs.state()?;
         self.episodes = [state.clone(), state];
         let count = rollout.episodes.len() as f64;
