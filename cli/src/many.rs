@@ -36,11 +36,11 @@ pub(crate) fn complete(path: &Path, configuration: &Configuration, device: &Devi
 }
 
 /// Mean and standard deviation (of a sample: n - 1) of numbers; one number alone has no deviation.
-pub(crate) fn mean_and_deviation(numbers: &[f64]) -> (f64, f64) {
+pub(crate) fn mean_and_deviation(numbers: &[f64]) -> (f64, Option<f64>) {
     let n = numbers.len() as f64;
     let mean = numbers.iter().sum::<f64>() / n;
     let squares = numbers.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
-    (mean, (squares / (n - 1.0)).sqrt())
+    (mean, (numbers.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
 }
 
 /// The median of numbers: with an even number of them the mean of the middle two.
@@ -62,8 +62,8 @@ mod tests {
     #[test]
     fn deviations_are_those_of_a_sample() {
         let (mean, deviation) = mean_and_deviation(&[1.0, 2.0, 4.0, 5.0]);
-        assert!((mean - 3.0).abs() < 1e-15 && (deviation - (10.0f64 / 3.0).sqrt()).abs() < 1e-15);
-        assert!(mean_and_deviation(&[2.0]).1.is_nan());
+        assert!((mean - 3.0).abs() < 1e-15 && (deviation.unwrap() - (10.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert_eq!(mean_and_deviation(&[2.0]), (2.0, None));
     }
 
     #[test]

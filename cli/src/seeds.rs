@@ -171,7 +171,8 @@ impl Row {
 struct Statistic {
     name: String,
     mean: f64,
-    deviation: f64,
+    /// One run alone has none.
+    deviation: Option<f64>,
     values: Vec<f64>,
 }
 
@@ -189,7 +190,7 @@ fn table(run: &Run, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
     let statistics = statistics(rows);
     let figures =
         |value: fn(&Statistic) -> f64| run.trainer().results(&statistics.iter().map(|s| (s.name.clone(), value(s))).collect::<Values>());
-    let (means, deviations) = (figures(|s| s.mean), figures(|s| s.deviation));
+    let (means, deviations) = (figures(|s| s.mean), figures(|s| s.deviation.unwrap_or(f64::NAN)));
     let headers = ["", "mean", "±", "unit"].map(String::from).into_iter().chain(rows.iter().map(|r| format!("seed {}", r.seed))).collect();
     let cells = means.into_iter().zip(deviations).enumerate().map(|(i, (mean, deviation))| {
         let deviation = if rows.len() > 1 { deviation.value } else { "–".into() };
@@ -225,7 +226,7 @@ fn summarise(root: &Path, run: &Run, rows: &[Row]) -> Result<()> {
     page.write(root.join("report.html"))?;
     let entry = |s: Statistic| {
         let values: Vec<Number> = s.values.into_iter().map(Number).collect();
-        (s.name, serde_json::json!({"mean": Number(s.mean), "standard_deviation": Number(s.deviation), "values": values}))
+        (s.name, serde_json::json!({"mean": Number(s.mean), "standard_deviation": s.deviation.map(Number), "values": values}))
     };
     let figures: serde_json::Map<String, serde_json::Value> = statistics(rows).into_iter().map(entry).collect();
     let seeds: Vec<u64> = rows.iter().map(|r| r.seed).collect();

@@ -141,7 +141,7 @@ fn returns(rows: &[Row]) -> Vec<f64> {
 fn summary(rows: &[Row], asked: &Transfer) -> String {
     let all = returns(rows);
     let (mean, deviation) = mean_and_deviation(&all);
-    let deviation = if all.len() > 1 { format!("{deviation:.2}") } else { "–".into() };
+    let deviation = deviation.map_or_else(|| "–".into(), |deviation| format!("{deviation:.2}"));
     let mut text = format!("new policies: mean {mean:.2}, standard deviation {deviation}, median {:.2}", median(&all));
     if let Some(least) = asked.success {
         let reached = |returns: &[f64]| returns.iter().filter(|value| **value >= least).count();
@@ -180,7 +180,7 @@ fn report(root: &Path, described: &str, rows: &[Row], asked: &Transfer) -> anyho
     let (mean, deviation) = mean_and_deviation(&all);
     let figures = serde_json::json!({
         "rewards": rows.iter().map(entry).collect::<Vec<_>>(),
-        "mean": Number(mean), "standard_deviation": Number(deviation), "median": Number(median(&all)),
+        "mean": Number(mean), "standard_deviation": deviation.map(Number), "median": Number(median(&all)),
     });
     Ok(strait::io::atomic::write_atomic_bytes(&root.join("summary.json"), format!("{figures:#}\n").as_bytes())?)
 }
