@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The working directory no longer exists.
-pub(crate) fn absolute(path: PathBuf) -> Result<PathBuf> {
+pub fn absolute(path: PathBuf) -> Result<PathBuf> {
     if path.is_absolute() {
         return Ok(path);
     }

@@ -15,14 +15,17 @@ pub use imitation::{Densities, ImitationSettings};
 pub use learned::{FrozenSettings, ImitationDiscriminator};
 pub use settings::{RewardSettings, RlSettings};
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use cloning::Cloning;
 use teacher::Teacher;
 
 use crate::data::demonstrations::{Demonstrations, PathEnd};
+use crate::data::located::found;
 use crate::device::Device;
 use crate::dtype::DType;
+use crate::env::external::ExternalConfig;
 use crate::env::maze::Maze;
 use crate::env::{Envs, Space, Task};
 use crate::error::Result;
@@ -60,7 +63,8 @@ impl RlTrainer {
     /// # Errors
     /// There is no such task; a setting is out of range.
     pub fn new(settings: RlSettings, device: &Device) -> Result<RlTrainer> {
-        let plain = Task::named(&settings.task)?;
+        let python = found(Path::new(&settings.external.python)).display().to_string();
+        let plain = Task::named_with(&settings.task, &ExternalConfig { python, ..settings.external })?;
         let task = plain.clone().with_ending(settings.termination)?;
         let mut rng = Rng::new(settings.seed);
         let mut weights = rng.split();
