@@ -11,8 +11,11 @@ mod support;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use external_support::simulate;
+use external_support::{files, simulate};
 use support::{fail, metrics, read, strait, succeed, text};
+
+/// The variable that names the folder in which each process of a task leaves a file.
+const PROCESSES: &str = "STRAIT_TEST_PROCESSES";
 
 const SMALL: &[&str] = &[
     "--task",
@@ -76,6 +79,13 @@ fn a_run_finds_its_python_again_or_is_given_another() {
     assert!(python_of(&run).ends_with("other/python") && before["iterations"].as_integer() == Some(4));
     succeed(strait(at, &["resume", "run"]));
     assert_eq!(config(&run), before);
+    // A folder that was moved with the Python in it.
+    let (here, there) = (at.join("here"), at.join("there"));
+    install(&here, "venv/python");
+    succeed(train(&here, &["rl", "--out", "run", "--python", "venv/python"]));
+    std::fs::rename(here, &there).unwrap();
+    assert!(fail(strait(at, &["eval", "there/run"])).contains("venv/python' cannot be used"));
+    succeed(strait(&there, &["eval", "run"]));
     // In the other commands that have a task.
     let told = text(&succeed(strait(at, &["tasks", "show", "external:Counter-v0", "--python", &other])).stdout);
     assert!(told.contains("counter 1") && told.contains("observations 3 numbers, actions 1 number, at most 4 steps"), "{told}");
@@ -108,10 +118,17 @@ fn runs_do_not_depend_on_the_number_of_processes() {
     let folder = tempfile::tempdir().unwrap();
     let python = install(folder.path(), "python");
     let run = |out: &str, bridges: &str| {
-        succeed(train(folder.path(), &["rl", "--out", out, "--python", &python, "--set", &format!("external.bridges={bridges}")]));
-        metrics(&folder.path().join(out))
+        let (run, processes) = (folder.path().join(out), tempfile::tempdir().unwrap());
+        let bridges = format!("external.bridges={bridges}");
+        let mut command = train(folder.path(), &["rl", "--out", out, "--python", &python, "--set", &bridges]);
+        command.env(PROCESSES, processes.path());
+        succeed(command);
+        (metrics(&run), files(processes.path(), "process-").len())
     };
-    assert_eq!(run("one", "1"), run("three", "3"));
+    let ((of_one, one), (of_three, three)) = (run("one", "1"), run("three", "3"));
+    assert_eq!(of_one, of_three);
+    // One process tells what the task is like. All others are of at least three copies.
+    assert!(one > 1 && three - 1 == 3 * (one - 1), "{one} and {three} processes");
     assert_eq!(config(&folder.path().join("three"))["external"]["bridges"].as_integer(), Some(3));
     succeed(strait(folder.path(), &["resume", "three", "--set", "external.bridges=2", "--set", "iterations=3"]));
     succeed(strait(folder.path(), &["resume", "one", "--set", "iterations=3"]));
@@ -184,7 +201,7 @@ fn the_program_of_a_task_survives_an_interrupt_of_the_run() {
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| word == "-u") {
-        simulate("", None);
+        simulate("", std::env::var(PROCESSES).ok().as_deref());
         return ExitCode::SUCCESS;
     }
     let tests: &[(&str, fn())] = &[

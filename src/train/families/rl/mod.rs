@@ -192,10 +192,8 @@ impl Trainer for RlTrainer {
         let rollout = Rollout::collect(&mut self.envs, policy, self.settings.steps, &mut self.rng)?;
         let (rewards, of_reward) = match &mut self.teacher {
             Teacher::Imitation(imitation) => {
-                let learned = match imitation.follows_the_policy() {
-                    false => imitation.learn(&rollout, policy, done, &mut self.rng)?,
-                    true => Scalars::new(),
-                };
+                let comes_later = imitation.follows_the_policy();
+                let learned = if comes_later { Scalars::new() } else { imitation.learn(&rollout, policy, done, &mut self.rng)? };
                 let (rewards, of_rewards) = imitation.rewards(&rollout)?;
                 (rewards, learned.and(of_rewards))
             }
