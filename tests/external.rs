@@ -1,110 +1,23 @@
-//! Simulators that are programs of their own. This program is one, too: called with `simulate` it speaks the protocol, and with more words
-//! it makes mistakes. Without them it runs the tests, for which it needs a `main` of its own.
+//! Simulators that are programs of their own. This program is one, too: called with `simulate`, or as a Python is, it speaks the protocol,
+//! and with more words it makes mistakes. Without them it runs the tests, for which it needs a `main` of its own.
 
-use std::io::{BufRead, Read, Write};
+mod external_support;
+
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use strait::env::external::External;
-use strait::env::{Ending, Envs};
+use external_support::{files, simulate};
+use strait::data::demonstrations::Demonstrations;
+use strait::env::external::{External, ExternalConfig, GYMNASIUM_BRIDGE};
+use strait::env::{Ending, Envs, Stepped, Task};
 
-/// Counts up to `at` and is terminal there; an action is added to what is seen besides.
-#[derive(Clone, Default)]
-struct Counter {
-    steps: f64,
-    sum: f64,
-    seed: f64,
-}
-
-const ABOUT: &str = r#"{"observations": {"low": [0, null, 0], "high": [9, null, null]}, "actions": {"low": [-1], "high": [1]},
-    "horizon": 4, "state": 3, "versions": "counter 1"}"#;
-
-/// A simulator, or one with the named fault.
-fn simulate(fault: &str) {
-    let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
-    let mut say = |bytes: &[u8]| {
-        output.write_all(bytes).unwrap();
-        output.flush().unwrap();
-    };
-    let mut hello = String::new();
-    input.read_line(&mut hello).unwrap();
-    let count = hello.split("\"count\":").nth(1).unwrap().split([',', '}']).next().unwrap().parse::<usize>().unwrap();
-    eprintln!("counting, {count} copies");
-    match fault {
-        "refuses" => return say(b"{\"error\": \"ModuleNotFoundError: No module named 'gymnasium'\"}\n"),
-        "ends" => {
-            (0..50).for_each(|i| eprintln!("line {i}"));
-            std::process::exit(3);
-        }
-        "babbles" => return say(b"Welcome to the simulator!\n"),
-        "sleeps" => std::thread::sleep(Duration::from_secs(30)),
-        "shapeless" => return say(format!("{}\n", ABOUT.replace("[0, null, 0]", "[0]").replace('\n', " ")).as_bytes()),
-        _ => {}
-    }
-    let mut about = ABOUT.replace('\n', " ");
-    if fault == "stateless" {
-        about = about.replace("\"state\": 3", "\"state\": 0");
-    }
-    say(format!("{about}\n").as_bytes());
-    let mut copies = vec![Counter::default(); count];
-    let seen = |copies: &[Counter]| -> Vec<u8> {
-        copies.iter().flat_map(|copy| [copy.steps as f32, copy.sum as f32, copy.seed as f32]).flat_map(f32::to_le_bytes).collect()
-    };
-    let mut letter = [0];
-    while input.read_exact(&mut letter).is_ok() {
-        let mut body =
-            vec![
-                0;
-                [("s", count * 5), ("r", count * 5), ("g", 0), ("p", count * 24)].iter().find(|(l, _)| l.as_bytes() == letter).unwrap().1
-            ];
-        input.read_exact(&mut body).unwrap();
-        match (letter[0], fault) {
-            (b's', "dies") => {
-                eprintln!("Segmentation fault");
-                std::process::exit(139);
-            }
-            (b's', "hangs") => std::thread::sleep(Duration::from_secs(30)),
-            (b's', "short") => return say(b"k\0\0\0\0"),
-            (b's', "garbles") => return say(b"Warning: deprecated\n"),
-            (b's', "raises") => say(&[b"e", &12u32.to_le_bytes()[..], b"ValueError: x"].concat()),
-            (b's', _) => {
-                let (mut rewards, mut flags) = (vec![0u8; 0], Vec::new());
-                for (i, copy) in copies.iter_mut().enumerate() {
-                    let action = f32::from_le_bytes(body[count + 4 * i..count + 4 * i + 4].try_into().unwrap());
-                    if body[i] == 0 {
-                        copy.steps += 1.0;
-                        copy.sum += f64::from(action);
-                    }
-                    let reward = if fault == "nan" { f64::NAN } else { copy.steps + f64::from(action) };
-                    rewards.extend(reward.to_le_bytes());
-                    flags.push(u8::from(copy.steps == 3.0 && action > 0.0));
-                }
-                say(&[b"k", &rewards[..], &flags, &seen(&copies)].concat());
-            }
-            (b'r', _) => {
-                for (i, copy) in copies.iter_mut().enumerate().filter(|(i, _)| body[*i] == 1) {
-                    let seed = u32::from_le_bytes(body[count + 4 * i..count + 4 * i + 4].try_into().unwrap());
-                    *copy = Counter { seed: f64::from(seed >> 10), ..Counter::default() };
-                }
-                say(&[b"k", &seen(&copies)[..]].concat());
-            }
-            (b'g', _) => {
-                let states = copies.iter().flat_map(|copy| [copy.steps, copy.sum, copy.seed]).flat_map(f64::to_le_bytes);
-                say(&[b"k".to_vec(), states.collect()].concat());
-            }
-            (_, _) => {
-                let numbers: Vec<f64> = body.chunks(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect();
-                for (copy, state) in copies.iter_mut().zip(numbers.chunks(3)) {
-                    *copy = Counter { steps: state[0], sum: state[1], seed: state[2] };
-                }
-                say(&[b"k", &seen(&copies)[..]].concat());
-            }
-        }
-    }
+fn this_program() -> String {
+    std::env::current_exe().unwrap().to_str().unwrap().to_string()
 }
 
 fn external(fault: &str) -> External {
-    let program = std::env::current_exe().unwrap().to_str().unwrap().to_string();
+    let program = this_program();
     let mut external = External::command("counter");
     external.command = vec![program, "simulate".into(), fault.into()];
     external.timeout = Duration::from_secs(if ["sleeps", "hangs"].contains(&fault) { 1 } else { 20 });
@@ -184,9 +97,205 @@ fn whatever_goes_wrong_is_a_sentence() {
     check(wrong.task().unwrap_err().to_string(), &["arguments that are no JSON"]);
 }
 
+/// The simulator with a fault, in this many processes, which leave their numbers in a folder.
+fn shared(fault: &str, bridges: usize, folder: &Path) -> External {
+    let mut external = external(fault);
+    external.command.push(folder.to_str().unwrap().into());
+    external.timeout = Duration::from_secs(if fault == "one hangs" { 1 } else { 20 });
+    External { bridges, ..external }
+}
+
+fn results_do_not_depend_on_the_number_of_processes() {
+    for ending in [Ending::Plain, Ending::FixedHorizon] {
+        let start = |bridges: usize, folder: &Path| {
+            Envs::new(&shared("", bridges, folder).task().unwrap().with_ending(ending).unwrap(), 5, 7).unwrap()
+        };
+        let take = |envs: &mut Envs, steps: std::ops::Range<usize>| -> Vec<Stepped> {
+            let actions = |step: usize| (0..5).map(|copy| ((step * 3 + copy * 5) % 7) as f32 - 3.0).collect::<Vec<_>>();
+            steps.map(|step| envs.step(&actions(step)).unwrap().clone()).collect()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let mut alone = start(1, folder.path());
+        let first = take(&mut alone, 0..9);
+        let state = alone.state().unwrap();
+        let then = take(&mut alone, 9..16);
+        assert!(first.iter().any(|stepped| stepped.truncated.contains(&true)));
+        assert_eq!(first.iter().any(|stepped| stepped.terminated.contains(&true)), ending == Ending::Plain);
+        for bridges in [2, 3, 5, 9] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut envs = start(bridges, folder.path());
+            // One tells what the task is like.
+            assert_eq!(files(folder.path(), "process-").len(), 1 + bridges.min(5));
+            assert_eq!(take(&mut envs, 0..9), first, "{bridges} processes");
+            assert_eq!(envs.state().unwrap(), state, "{bridges} processes");
+            let mut again = start(bridges, folder.path());
+            assert!(again.restore(&state).unwrap());
+            assert_eq!(take(&mut again, 9..16), then, "{bridges} processes");
+        }
+    }
+}
+
+fn processes_step_at_the_same_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut envs = Envs::new(&shared("meets", 3, folder.path()).task().unwrap(), 3, 0).unwrap();
+    // Each answers only when all are asked.
+    envs.step(&[0.0; 3]).unwrap();
+    assert_eq!(files(folder.path(), "met-").len(), 3);
+}
+
+fn a_failure_of_one_process_is_told_and_ends_all() {
+    let is_there = |process: &str| Command::new("kill").args(["-0", process]).output().unwrap().status.success();
+    for (fault, parts) in [
+        ("one dies", &["ended while a step was asked for (exit status: 139)", "counting, 2 copies", "Segmentation fault"][..]),
+        ("one hangs", &["did not answer within 1 s; a step was asked for", "counting, 2 copies"]),
+        ("one refuses", &["MemoryError", "counting, 2 copies"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let task = shared(fault, 4, folder.path()).task().unwrap();
+        let mut envs = Envs::new(&task, 8, 0);
+        let error = match &mut envs {
+            Ok(envs) => envs.step(&[0.0; 8]).unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(parts.iter().all(|part| error.contains(part)), "{fault}: {error}");
+        let processes = files(folder.path(), "process-");
+        assert!(processes.len() == 5, "{fault}: {processes:?}");
+        for process in processes {
+            assert!(!is_there(process.strip_prefix("process-").unwrap()), "{fault}: {process} is left running");
+        }
+        if let Ok(envs) = &mut envs {
+            assert!(envs.step(&[0.0; 8]).unwrap_err().to_string().contains("failed before"));
+        }
+    }
+}
+
+fn a_python_is_named_and_one_that_is_none_is_a_sentence() {
+    let named = |python: &str| Task::named_with("external:Counter-v0", &ExternalConfig { python: python.into(), bridges: 2 });
+    let task = named(&this_program()).unwrap();
+    assert_eq!((&task.name[..], &task.versions[..]), ("external:Counter-v0", "counter 1"));
+    assert_eq!(Envs::new(&task, 2, 0).unwrap().step(&[0.5, 0.0]).unwrap().rewards, [1.5, 1.0]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("python");
+    std::fs::write(&file, "no program").unwrap();
+    let (file, folder) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
+    for (python, cause) in [
+        ("nowhere/bin/python", "cannot be started: No such file"),
+        (file, "cannot be started: Permission denied"),
+        (folder, "cannot be started: Permission denied"),
+        ("true", "(exit status: 0)"),
+        ("echo", "is not one about a task"),
+    ] {
+        let text = named(python).unwrap_err().to_string();
+        let start =
+            format!("task external:Counter-v0: '{python}' cannot be used: a Python 3 with the package gymnasium is needed, which --python");
+        assert!(text.starts_with(&start) && text.contains(cause), "{text}");
+    }
+    let wrong = |config: ExternalConfig| Task::named_with("cartpole", &config).unwrap_err().to_string();
+    assert!(wrong(ExternalConfig { bridges: 0, ..ExternalConfig::default() }).contains("external.bridges = 0"));
+    assert!(wrong(ExternalConfig { python: " ".into(), ..ExternalConfig::default() }).contains("external.python"));
+}
+
+/// The Python named by STRAIT_PYTHON, or python3.
+fn python() -> String {
+    std::env::var("STRAIT_PYTHON").unwrap_or_else(|_| "python3".into())
+}
+
+/// As the package gymnasium has them.
+const GYMNASIUM: &str = "
+class spaces:
+    class Box:
+        def __init__(self, *shape): self.shape = shape
+    class Discrete:
+        def __init__(self, n, start): self.n, self.start = n, start
+    class Dict: pass
+    class Tuple: pass
+";
+
+/// As the package minari: numbers, choices that begin at 5, spaces that are of no use, and a damaged episode.
+const MINARI: &str = "
+from gymnasium import spaces
+
+class Episode:
+    def __init__(self, observations, actions, terminated):
+        self.observations, self.actions = observations, actions
+        self.rewards = [0.1 * (i + 1) for i in range(len(actions))]
+        self.terminations = [False] * (len(actions) - 1) + [terminated]
+
+class Data:
+    def __init__(self, observations, actions, *episodes):
+        self.observation_space, self.action_space, self.episodes = observations, actions, episodes
+    def iterate_episodes(self):
+        return iter(self.episodes)
+
+NUMBERS = spaces.Box(2)
+DATA = {
+    'numbers/a-v0': Data(NUMBERS, spaces.Box(1, 2), Episode([[0, 1], [2, 3], [4, 5.5]], [[[1, 2]], [[3, 4]]], True),
+                         Episode([[7, 7]], [], False), Episode([[6, 7], [8, 9]], [[[-0.25, 6]]], False)),
+    'choices/a-v0': Data(spaces.Discrete(9, -1), spaces.Discrete(3, 5), Episode([-1, 3, 2], [7, 5], True)),
+    'dict/a-v0': Data(spaces.Dict(), spaces.Discrete(3, 0)),
+    'tuple/a-v0': Data(NUMBERS, spaces.Tuple()),
+    'damaged/a-v0': Data(NUMBERS, NUMBERS, Episode([[0, 1]], [[0, 1]], True)),
+    'empty/a-v0': Data(NUMBERS, NUMBERS),
+}
+
+def load_dataset(name):
+    if name not in DATA:
+        raise FileNotFoundError('Dataset %s not found locally' % name)
+    return DATA[name]
+";
+
+/// By stand-ins for the packages.
+fn data_sets_of_minari_become_demonstrations() {
+    if !Command::new(python()).arg("--version").output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: {} is not there", python());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("bridge.py"), GYMNASIUM_BRIDGE).unwrap();
+    let run = |name: &str, packages: &str| {
+        let mut command = Command::new(python());
+        command.current_dir(folder.path()).args(["bridge.py", "--minari", name, "demos.npz"]).env("PYTHONPATH", at(packages));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    std::fs::create_dir(at("packages")).unwrap();
+    std::fs::create_dir(at("none")).unwrap();
+    std::fs::write(at("none/minari.py"), "raise ModuleNotFoundError(\"No module named 'h5py'\")\n").unwrap();
+    std::fs::write(at("packages/gymnasium.py"), GYMNASIUM).unwrap();
+    std::fs::write(at("packages/minari.py"), MINARI).unwrap();
+    for (name, parts) in [
+        ("dict/a-v0", &["the data set dict/a-v0: TypeError: observations of the kind Dict cannot be used, only Box and Discrete"][..]),
+        ("tuple/a-v0", &["actions of the kind Tuple cannot be used"]),
+        ("damaged/a-v0", &["episode 0 has 1 observations, 1 actions and 1 rewards"]),
+        ("empty/a-v0", &["there are no steps in it"]),
+        ("other/a-v0", &["the data set other/a-v0: FileNotFoundError: Dataset other/a-v0 not found locally"]),
+    ] {
+        let (code, told) = run(name, "packages");
+        assert!(code == Some(1) && parts.iter().all(|part| told.contains(part)) && !told.contains("Traceback"), "{told}");
+        assert!(files(folder.path(), "demos").is_empty(), "{name} leaves a file");
+    }
+    let (code, told) = run("numbers/a-v0", "none");
+    assert!(code == Some(1) && told.starts_with("No module named 'h5py'; ") && told.contains("pip install 'minari[hdf5]'"), "{told}");
+    let read = || Demonstrations::read(&at("demos.npz"), None).unwrap();
+    assert_eq!(run("numbers/a-v0", "packages"), (Some(0), "demos.npz: 2 paths, 3 steps\n".into()));
+    let numbers = read();
+    assert_eq!((numbers.observation_width, numbers.action_width, numbers.discrete), (2, 2, false));
+    assert_eq!(numbers.observations, [0.0, 1.0, 2.0, 3.0, 4.0, 5.5, 6.0, 7.0, 8.0, 9.0]);
+    assert_eq!(numbers.actions, [1.0, 2.0, 3.0, 4.0, -0.25, 6.0]);
+    assert_eq!(numbers.rewards.as_deref(), Some(&[0.1, 0.2, 0.1][..]));
+    assert_eq!(numbers.paths.iter().map(|path| (path.steps, path.terminated)).collect::<Vec<_>>(), [(2, true), (1, false)]);
+    assert!(numbers.notes.is_empty(), "{:?}", numbers.notes);
+    assert_eq!(run("choices/a-v0", "packages").0, Some(0));
+    let choices = read();
+    assert!(choices.discrete && choices.actions == [2.0, 0.0] && choices.observations == [0.0, 4.0, 3.0], "{choices:?}");
+    let usage = Command::new(python()).current_dir(folder.path()).args(["bridge.py", "--minari", "a"]).output().unwrap();
+    assert!(!usage.status.success() && String::from_utf8_lossy(&usage.stderr).starts_with("usage: "));
+}
+
 /// With the Python named by STRAIT_PYTHON, or python3, if it has the package.
 fn gymnasium_is_stepped_where_it_is_installed() {
-    let python = std::env::var("STRAIT_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = python();
     let has =
         |package: &str| Command::new(&python).args(["-c", &format!("import {package}")]).output().is_ok_and(|out| out.status.success());
     if !has("gymnasium") {
@@ -207,7 +316,10 @@ fn gymnasium_is_stepped_where_it_is_installed() {
         assert_eq!(run(&mut again, 0..150), first, "{env}");
         let state = envs.state().unwrap();
         let after = run(&mut envs, 150..250);
+        // In another number of processes.
+        let task = External { bridges: 2, ..External::gymnasium(&python, env) }.task().unwrap();
         let mut again = Envs::new(&task, 3, 1).unwrap();
+        assert_eq!(run(&mut again, 0..150), first, "{env}");
         assert!(again.restore(&state).unwrap());
         assert_eq!(run(&mut again, 150..250), after, "{env}");
         println!("{env}: {}", task.versions);
@@ -219,15 +331,21 @@ fn gymnasium_is_stepped_where_it_is_installed() {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [word, rest @ ..] = &arguments[..]
-        && word == "simulate"
+        && ["simulate", "-u"].contains(&word.as_str())
     {
-        simulate(rest.first().map_or("", String::as_str));
+        let word = |at: usize| rest.get(at).filter(|_| word == "simulate").map(String::as_str);
+        simulate(word(0).unwrap_or_default(), word(1));
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 4] = [
+    let tests: [(&str, fn()); 9] = [
         ("episodes_are_those_of_the_program", episodes_are_those_of_the_program),
         ("a_program_without_states_begins_anew", a_program_without_states_begins_anew),
         ("whatever_goes_wrong_is_a_sentence", whatever_goes_wrong_is_a_sentence),
+        ("results_do_not_depend_on_the_number_of_processes", results_do_not_depend_on_the_number_of_processes),
+        ("processes_step_at_the_same_time", processes_step_at_the_same_time),
+        ("a_failure_of_one_process_is_told_and_ends_all", a_failure_of_one_process_is_told_and_ends_all),
+        ("a_python_is_named_and_one_that_is_none_is_a_sentence", a_python_is_named_and_one_that_is_none_is_a_sentence),
+        ("data_sets_of_minari_become_demonstrations", data_sets_of_minari_become_demonstrations),
         ("gymnasium_is_stepped_where_it_is_installed", gymnasium_is_stepped_where_it_is_installed),
     ];
     let failed = tests.into_iter().filter(|(name, test)| {

@@ -7,6 +7,15 @@ use clap::builder::PossibleValuesParser;
 use strait::data::Layout;
 use strait::train::names;
 
+/// The Python of an external task.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Python {
+    /// The Python that runs a task external:ID: a path, as of a virtual environment, or a name. It needs the packages gymnasium and numpy
+    /// [default: that of the run's settings, or else python3].
+    #[arg(long = "python", value_name = "PATH")]
+    pub path: Option<String>,
+}
+
 /// The settings of a new run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Settings {
@@ -24,6 +33,8 @@ pub(crate) struct Settings {
     /// The task of rl: cartpole, cmaze or another of `strait tasks`, or external:ID for an environment of Gymnasium.
     #[arg(long, value_name = "NAME")]
     pub task: Option<String>,
+    #[command(flatten)]
+    pub python: Python,
     /// The demonstrations of gail, vail, airl, vairl and bc: a .safetensors or .npz file, FILE:paths=10 for its first 10 paths, FILE:every=20
     /// for every 20th step of each.
     #[arg(long, value_name = "FILE")]
@@ -59,6 +70,8 @@ pub(crate) struct Settings {
 pub(crate) struct Existing {
     /// The run's folder.
     pub folder: PathBuf,
+    #[command(flatten)]
+    pub python: Python,
     /// The device: cpu or cuda:0. On a GPU, cuda:0/tf32, cuda:0/f32x3 and cuda:0/bf16 multiply matrices faster, in that precision.
     #[arg(long, default_value = "cpu")]
     pub device: String,
@@ -75,6 +88,8 @@ pub(crate) struct Transfer {
     /// The task of the new policies [default: that of the run].
     #[arg(long, value_name = "NAME")]
     pub task: Option<String>,
+    #[command(flatten)]
+    pub python: Python,
     /// The number of new policies for each reward.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub policies: u64,

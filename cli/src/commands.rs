@@ -7,7 +7,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use strait::words::{QUOTED, shorten};
 
-use crate::args::{Existing, Settings, Transfer};
+use crate::args::{Existing, Python, Settings, Transfer};
 use crate::session::Interrupted;
 use crate::terminal::{Closed, out};
 use crate::{demos, sample, seeds, show, signals, sweep, terminal, tools, train, transfer};
@@ -107,8 +107,11 @@ enum Command {
     },
     /// Train new policies on the reward that a run has learned from demonstrations, perhaps on another task, and compare their returns.
     Transfer(Transfer),
-    /// List the built-in tasks of reinforcement learning.
-    Tasks,
+    /// List the tasks of reinforcement learning that are built in, or show one, perhaps an external one.
+    Tasks {
+        #[command(subcommand)]
+        command: Option<TasksCommand>,
+    },
     /// Show the data sets.
     Data {
         #[command(subcommand)]
@@ -120,6 +123,23 @@ enum Command {
 enum DataCommand {
     /// List the data sets and the places to get them.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+enum TasksCommand {
+    /// List the tasks that are built in. This is what `strait tasks` does by itself, too.
+    List,
+    /// Print the observations, the actions and the limit of time of one task.
+    Show {
+        /// The name of the task: cartpole, or external:ID for an environment of Gymnasium.
+        name: String,
+        #[command(flatten)]
+        python: Python,
+    },
+    /// Print the Python script that runs external tasks. It also writes data sets of Minari as demonstrations.
+    ///
+    /// With the package minari: strait tasks bridge > bridge.py; python bridge.py --minari ID demos.npz
+    Bridge,
 }
 
 #[derive(Debug, Subcommand)]
@@ -143,11 +163,13 @@ enum DemosCommand {
     },
     /// Write the demonstrations of a file as a .safetensors file.
     Convert {
-        /// A .npz file, of this layout or that of the Python package imitation, or a .safetensors file.
+        /// A .npz file, as other projects and `strait tasks bridge` write them, or a .safetensors file.
         file: PathBuf,
         /// The task, which the new file names; its limit of time tells paths that were broken off from those that ended.
         #[arg(long, value_name = "NAME")]
         task: Option<String>,
+        #[command(flatten)]
+        python: Python,
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -159,6 +181,8 @@ enum DemosCommand {
         /// The task, if the file does not say it.
         #[arg(long, value_name = "NAME")]
         task: Option<String>,
+        #[command(flatten)]
+        python: Python,
     },
 }
 
@@ -235,10 +259,14 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
         Command::Devices => tools::devices(),
         Command::Presets { name } => tools::presets(name.as_deref()),
         Command::Demos { command: DemosCommand::Record { run, paths, seed, mode, out } } => demos::record(&run, paths, seed, mode, &out),
-        Command::Demos { command: DemosCommand::Convert { file, task, out } } => demos::convert(&file, task.as_deref(), &out),
-        Command::Demos { command: DemosCommand::Info { file, task } } => demos::info(&file, task.as_deref()),
+        Command::Demos { command: DemosCommand::Convert { file, task, python, out } } => {
+            demos::convert(&file, task.as_deref(), &python, &out)
+        }
+        Command::Demos { command: DemosCommand::Info { file, task, python } } => demos::info(&file, task.as_deref(), &python),
         Command::Transfer(asked) => transfer::transfer(&asked),
-        Command::Tasks => tools::tasks(),
+        Command::Tasks { command: None | Some(TasksCommand::List) } => tools::tasks(),
+        Command::Tasks { command: Some(TasksCommand::Show { name, python }) } => tools::task(&name, &python),
+        Command::Tasks { command: Some(TasksCommand::Bridge) } => tools::bridge(),
         Command::Data { command: DataCommand::List } => out!("{}", strait::data::spec::describe()),
     }
 }

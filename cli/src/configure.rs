@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use strait::data::demonstrations::DemonstrationSpec;
-use strait::data::{DataSpec, Layout};
+use strait::data::{DataSpec, Layout, located::absolute};
+use strait::env::Task;
+use strait::env::external::ExternalConfig;
 use strait::io::open;
 use strait::train::{Configuration, family, preset};
 use strait::{Error, Result};
 
-use crate::args::Settings;
+use crate::args::{Python, Settings};
 use crate::files::CHECKPOINT_FILE;
 
 /// The settings that the arguments ask for, and a name for the run.
@@ -36,12 +38,55 @@ pub(crate) fn configure(settings: &Settings) -> Result<(Configuration, String)> 
         return Err(Error::BadConfig { key: "reward".into(), found: format!("settings of {method}"), expected });
     }
     let layout = settings.layout.as_deref().and_then(|name| Layout::ALL.into_iter().find(|layout| layout.name() == name));
-    changes.extend(located(&configuration, layout)?);
+    changes.extend(settings.python.needed_by(&configuration)?);
+    changes.extend(located(&family.configure(config, &text, &changes)?, layout)?);
     Ok((family.configure(config, &text, &changes)?, name))
 }
 
-/// The changes of settings that name data, demonstrations and checkpoints by absolute paths, so that the run finds them from any working directory, and
-/// with the place of the channels, if that is given.
+/// The key of the setting that names the Python of an external task.
+const PYTHON: &str = "external.python";
+
+/// Whether a task of this name is run by a Python.
+fn is_of_python(task: &str) -> bool {
+    task.starts_with("external:")
+}
+
+impl Python {
+    /// The change of settings that names this Python for a run, if it was given and the run's task is run by one.
+    pub(crate) fn of(&self, configuration: &Configuration) -> Option<String> {
+        let path = self.path.as_ref().filter(|_| configuration.text("task").is_some_and(is_of_python))?;
+        Some(format!("{PYTHON}={}", toml::Value::String(path.clone())))
+    }
+
+    /// The same for a run that must have a use for it.
+    pub(crate) fn needed_by(&self, configuration: &Configuration) -> Result<Option<String>> {
+        let change = self.of(configuration);
+        if change.is_none() {
+            self.unused(configuration.text("task"))?;
+        }
+        Ok(change)
+    }
+
+    /// The task of this name, run by this Python if it is external.
+    pub(crate) fn task(&self, name: &str) -> Result<Task> {
+        if !is_of_python(name) {
+            self.unused(Some(name))?;
+        }
+        let python = self.path.clone().unwrap_or_else(|| ExternalConfig::default().python);
+        Task::named_with(name, &ExternalConfig { python, ..ExternalConfig::default() })
+    }
+
+    /// The error of a Python that was given where none is needed.
+    pub(crate) fn unused(&self, task: Option<&str>) -> Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let of = task.map_or_else(|| "there is no task".into(), |task| format!("the task is {task}"));
+        let expected = format!("no Python, which is for tasks external:ID; {of}");
+        Err(Error::BadConfig { key: "--python".into(), found: path.clone(), expected })
+    }
+}
+
+/// The changes of settings that name data, demonstrations, checkpoints and programs by absolute paths, so that the run finds them from any
+/// working directory, and with the place of the channels, if that is given.
 pub(crate) fn located(configuration: &Configuration, layout: Option<Layout>) -> Result<Vec<String>> {
     let change = |key: &str, value: String| format!("{key}={}", toml::Value::String(value));
     let mut changes = Vec::new();
@@ -52,6 +97,10 @@ pub(crate) fn located(configuration: &Configuration, layout: Option<Layout>) -> 
     }
     for (key, file) in configuration.files() {
         changes.push(change(key, file.parse::<DemonstrationSpec>()?.absolute()?.to_string()));
+    }
+    // A name without folders is looked up by the system.
+    if let Some(python) = configuration.text(PYTHON).filter(|python| python.contains(std::path::is_separator)) {
+        changes.push(change(PYTHON, absolute(python.into())?.display().to_string()));
     }
     Ok(changes)
 }

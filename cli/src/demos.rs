@@ -6,7 +6,7 @@ use anyhow::Context;
 use strait::data::demonstrations::Demonstrations;
 use strait::env::Task;
 
-use crate::args::Existing;
+use crate::args::{Existing, Python};
 use crate::folder::RunFolder;
 use crate::report::progress::Working;
 use crate::terminal::out;
@@ -19,7 +19,7 @@ pub(crate) fn record(existing: &Existing, paths: usize, seed: u64, most_probable
     anyhow::ensure!(paths > 0, "--paths 0: at least one path is needed");
     check_ending(to)?;
     let folder = RunFolder::open(&existing.folder)?;
-    let run = folder.load_trained(&existing.device.parse()?, &existing.set)?;
+    let run = folder.load_trained(&existing.device.parse()?, &folder.changes(existing)?)?;
     let working = Working::new(&format!("recording {paths} paths"));
     let demonstrations = run
         .trainer()
@@ -32,9 +32,9 @@ pub(crate) fn record(existing: &Existing, paths: usize, seed: u64, most_probable
 }
 
 /// `strait demos convert`.
-pub(crate) fn convert(file: &Path, task: Option<&str>, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn convert(file: &Path, task: Option<&str>, python: &Python, to: &Path) -> anyhow::Result<()> {
     check_ending(to)?;
-    let task = task.map(Task::named).transpose()?;
+    let task = named(task, python)?;
     let mut demonstrations = Demonstrations::read(file, task.as_ref().and_then(|task| task.horizon))?;
     if let Some(task) = task {
         demonstrations.check(&task)?;
@@ -51,14 +51,27 @@ fn check_ending(to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The task of this name, if one is given, and by this Python.
+fn named(task: Option<&str>, python: &Python) -> anyhow::Result<Option<Task>> {
+    Ok(match task {
+        Some(name) => Some(python.task(name)?),
+        None => {
+            python.unused(None)?;
+            None
+        }
+    })
+}
+
 /// `strait demos info`.
-pub(crate) fn info(file: &Path, task: Option<&str>) -> anyhow::Result<()> {
-    let named = task.map(Task::named).transpose()?;
-    let demonstrations = Demonstrations::read(file, named.as_ref().and_then(|task| task.horizon))?;
+pub(crate) fn info(file: &Path, task: Option<&str>, python: &Python) -> anyhow::Result<()> {
+    let given = task.map(|name| python.task(name)).transpose()?;
+    let demonstrations = Demonstrations::read(file, given.as_ref().and_then(|task| task.horizon))?;
     describe(&demonstrations)?;
-    let task = match named {
-        Some(task) => Some(task),
-        None => demonstrations.task.as_deref().and_then(|name| Task::named(name).ok()),
+    let task = match (given, demonstrations.task.as_deref()) {
+        (Some(task), _) => Some(task),
+        // The file may name a task that is not here; a Python is only given for one that is.
+        (None, Some(name)) if python.path.is_none() => python.task(name).ok(),
+        (None, of_file) => named(of_file, python)?,
     };
     let Some(task) = task else { return Ok(()) };
     demonstrations.check(&task)?;

@@ -9,6 +9,7 @@ use strait::io::open;
 use strait::train::{Configuration, Plan, Run, family_of};
 use strait::{Device, Error, Result};
 
+use crate::args::Existing;
 use crate::claim::claim;
 use crate::configure::located;
 use crate::files::{CHECKPOINT_FILE, SEEDS_FILE, SWEEP_FILE, write_in};
@@ -122,6 +123,12 @@ impl RunFolder {
         let origin = path.display().to_string();
         let configuration = family_of(&origin, &text)?.configure(&origin, &text, changes)?;
         configuration.with(&origin, &located(&configuration, None)?)
+    }
+
+    /// The changes of settings that the arguments ask for.
+    pub(crate) fn changes(&self, asked: &Existing) -> Result<Vec<String>> {
+        let python = asked.python.needed_by(&self.configuration(&[])?)?;
+        Ok(asked.set.iter().cloned().chain(python).collect())
     }
 
     /// The run with the state of its checkpoint; at its beginning, and `false`, if there is none.

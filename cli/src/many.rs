@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use strait::io::open;
-use strait::train::{Configuration, MetricLine, Run};
+use strait::train::{Configuration, MetricLine, Run, family};
 use strait::{Device, Error};
 
 use crate::folder::RunFolder;
@@ -14,10 +14,12 @@ use crate::terminal::say;
 pub(crate) fn complete(path: &Path, configuration: &Configuration, device: &Device) -> anyhow::Result<(Run, Vec<MetricLine>)> {
     let folder = if open::exists(&path.join("config.toml"))? {
         let folder = RunFolder::open_to_train(path)?;
-        if folder.configuration(&[])?.toml() != configuration.toml() {
+        if !same_settings(&folder.configuration(&[])?.toml().parse()?, &configuration.toml().parse()?) {
             let (found, expected) = ("a run with other settings".into(), "the settings of this command; choose another --out".into());
             return Err(Error::BadFile { path: path.into(), found, expected }.into());
         }
+        // Those for the machine may be others.
+        folder.write_config(configuration)?;
         folder
     } else {
         let folder = RunFolder::create(Some(path), "")?;
@@ -35,12 +37,23 @@ pub(crate) fn complete(path: &Path, configuration: &Configuration, device: &Devi
     Ok((run, figures))
 }
 
+/// Whether two runs have the same settings, but for those of the machine, on which no result depends. What one of them does not say, since
+/// it was written by an earlier version, is as usual.
+pub(crate) fn same_settings(one: &toml::Table, other: &toml::Table) -> bool {
+    let portable = |settings: &toml::Table| {
+        let family = family(settings.get("model")?.as_str()?).ok()?;
+        let whole = family.configure("settings", &settings.to_string(), &[]).ok()?;
+        Some(family.portable(whole.toml().parse().ok()?))
+    };
+    portable(one).is_some_and(|one| portable(other) == Some(one))
+}
+
 /// Mean and standard deviation (of a sample: n - 1) of numbers; one number alone has no deviation.
-pub(crate) fn mean_and_deviation(numbers: &[f64]) -> (f64, f64) {
+pub(crate) fn mean_and_deviation(numbers: &[f64]) -> (f64, Option<f64>) {
     let n = numbers.len() as f64;
     let mean = numbers.iter().sum::<f64>() / n;
     let squares = numbers.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
-    (mean, (squares / (n - 1.0)).sqrt())
+    (mean, (numbers.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
 }
 
 /// The median of numbers: with an even number of them the mean of the middle two.
@@ -62,8 +75,8 @@ mod tests {
     #[test]
     fn deviations_are_those_of_a_sample() {
         let (mean, deviation) = mean_and_deviation(&[1.0, 2.0, 4.0, 5.0]);
-        assert!((mean - 3.0).abs() < 1e-15 && (deviation - (10.0f64 / 3.0).sqrt()).abs() < 1e-15);
-        assert!(mean_and_deviation(&[2.0]).1.is_nan());
+        assert!((mean - 3.0).abs() < 1e-15 && (deviation.unwrap() - (10.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        assert_eq!(mean_and_deviation(&[2.0]), (2.0, None));
     }
 
     #[test]

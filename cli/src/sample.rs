@@ -17,7 +17,7 @@ use crate::terminal::out;
 pub(crate) fn sample(existing: &Existing, count: usize, seed: u64, out: Option<&Path>) -> anyhow::Result<()> {
     anyhow::ensure!(count > 0, "--count 0: at least one sample is needed");
     let folder = RunFolder::open(&existing.folder)?;
-    let run = folder.load_trained(&existing.device.parse()?, &existing.set)?;
+    let run = folder.load_trained(&existing.device.parse()?, &folder.changes(existing)?)?;
     let working = Working::new(&format!("drawing {count} samples"));
     let samples =
         run.trainer().sample(count, seed).with_context(|| format!("{} is a run of {}", folder.path().display(), run.family().name))?;

@@ -12,10 +12,10 @@ use strait::{Device, Error, Result};
 use crate::args::{Existing, Settings};
 use crate::claim::{claim_for, read_toml};
 use crate::configure::{configure, located};
-use crate::files::SEEDS_FILE;
+use crate::files::{SEEDS_FILE, write_in};
 use crate::folder::RunFolder;
 use crate::lock::Lock;
-use crate::many::{complete, mean_and_deviation};
+use crate::many::{complete, mean_and_deviation, same_settings};
 use crate::report::html::Report;
 use crate::report::metrics::read_metrics;
 use crate::report::progress::Working;
@@ -66,7 +66,7 @@ pub(crate) fn train(settings: &Settings, count: u64) -> anyhow::Result<()> {
     let (first, table) = (configuration.seed(), configuration.toml().parse::<toml::Table>()?);
     let seeds = Seeds { first, count, settings: table };
     let runs = seeds.runs()?;
-    let same = |old: &Seeds| (old.first, &old.settings) == (first, &seeds.settings);
+    let same = |old: &Seeds| old.first == first && same_settings(&old.settings, &seeds.settings);
     let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-seeds"), SEEDS_FILE, &seeds, same)?;
     seeds.run(runs, &root, &device)
 }
@@ -81,7 +81,12 @@ pub(crate) fn resume(existing: &Existing) -> anyhow::Result<()> {
     );
     let device: Device = existing.device.parse()?;
     let _lock = Lock::take(root)?;
-    let seeds = Seeds::read(root)?;
+    let mut seeds = Seeds::read(root)?;
+    let configuration = seeds.configuration()?;
+    if let Some(python) = existing.python.needed_by(&configuration)? {
+        seeds.settings = configuration.with(SEEDS_FILE, &[python])?.toml().parse()?;
+        write_in(root, SEEDS_FILE, toml::to_string(&seeds)?.as_bytes())?;
+    }
     seeds.run(seeds.runs()?, root, &device)
 }
 
@@ -96,7 +101,8 @@ pub(crate) fn report(existing: &Existing) -> anyhow::Result<()> {
         if !open::exists(&folder.join("config.toml"))? {
             continue;
         }
-        let (mut run, _) = RunFolder::open(&folder)?.load(&device, &existing.set)?;
+        let run_folder = RunFolder::open(&folder)?;
+        let (mut run, _) = run_folder.load(&device, &run_folder.changes(existing)?)?;
         if run.is_finished() {
             let _working = Working::new(&format!("evaluating {}", folder.display()));
             rows.push(Row::of(seed, &folder, &mut run)?);
@@ -129,10 +135,15 @@ impl Seeds {
         root.join(format!("seed-{seed}"))
     }
 
+    /// The settings of the first run.
+    fn configuration(&self) -> anyhow::Result<Configuration> {
+        let text = toml::to_string(&self.settings)?;
+        Ok(family_of(SEEDS_FILE, &text)?.configure(SEEDS_FILE, &text, &[])?)
+    }
+
     /// Every seed with its settings, all checked.
     fn runs(&self) -> anyhow::Result<Vec<(u64, Configuration)>> {
-        let text = toml::to_string(&self.settings)?;
-        let configuration = family_of(SEEDS_FILE, &text)?.configure(SEEDS_FILE, &text, &[])?;
+        let configuration = self.configuration()?;
         let data = located(&configuration, None)?;
         let changes = |seed: u64| data.iter().cloned().chain([format!("seed={seed}")]).collect::<Vec<_>>();
         let runs = self.all().map(|seed| Ok((seed, configuration.with(SEEDS_FILE, &changes(seed))?)));
@@ -171,7 +182,8 @@ impl Row {
 struct Statistic {
     name: String,
     mean: f64,
-    deviation: f64,
+    /// One run alone has none.
+    deviation: Option<f64>,
     values: Vec<f64>,
 }
 
@@ -189,7 +201,7 @@ fn table(run: &Run, rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
     let statistics = statistics(rows);
     let figures =
         |value: fn(&Statistic) -> f64| run.trainer().results(&statistics.iter().map(|s| (s.name.clone(), value(s))).collect::<Values>());
-    let (means, deviations) = (figures(|s| s.mean), figures(|s| s.deviation));
+    let (means, deviations) = (figures(|s| s.mean), figures(|s| s.deviation.unwrap_or(f64::NAN)));
     let headers = ["", "mean", "±", "unit"].map(String::from).into_iter().chain(rows.iter().map(|r| format!("seed {}", r.seed))).collect();
     let cells = means.into_iter().zip(deviations).enumerate().map(|(i, (mean, deviation))| {
         let deviation = if rows.len() > 1 { deviation.value } else { "–".into() };
@@ -225,7 +237,7 @@ fn summarise(root: &Path, run: &Run, rows: &[Row]) -> Result<()> {
     page.write(root.join("report.html"))?;
     let entry = |s: Statistic| {
         let values: Vec<Number> = s.values.into_iter().map(Number).collect();
-        (s.name, serde_json::json!({"mean": Number(s.mean), "standard_deviation": Number(s.deviation), "values": values}))
+        (s.name, serde_json::json!({"mean": Number(s.mean), "standard_deviation": s.deviation.map(Number), "values": values}))
     };
     let figures: serde_json::Map<String, serde_json::Value> = statistics(rows).into_iter().map(entry).collect();
     let seeds: Vec<u64> = rows.iter().map(|r| r.seed).collect();

@@ -19,7 +19,7 @@ pub(crate) fn report(existing: &Existing) -> anyhow::Result<()> {
     }
     let device: Device = existing.device.parse()?;
     let folder = RunFolder::open(&existing.folder)?;
-    let (mut run, has_checkpoint) = folder.load(&device, &existing.set)?;
+    let (mut run, has_checkpoint) = folder.load(&device, &folder.changes(existing)?)?;
     folder.tell_of_others(&run);
     if has_checkpoint {
         draw(&folder, &mut run)?;
@@ -32,7 +32,8 @@ pub(crate) fn report(existing: &Existing) -> anyhow::Result<()> {
 /// `strait eval`.
 pub(crate) fn eval(existing: &Existing, json: bool) -> anyhow::Result<()> {
     let device: Device = existing.device.parse()?;
-    let mut run = RunFolder::open(&existing.folder)?.load_trained(&device, &existing.set)?;
+    let folder = RunFolder::open(&existing.folder)?;
+    let mut run = folder.load_trained(&device, &folder.changes(existing)?)?;
     let values = {
         let _working = Working::new("evaluating");
         run.evaluate()?

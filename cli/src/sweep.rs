@@ -12,7 +12,7 @@ use crate::args::Settings;
 use crate::claim::claim_for;
 use crate::configure::configure;
 use crate::files::{SWEEP_FILE, write_in};
-use crate::many::complete;
+use crate::many::{complete, same_settings};
 use crate::report::html::Report;
 use crate::report::progress::Working;
 use crate::session::go_on;
@@ -53,7 +53,9 @@ pub(crate) fn sweep(settings: &Settings, over: Option<&str>) -> anyhow::Result<(
     // Every value is checked before the first run begins.
     let runs = values.iter().map(|&(text, value)| Ok((text, value, changed(text)?))).collect::<Result<Vec<_>>>()?;
     let sweep = Sweep { over: key.trim().into(), settings: configuration.toml().parse()? };
-    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-sweep"), SWEEP_FILE, &sweep, |old| *old == sweep)?;
+    let (root, _lock) = claim_for(settings.out.as_deref(), &format!("{name}-sweep"), SWEEP_FILE, &sweep, |old| {
+        old.over == sweep.over && same_settings(&old.settings, &sweep.settings)
+    })?;
     let mut rows = Vec::new();
     for (text, value, configuration) in runs {
         let done = complete(&root.join(format!("{key}={text}")), &configuration, &device);

@@ -1,8 +1,10 @@
 //! Commands that look at the build rather than at a run.
 
+use strait::env::Task;
 use strait::train::{families, preset};
 use strait::{DType, Device, Rng, Tensor, check, ops};
 
+use crate::args::Python;
 use crate::terminal::out;
 
 /// `strait gradcheck`.
@@ -56,12 +58,24 @@ pub(crate) fn presets(name: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `strait tasks`.
+/// `strait tasks list`.
 pub(crate) fn tasks() -> anyhow::Result<()> {
-    for (name, about, task) in strait::env::TASKS {
-        let task = task();
-        let limit = task.horizon.map_or("no limit of time".into(), |horizon| format!("at most {horizon} steps"));
-        out!("{name}: {about}\n    observations {}, actions {}, {limit}", task.observations, task.actions)?;
-    }
-    Ok(())
+    strait::env::TASKS.iter().try_for_each(|(_, about, task)| describe(&task(), about))
+}
+
+/// `strait tasks show`.
+pub(crate) fn task(name: &str, python: &Python) -> anyhow::Result<()> {
+    let built_in = strait::env::TASKS.iter().find(|(known, ..)| *known == name);
+    let task = python.task(name)?;
+    describe(&task, built_in.map_or(&task.versions, |(_, about, _)| about))
+}
+
+fn describe(task: &Task, about: &str) -> anyhow::Result<()> {
+    let limit = task.horizon.map_or("no limit of time".into(), |horizon| format!("at most {horizon} steps"));
+    out!("{}: {about}\n    observations {}, actions {}, {limit}", task.name, task.observations, task.actions)
+}
+
+/// `strait tasks bridge`.
+pub(crate) fn bridge() -> anyhow::Result<()> {
+    out!("{}", strait::env::external::GYMNASIUM_BRIDGE.trim_end())
 }

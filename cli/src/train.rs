@@ -34,7 +34,7 @@ pub(crate) fn resume(existing: &Existing, restart: bool) -> anyhow::Result<()> {
     }
     let device: Device = existing.device.parse()?;
     let folder = RunFolder::open_to_train(&existing.folder)?;
-    let mut run = folder.load_to_train(&device, &existing.set, restart)?;
+    let mut run = folder.load_to_train(&device, &folder.changes(existing)?, restart)?;
     folder.write_config(run.configuration())?;
     let (done, steps) = (run.done(), run.plan().steps);
     say!("{}: at step {done} of {steps}, in {}", run.trainer().describe(), folder.path().display());

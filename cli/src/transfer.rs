@@ -12,10 +12,10 @@ use strait::{Device, Error};
 
 use crate::args::Transfer;
 use crate::claim::claim_for;
-use crate::configure::frozen;
+use crate::configure::{frozen, located};
 use crate::files::TRANSFER_FILE;
 use crate::folder::RunFolder;
-use crate::many::{complete, mean_and_deviation, median};
+use crate::many::{complete, mean_and_deviation, median, same_settings};
 use crate::report::html::Report;
 use crate::report::record::Number;
 use crate::seeds;
@@ -35,6 +35,13 @@ struct Work {
     runs: Vec<PathBuf>,
     /// The settings of the first new policy.
     settings: toml::Table,
+}
+
+impl Work {
+    /// Whether the other is the same work, perhaps on another machine.
+    fn same(&self, other: &Work) -> bool {
+        self.runs == other.runs && same_settings(&self.settings, &other.settings)
+    }
 }
 
 /// A reward, with the returns of the policies.
@@ -62,10 +69,12 @@ pub(crate) fn transfer(asked: &Transfer) -> anyhow::Result<()> {
     let first = plans.first().and_then(|plan| plan.first()).ok_or_else(|| anyhow::anyhow!("{}: no runs", asked.run.display()))?;
     let work = Work { runs: runs.clone(), settings: first.1.toml().parse()? };
     let stem = asked.run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
-    let (root, _lock) = claim_for(asked.out.as_deref(), &format!("{stem}-transfer"), TRANSFER_FILE, &work, |old| *old == work)?;
+    let (root, _lock) = claim_for(asked.out.as_deref(), &format!("{stem}-transfer"), TRANSFER_FILE, &work, |old| old.same(&work))?;
     let mut rows: Vec<Row> = Vec::new();
     for (run, plan) in runs.iter().zip(plans) {
-        let mut source = RunFolder::open(run)?.load_trained(&device, &[])?;
+        let folder = RunFolder::open(run)?;
+        let python: Vec<String> = asked.python.of(&folder.configuration(&[])?).into_iter().collect();
+        let mut source = folder.load_trained(&device, &python)?;
         let name = run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy()).into_owned();
         rows.push(Row { name: name.clone(), imitator: value(&mut source)?, returns: Vec::new(), maps: map(&source)? });
         for (folder, configuration) in plan {
@@ -102,7 +111,15 @@ fn policies(run: &Path, asked: &Transfer) -> anyhow::Result<Vec<(String, Configu
             changes.extend(asked.task.as_ref().map(|task| format!("task={}", toml::Value::String(task.clone()))));
             changes.extend(asked.set.iter().cloned());
             changes.push(format!("seed={}", source.seed() + APART * (number + 1)));
-            Ok((format!("policy-{}", number + 1), source.with(&origin, &changes)?))
+            let configuration = source.with(&origin, &changes)?;
+            let python = match asked.python.of(&source) {
+                // The run that learned the reward needs it; its policies perhaps not.
+                Some(_) => asked.python.of(&configuration),
+                None => asked.python.needed_by(&configuration)?,
+            };
+            changes.extend(python);
+            let configuration = source.with(&origin, &changes)?;
+            Ok((format!("policy-{}", number + 1), configuration.with(&origin, &located(&configuration, None)?)?))
         })
         .collect()
 }
@@ -141,7 +158,7 @@ fn returns(rows: &[Row]) -> Vec<f64> {
 fn summary(rows: &[Row], asked: &Transfer) -> String {
     let all = returns(rows);
     let (mean, deviation) = mean_and_deviation(&all);
-    let deviation = if all.len() > 1 { format!("{deviation:.2}") } else { "–".into() };
+    let deviation = deviation.map_or_else(|| "–".into(), |deviation| format!("{deviation:.2}"));
     let mut text = format!("new policies: mean {mean:.2}, standard deviation {deviation}, median {:.2}", median(&all));
     if let Some(least) = asked.success {
         let reached = |returns: &[f64]| returns.iter().filter(|value| **value >= least).count();
@@ -180,7 +197,7 @@ fn report(root: &Path, described: &str, rows: &[Row], asked: &Transfer) -> anyho
     let (mean, deviation) = mean_and_deviation(&all);
     let figures = serde_json::json!({
         "rewards": rows.iter().map(entry).collect::<Vec<_>>(),
-        "mean": Number(mean), "standard_deviation": Number(deviation), "median": Number(median(&all)),
+        "mean": Number(mean), "standard_deviation": deviation.map(Number), "median": Number(median(&all)),
     });
     Ok(strait::io::atomic::write_atomic_bytes(&root.join("summary.json"), format!("{figures:#}\n").as_bytes())?)
 }

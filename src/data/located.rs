@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The working directory no longer exists.
-pub(crate) fn absolute(path: PathBuf) -> Result<PathBuf> {
+pub fn absolute(path: PathBuf) -> Result<PathBuf> {
     if path.is_absolute() {
         return Ok(path);
     }
@@ -21,7 +21,7 @@ pub(crate) fn absolute(path: PathBuf) -> Result<PathBuf> {
 }
 
 /// A path, or what was given of it if only that exists; see [`absolute`].
-pub(crate) fn found(path: &Path) -> &Path {
+pub fn found(path: &Path) -> &Path {
     let mark = format!("{0}.{0}", std::path::MAIN_SEPARATOR);
     let given = path.to_str().and_then(|text| text.split_once(&mark)).map(|(_, given)| Path::new(given));
     given.filter(|given| !path.exists() && given.exists()).unwrap_or(path)

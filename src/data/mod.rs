@@ -13,7 +13,7 @@ mod arrays;
 mod batches;
 mod files;
 mod layout;
-pub(crate) mod located;
+pub mod located;
 mod source;
 mod stacked;
 mod stream;

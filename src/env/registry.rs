@@ -1,6 +1,6 @@
 //! The tasks that are built in, by name.
 
-use super::external::External;
+use super::external::{External, ExternalConfig};
 use super::{Task, acrobot, cartpole, maze, mountain_car, pendulum, small};
 use crate::error::{Error, Result};
 use crate::words::nearest;
@@ -34,12 +34,21 @@ impl Task {
     /// # Errors
     /// [`Error::BadConfig`] for an unknown name; as [`External::task`].
     pub fn named(name: &str) -> Result<Task> {
-        match name.split_once(':') {
-            Some(("external", env)) if !env.is_empty() => return External::gymnasium("python3", env).task(),
-            Some(("command", line)) if !line.trim().is_empty() => return External::command(line).task(),
-            _ => {}
-        }
-        Task::built_in(name).map(|task| task())
+        Task::named_with(name, &ExternalConfig::default())
+    }
+
+    /// The task of this name as [`Task::named`] finds it; an external one by the Python, and in as many processes, as `external` says.
+    ///
+    /// # Errors
+    /// As [`Task::named`] and [`ExternalConfig::validate`].
+    pub fn named_with(name: &str, external: &ExternalConfig) -> Result<Task> {
+        external.validate()?;
+        let program = match name.split_once(':') {
+            Some(("external", env)) if !env.is_empty() => External::gymnasium(&external.python, env),
+            Some(("command", line)) if !line.trim().is_empty() => External::command(line),
+            _ => return Task::built_in(name).map(|task| task()),
+        };
+        External { bridges: external.bridges, ..program }.task()
     }
 
     /// Checks that [`Task::named`] would find a task of this name, without starting a program: whether that is there it finds out.

@@ -23,13 +23,15 @@ pub struct Path {
     pub rewards: Vec<f64>,
     /// Whether the last step led to a terminal state.
     pub terminated: bool,
+    /// The steps before the episode was over: those after them did nothing, see [`crate::env::Ending`].
+    pub awake: usize,
 }
 
 impl Path {
     /// A path without steps, and without its last observation.
     pub(super) fn new(width: usize, action_width: usize) -> Path {
         let (observations, actions) = (Vec::new(), Vec::new());
-        Path { width, action_width, observations, actions, log_probs: Vec::new(), rewards: Vec::new(), terminated: false }
+        Path { width, action_width, observations, actions, log_probs: Vec::new(), rewards: Vec::new(), terminated: false, awake: 0 }
     }
 
     /// The number of steps.

@@ -152,6 +152,7 @@ fn run(task: &Task, actor: &Actor<'_>, episodes: usize, seed: u64, whole: bool) 
                 continue;
             }
             path.rewards.push(stepped.rewards[i]);
+            path.awake += 1;
             going[i] = !stepped.terminated[i] && !stepped.truncated[i];
             path.terminated = stepped.terminated[i];
             if whole {

@@ -111,7 +111,7 @@ impl PathReplay {
         let sizes: Vec<i64> = self
             .paths
             .iter()
-            .flat_map(|p| [p.steps(), p.width, p.action_width, usize::from(p.terminated), p.log_probs.len()])
+            .flat_map(|p| [p.steps(), p.width, p.action_width, usize::from(p.terminated), p.log_probs.len(), p.awake])
             .map(|n| n as i64)
             .collect();
         Ok(vec![
@@ -132,15 +132,20 @@ impl PathReplay {
             let found = state.iter().find(|(found, _)| found == name).map(|(_, tensor)| tensor);
             found.ok_or_else(|| bad(name, "nothing".into()))
         };
-        let sizes = tensor("sizes")?.to_vec::<i64>()?;
+        let sizes = tensor("sizes")?;
+        let columns = sizes.dims().last().copied().unwrap_or_default();
+        if ![SIZES, SIZES_BEFORE].contains(&columns) {
+            return Err(bad("sizes", sizes.shape().to_string()));
+        }
+        let sizes = sizes.to_vec::<i64>()?;
         let (observations, actions) = (tensor("observations")?.to_vec::<f32>()?, tensor("actions")?.to_vec::<f32>()?);
         let (log_probs, rewards) = (tensor("log_probs")?.to_vec::<f64>()?, tensor("rewards")?.to_vec::<f64>()?);
         let (mut observations, mut actions) = (observations.as_slice(), actions.as_slice());
         let (mut log_probs, mut rewards) = (log_probs.as_slice(), rewards.as_slice());
         let mut paths = Vec::new();
-        for row in sizes.chunks(SIZES) {
+        for row in sizes.chunks(columns) {
             let counts: Option<Vec<usize>> = row.iter().map(|n| usize::try_from(*n).ok().filter(|n| *n <= u32::MAX as usize)).collect();
-            let Some(&[steps, width, action_width, terminated, known]) = counts.as_deref() else {
+            let Some(&[steps, width, action_width, terminated, known, ref awake @ ..]) = counts.as_deref() else {
                 return Err(bad("sizes", format!("{row:?}")));
             };
             paths.push(Path {
@@ -151,6 +156,7 @@ impl PathReplay {
                 log_probs: take(&mut log_probs, known, "log_probs")?,
                 rewards: take(&mut rewards, steps, "rewards")?,
                 terminated: terminated == 1,
+                awake: awake.first().map_or(steps, |awake| steps.min(*awake)),
             });
         }
         for (name, rest) in [
@@ -169,8 +175,11 @@ impl PathReplay {
     }
 }
 
-/// Numbers of a path in the tensor `sizes`.
-const SIZES: usize = 5;
+/// Numbers of a path in the tensor `sizes`: the last is that of its steps before the episode was over.
+const SIZES: usize = 6;
+
+/// Without the last one, as earlier versions saved them: nothing of a run that they began depends on it.
+const SIZES_BEFORE: usize = 5;
 
 fn bad(name: &str, found: String) -> Error {
     Error::BadTensor { name: name.into(), found, expected: "what a replay of paths saved".into() }
@@ -198,6 +207,7 @@ mod tests {
             log_probs: vec![f64::from(n) + 0.1],
             rewards: vec![1.0],
             terminated: number.is_multiple_of(2),
+            awake: number % 3 / 2,
         }
     }
 
@@ -252,6 +262,12 @@ mod tests {
         let mut empty = replay(4, 1.0);
         empty.load(&replay(4, 1.0).state().unwrap()).unwrap();
         assert!(empty.paths().is_empty());
+        // As an earlier version saved it.
+        let mut before = state.clone();
+        before[0].1 = before[0].1.narrow(1, 0, SIZES_BEFORE).unwrap();
+        let mut old = replay(4, 1.0);
+        old.load(&before).unwrap();
+        assert!(old.paths().iter().all(|path| path.awake == path.steps()) && old.paths().len() == first.paths().len());
         for at in 0..state.len() {
             let mut broken = state.clone();
             broken[at].1 = broken[at].1.narrow(0, 1, broken[at].1.dims()[0] - 1).unwrap();

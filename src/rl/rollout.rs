@@ -151,6 +151,7 @@ impl Rollout {
                 path.actions.extend(row(&actions, action_width, i));
                 path.log_probs.push(log_probs[i]);
                 path.rewards.push(self.rewards[i]);
+                path.awake += usize::from(!self.resting[i]);
                 if self.terminated[i] || self.truncated[i] || i + self.copies >= self.rows() {
                     path.observations.extend(row(&next, width, i));
                     path.terminated = self.terminated[i];

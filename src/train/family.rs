@@ -36,6 +36,8 @@ pub struct Family {
     files: &'static [&'static str],
     /// Keys that may change when a run goes on.
     pub(super) free: &'static [&'static str],
+    /// See [`Settings::LOCAL`].
+    pub(super) local: &'static [&'static str],
     parse: Parse,
     draw_sweep: fn(&str, &[SweepRow], &mut Drawing) -> Result<()>,
 }
@@ -51,6 +53,7 @@ impl Family {
             files: S::FILES,
             sweep: S::SWEEP,
             free: S::FREE,
+            local: S::LOCAL,
             parse: |origin, text, changes| Ok(Box::new(S::parse(origin, text, changes)?)),
             draw_sweep: S::draw_sweep,
         }
@@ -63,6 +66,12 @@ impl Family {
     pub fn configure(&'static self, origin: &str, text: &str, changes: &[String]) -> Result<Configuration> {
         let settings = (self.parse)(origin, text, changes)?;
         Ok(Configuration { family: self, toml: settings.toml(), table: settings.table(), settings })
+    }
+
+    /// Settings of the family without those for the machine, see [`Settings::LOCAL`]: what tells runs apart.
+    pub fn portable(&self, mut settings: toml::Table) -> toml::Table {
+        settings.retain(|key, _| !self.local.contains(&key));
+        settings
     }
 
     /// The preset that a name stands for, which is the family's or one of its methods': the first one of them.
@@ -102,9 +111,16 @@ impl Configuration {
         self.table.get("seed").and_then(toml::Value::as_integer).unwrap_or_default() as u64
     }
 
+    /// The text among them that has this key, whose dots reach into tables: `text("external.python")`.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        let (head, rest) = key.split_once('.').map_or((key, None), |(head, rest)| (head, Some(rest)));
+        let value = self.table.get(head)?;
+        rest.map_or(Some(value), |rest| value.get(rest))?.as_str()
+    }
+
     /// The data set among them, if there is one.
     pub fn data(&self) -> Option<&str> {
-        self.table.get("data").and_then(toml::Value::as_str)
+        self.text("data")
     }
 
     /// The name of the method that they are of, or the family's: see [`Settings::method`].
@@ -114,11 +130,7 @@ impl Configuration {
 
     /// The files among them besides the data set, each with its key.
     pub fn files(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let find = |key: &'static str| {
-            let (head, rest) = key.split_once('.')?;
-            Some((key, self.table.get(head)?.get(rest)?.as_str()?))
-        };
-        self.family.files.iter().filter_map(move |key| find(key))
+        self.family.files.iter().filter_map(|&key| Some((key, self.text(key)?)))
     }
 
     /// The same with `key=value` changes on top. `origin` names the settings in errors.

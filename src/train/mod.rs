@@ -45,7 +45,9 @@ pub use checkpoint::Checkpoint;
 pub use families::ebgan::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings};
 pub use families::energy::{EnergyPlayers, EnergySettings, Negatives, SamplerKind, SamplerSettings, Start};
 pub use families::infovae::{Binarization, InfoVaeModel, InfoVaeSettings};
-pub use families::rl::{CloningSettings, FrozenSettings, ImitationDiscriminator, ImitationSettings, RewardSettings, RlSettings, RlTrainer};
+pub use families::rl::{
+    CloningSettings, Densities, FrozenSettings, ImitationDiscriminator, ImitationSettings, RewardSettings, RlSettings, RlTrainer,
+};
 pub use families::vdb::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbModel, VdbSettings};
 pub use families::vib::{CALIBRATION_BINS, Evaluation, Evaluator, VibModel, VibSettings};
 pub use family::{Configuration, Family};

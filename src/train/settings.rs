@@ -93,6 +93,9 @@ pub trait Settings: Default + Clone + std::fmt::Debug + Serialize + DeserializeO
     const SWEEP: &'static str = "seed=0,1,2";
     /// Keys that may change when a run goes on, because the steps that were taken do not depend on them.
     const FREE: &'static [&'static str];
+    /// Keys of settings for the machine that a run is made on, such as the path of a program: no result depends on them, so they may always
+    /// change.
+    const LOCAL: &'static [&'static str] = &[];
 
     /// Gives keys of earlier versions the names that they have now, so that old files and checkpoints are still read.
     fn migrate(table: &mut toml::Table) {

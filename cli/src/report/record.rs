@@ -4,8 +4,9 @@
 //!
 //! Keys keep the order in which the run gives them. Numbers are f64, printed with the fewest digits that read back as the
 //! same number. JSON has no NaN and no infinity: all JSON of this program writes them as [`Number`] does, as the strings `"NaN"`,
-//! `"Infinity"` and `"-Infinity"`, which `float()` of Python and `Number()` of JavaScript both understand. (`null`, the usual way,
-//! would not tell them apart.) TensorBoard's files are binary and hold them as they are.
+//! `"Infinity"` and `"-Infinity"`, which `float()` of Python and `Number()` of JavaScript both understand. (`null` would not tell them
+//! apart.) What does not exist, such as the standard deviation of one run, is `null`. TensorBoard's files are binary and hold them as they
+//! are.
 
 use std::fmt;
 use std::path::Path;

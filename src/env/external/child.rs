@@ -36,7 +36,11 @@ impl Child {
     pub(super) fn start(external: &External) -> Result<Child> {
         let failed = |what: String| Error::Task { task: external.name.clone(), what };
         let Some((program, arguments)) = external.command.split_first() else { return Err(failed("no program is named".into())) };
-        let mut process = Command::new(program)
+        let mut command = Command::new(program);
+        // Ctrl-C in a terminal goes to a whole group of processes: a run that it stops still needs the program to end its step.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut process = command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -83,8 +87,7 @@ impl Child {
 
     /// Sends a request. The program reads nothing else, so the pipe has room for it.
     pub(super) fn send(&mut self, request: &[u8]) -> Result<()> {
-        // After a failure there is none.
-        let Some(input) = &mut self.input else { return Err(self.fault("the program failed before")) };
+        let Some(input) = &mut self.input else { return Err(self.fault("the program was asked to end before")) };
         let sent = input.write_all(request).and_then(|()| input.flush());
         sent.map_err(|e| self.gone(&format!("would not take a request ({e})")))
     }
@@ -143,9 +146,14 @@ impl Child {
         self.fault(what)
     }
 
+    /// Ends the program's input, so that it ends.
+    pub(super) fn close(&mut self) {
+        self.input = None;
+    }
+
     /// Ends the program's input, and says how the program ended if it does so soon.
     fn end(&mut self) -> Option<ExitStatus> {
-        self.input = None;
+        self.close();
         let status = self.ended()?;
         // All it said has arrived when the pipe is closed.
         self.listener.take().map(JoinHandle::join);
@@ -175,7 +183,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.input = None;
+        self.close();
         if self.ended().is_none() {
             // It may have ended in between, and then there is nothing to end.
             let _ = self.process.kill();

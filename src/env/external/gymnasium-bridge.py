@@ -10,15 +10,21 @@ After that a request is a letter and numbers, all little-endian, a row for each 
   g                             -> states f64
   p  states f64                 -> observations f32
 An answer begins with "k", or with "e", a length u32 and a text. Copies that rest, and those that are not reset, keep their rows. Nothing
-resets by itself. The program ends with its input."""
+resets by itself. The program ends with its input.
+
+A user starts it by "python gymnasium-bridge.py --minari ID FILE.npz", too: then it writes a data set of the package minari as
+demonstrations, which "strait demos convert FILE.npz --out FILE.safetensors" reads."""
 
 import json
 import os
 import struct
 import sys
+import zipfile
 
 
 def main():
+    if sys.argv[1:]:
+        return convert(sys.argv[1:])
     # Libraries print; the answers go elsewhere.
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -78,14 +84,10 @@ class Copies:
         self.state_width = state
 
     def space(self, space, what):
-        import gymnasium
-
-        if isinstance(space, gymnasium.spaces.Discrete):
+        if kind_of_space(space, what) == "choices":
             return {"count": int(space.n)}
-        if isinstance(space, gymnasium.spaces.Box):
-            bound = lambda values: [float(v) if self.np.isfinite(v) else None for v in values.astype(self.np.float32).ravel()]
-            return {"low": bound(space.low), "high": bound(space.high)}
-        raise TypeError("%s of the kind %s cannot be used, only Box and Discrete" % (what, type(space).__name__))
+        bound = lambda values: [float(v) if self.np.isfinite(v) else None for v in values.astype(self.np.float32).ravel()]
+        return {"low": bound(space.low), "high": bound(space.high)}
 
     def lengths(self):
         count = len(self.envs)
@@ -176,6 +178,114 @@ class Copies:
             else:
                 inner.state = rest[1:].astype(np.float32 if rest[0] else np.float64)
         return self.seen.tobytes()
+
+
+def kind_of_space(space, what):
+    import gymnasium
+
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return "choices"
+    if isinstance(space, gymnasium.spaces.Box):
+        return "numbers"
+    raise TypeError("%s of the kind %s cannot be used, only Box and Discrete" % (what, type(space).__name__))
+
+
+def convert(arguments):
+    """Writes a data set of Minari as a flat .npz file of demonstrations."""
+    if len(arguments) != 3 or arguments[0] != "--minari":
+        sys.exit("usage: python gymnasium-bridge.py --minari ID FILE.npz")
+    _, name, path = arguments
+    try:
+        import minari
+
+        demonstrations = Demonstrations(minari.load_dataset(name))
+    except ImportError as e:
+        sys.exit("%s; a data set of Minari is read by the package minari: pip install 'minari[hdf5]'" % e)
+    except Exception as e:
+        sys.exit("the data set %s: %s: %s" % (name, type(e).__name__, e))
+    demonstrations.write(path)
+    print("%s: %d paths, %d steps" % (path, len(demonstrations.lengths), sum(demonstrations.lengths)))
+
+
+class Demonstrations:
+    """Paths of a data set, one after the other, as bytes."""
+
+    def __init__(self, data):
+        self.observations, self.actions = Rows(data.observation_space, "observations"), Rows(data.action_space, "actions")
+        self.next, self.rewards, self.dones = Rows(data.observation_space, "observations"), [], []
+        self.lengths, self.terminated = [], []
+        for number, episode in enumerate(data.iterate_episodes()):
+            observations, actions, rewards = list(episode.observations), list(episode.actions), numbers(episode.rewards)
+            steps = len(actions)
+            if len(observations) != steps + 1 or len(rewards) != steps:
+                found = (number, len(observations), steps, len(rewards))
+                raise ValueError("episode %d has %d observations, %d actions and %d rewards" % found)
+            if steps == 0:
+                continue
+            self.observations.add(observations[:-1])
+            self.next.add(observations[1:])
+            self.actions.add(actions)
+            self.rewards += rewards
+            self.dones += [0] * (steps - 1) + [1]
+            self.lengths.append(steps)
+            self.terminated.append(int(numbers(episode.terminations)[-1] != 0))
+        if not self.lengths:
+            raise ValueError("there are no steps in it")
+
+    def write(self, path):
+        steps, paths = sum(self.lengths), len(self.lengths)
+        observations = (steps, self.observations.width)
+        arrays = {
+            "obs": ("<f4", observations, self.observations.bytes()),
+            "acts": self.actions.array(steps),
+            "next_obs": ("<f4", observations, self.next.bytes()),
+            "rews": ("<f8", (steps,), struct.pack("<%dd" % steps, *self.rewards)),
+            "dones": ("|u1", (steps,), bytes(self.dones)),
+            "lengths": ("<i8", (paths,), struct.pack("<%dq" % paths, *self.lengths)),
+            "terminated": ("|u1", (paths,), bytes(self.terminated)),
+        }
+        # The file is whole or is not there.
+        with zipfile.ZipFile(path + ".tmp", "w") as file:
+            for name, (kind, shape, content) in arrays.items():
+                head = "{'descr': '%s', 'fortran_order': False, 'shape': %s, }" % (kind, shape)
+                head += " " * (-(len(head) + 11) % 64) + "\n"
+                with file.open(name + ".npy", "w", force_zip64=True) as member:
+                    member.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head.encode() + content)
+        os.replace(path + ".tmp", path)
+
+
+class Rows:
+    """Values of a space: rows of numbers, or the index of a choice, from 0 on, in each."""
+
+    def __init__(self, space, what):
+        self.what, self.choices = what, kind_of_space(space, what) == "choices"
+        self.start = int(getattr(space, "start", 0)) if self.choices else 0
+        self.width, self.parts = None, []
+
+    def add(self, values):
+        rows = [numbers(value) for value in values]
+        self.width = self.width or len(rows[0])
+        if any(len(row) != self.width for row in rows):
+            raise ValueError("%s have not the same number of numbers everywhere" % self.what)
+        every = [number - self.start for row in rows for number in row]
+        self.parts.append(struct.pack("<%df" % len(every), *every))
+
+    def bytes(self):
+        return b"".join(self.parts)
+
+    def array(self, steps):
+        if not self.choices:
+            return "<f4", (steps, self.width), self.bytes()
+        choices = struct.unpack("<%df" % steps, self.bytes())
+        return "<i8", (steps,), struct.pack("<%dq" % steps, *map(int, choices))
+
+
+def numbers(value):
+    """The numbers of a number, or of an array of any shape, in order."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, (list, tuple)):
+        return [number for part in value for number in numbers(part)]
+    return [float(value)]
 
 
 main()

@@ -4,22 +4,60 @@
 //! Nothing of Python is linked or needed unless such a task is asked for.
 
 mod child;
+mod running;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::simulator::{Simulator, StepBuffers};
+use super::simulator::Simulator;
 use super::{Space, Task};
 use crate::error::{Error, Result};
-use crate::rng::Draw;
+use crate::words::{QUOTED, shorten};
 use child::Child;
+use running::Running;
 
-/// The script that steps environments of Gymnasium: `python gymnasium-bridge.py`.
+/// The script that steps environments of Gymnasium. Started by a user as `python gymnasium-bridge.py --minari ID FILE.npz`, it writes a data
+/// set of the Python package minari as demonstrations.
 pub const GYMNASIUM_BRIDGE: &str = include_str!("gymnasium-bridge.py");
 
 /// The version of the protocol.
 const VERSION: u32 = 1;
+
+/// The settings of the programs of external tasks. Results do not depend on them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table such as { python = \"python3\", bridges = 2 }")]
+pub struct ExternalConfig {
+    /// The Python of `external:ID`: the path of a program, or a name that the system looks up. It needs the packages gymnasium and numpy.
+    pub python: String,
+    /// The number of processes that share the copies of the task; never more than there are copies.
+    pub bridges: usize,
+}
+
+impl Default for ExternalConfig {
+    fn default() -> ExternalConfig {
+        ExternalConfig { python: "python3".into(), bridges: 1 }
+    }
+}
+
+impl ExternalConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// A setting is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let wrong = |key: &str, found: String, expected: &str| {
+            Err(Error::BadConfig { key: format!("external.{key}"), found, expected: expected.into() })
+        };
+        if self.python.trim().is_empty() {
+            return wrong("python", format!("\"{}\"", self.python), "the path or the name of a Python, such as \"python3\"");
+        }
+        if self.bridges == 0 {
+            return wrong("bridges", self.bridges.to_string(), "at least 1");
+        }
+        Ok(())
+    }
+}
 
 /// A program that simulates a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +72,8 @@ pub struct External {
     pub arguments: String,
     /// The longest time for an answer.
     pub timeout: Duration,
+    /// The number of processes that share the copies, from 1 on; never more than there are copies.
+    pub bridges: usize,
 }
 
 impl External {
@@ -45,6 +85,7 @@ impl External {
             env: env.into(),
             arguments: "{}".into(),
             timeout: Duration::from_secs(60),
+            bridges: 1,
         }
     }
 
@@ -58,19 +99,17 @@ impl External {
         }
     }
 
-    /// Starts the program once, to ask for spaces and the limit of time. Each [`super::Envs`] of the task starts one of its own.
+    /// Starts the program once, to ask for spaces and the limit of time. Each [`super::Envs`] of the task starts processes of its own.
     ///
     /// # Errors
     /// [`Error::Task`]: the program cannot be started, ends, is silent for too long, or answers what cannot be used; with its last words.
     pub fn task(&self) -> Result<Task> {
-        let (_, about) = self.start(1)?;
+        let (_, about) = Running::start(self, 1)?;
         let (spec, widths) = (self.clone(), about.widths());
         let start = move |count| -> Result<Box<dyn Simulator>> {
-            let (child, about) = spec.start(count)?;
-            if about.widths() != widths {
-                return Err(spec.error(&format!("spaces of {:?} and then of {:?} numbers were answered", widths, about.widths())));
-            }
-            Ok(Box::new(Running { child, count, widths: about.widths() }))
+            let (running, about) = Running::start(&spec, count)?;
+            spec.check_widths(widths, about.widths())?;
+            Ok(Box::new(running))
         };
         let mut task = Task::simulated(&self.name, about.observations.space(), about.actions.space(), start);
         (task.horizon, task.versions) = (about.horizon, about.versions);
@@ -81,24 +120,51 @@ impl External {
         Error::Task { task: self.name.clone(), what: what.into() }
     }
 
-    fn start(&self, count: usize) -> Result<(Child, About)> {
-        let mut child = Child::start(self)?;
+    /// Checks that two answers about the task tell the same numbers.
+    fn check_widths(&self, first: [usize; 3], then: [usize; 3]) -> Result<()> {
+        if first == then {
+            return Ok(());
+        }
+        Err(self.error(&format!("spaces of {first:?} and then of {then:?} numbers were answered")))
+    }
+
+    /// Starts a process for this many copies, and asks it what the task is like.
+    fn begin(&self, count: usize) -> Result<Child> {
         let kwargs = serde_json::from_str(&self.arguments).map_err(|e| self.error(&format!("arguments that are no JSON ({e})")))?;
         let hello = Hello { version: VERSION, env: &self.env, count, kwargs };
         let mut line = serde_json::to_vec(&hello).expect("texts and numbers can be written");
         line.push(b'\n');
-        child.send(&line)?;
-        let line = child.line("what the task is like")?;
+        let mut child = Child::start(self).map_err(|error| self.blamed(error))?;
+        child.send(&line).map_err(|error| self.blamed(error))?;
+        Ok(child)
+    }
+
+    /// The answer of a process that has begun.
+    fn about(&self, child: &mut Child) -> Result<About> {
+        let line = child.line("what the task is like").map_err(|error| self.blamed(error))?;
         let answer: Answer = serde_json::from_slice(&line).map_err(|e| {
             let shown = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-            child.useless(&format!("the answer {shown:?} is not one about a task ({e})"))
+            self.blamed(child.useless(&format!("the answer {shown:?} is not one about a task ({e})")))
         })?;
         match answer {
+            Answer::Error { error } if error.starts_with("ModuleNotFoundError") => Err(self.blamed(child.useless(&error))),
             Answer::Error { error } => Err(child.useless(&error)),
             Answer::About(about) => match about.fault() {
                 Some(fault) => Err(child.useless(fault)),
-                None => Ok((child, about)),
+                None => Ok(about),
             },
+        }
+    }
+
+    /// An error that may be the fault of the Python that was named, with the way to name another.
+    fn blamed(&self, error: Error) -> Error {
+        match (error, &self.command[..]) {
+            (Error::Task { task, what }, [python, .., script]) if script == GYMNASIUM_BRIDGE => {
+                let python = shorten(python, QUOTED);
+                let rule = "a Python 3 with the package gymnasium is needed, which --python PATH or the setting external.python names";
+                Error::Task { task, what: format!("'{python}' cannot be used: {rule}: {what}") }
+            }
+            (error, _) => error,
         }
     }
 }
@@ -118,7 +184,7 @@ enum Answer {
     About(About),
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct About {
     observations: Described,
     actions: Described,
@@ -129,7 +195,7 @@ struct About {
     versions: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum Described {
     Box { low: Vec<Option<f32>>, high: Vec<Option<f32>> },
@@ -167,78 +233,5 @@ impl About {
         } else {
             None
         }
-    }
-}
-
-/// Copies in another process.
-struct Running {
-    child: Child,
-    count: usize,
-    /// Numbers of an observation, an action and a state.
-    widths: [usize; 3],
-}
-
-impl Running {
-    /// Sends a request and takes the answer, which has `length` bytes.
-    fn ask(&mut self, request: &[u8], length: usize, what: &str) -> Result<Vec<u8>> {
-        self.child.send(request)?;
-        match self.child.bytes(1, what)?[0] {
-            b'k' => self.child.bytes(length, what),
-            b'e' => {
-                let length = self.child.bytes(4, what)?;
-                let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]).min(1 << 16);
-                let text = self.child.bytes(length as usize, what)?;
-                Err(self.child.fault(&String::from_utf8_lossy(&text)))
-            }
-            other => Err(self.child.fault(&format!("an answer began with the byte {other}, not with 'k' or 'e'; {what} was asked for"))),
-        }
-    }
-
-    fn observations(&self, answer: &[u8], out: &mut [f32]) {
-        let numbers = answer.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-        out.iter_mut().zip(numbers).for_each(|(out, number)| *out = number);
-    }
-}
-
-impl Simulator for Running {
-    fn step(&mut self, actions: &[f32], resting: &[bool], out: StepBuffers<'_>) -> Result<()> {
-        let mut request = vec![b's'];
-        request.extend(resting.iter().map(|&rests| u8::from(rests)));
-        request.extend(actions.iter().flat_map(|action| action.to_le_bytes()));
-        let answer = self.ask(&request, self.count * (8 + 1 + 4 * self.widths[0]), "a step")?;
-        let (rewards, rest) = answer.split_at(8 * self.count);
-        let (flags, observations) = rest.split_at(self.count);
-        for (i, (reward, &flag)) in rewards.as_chunks::<8>().0.iter().zip(flags).enumerate() {
-            if !resting[i] {
-                out.rewards[i] = f64::from_le_bytes(*reward);
-                (out.terminated[i], out.truncated[i]) = (flag & 1 != 0, flag & 2 != 0);
-            }
-        }
-        self.observations(observations, out.observations);
-        Ok(())
-    }
-
-    fn reset(&mut self, draws: &[Option<Draw>], observations: &mut [f32]) -> Result<()> {
-        let mut request = vec![b'r'];
-        request.extend(draws.iter().map(|draw| u8::from(draw.is_some())));
-        request.extend(draws.iter().flat_map(|draw| draw.map_or(0, |draw| draw.word(0)).to_le_bytes()));
-        let answer = self.ask(&request, self.count * 4 * self.widths[0], "a first observation")?;
-        self.observations(&answer, observations);
-        Ok(())
-    }
-
-    fn state(&mut self) -> Result<Vec<f64>> {
-        if self.widths[2] == 0 {
-            return Ok(Vec::new());
-        }
-        let answer = self.ask(b"g", 8 * self.count * self.widths[2], "the state")?;
-        Ok(answer.as_chunks::<8>().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect())
-    }
-
-    fn restore(&mut self, state: &[f64], observations: &mut [f32]) -> Result<()> {
-        let request = [b'p'].into_iter().chain(state.iter().flat_map(|number| number.to_le_bytes()));
-        let answer = self.ask(&request.collect::<Vec<_>>(), self.count * 4 * self.widths[0], "the observation of a state")?;
-        self.observations(&answer, observations);
-        Ok(())
     }
 }

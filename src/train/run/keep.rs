@@ -126,7 +126,8 @@ impl Run {
     /// Checks that only what may change has changed since a checkpoint was written.
     fn same_settings(&self, saved: &Configuration) -> Result<()> {
         let (saved, now) = (saved.table(), self.configuration.table());
-        for (key, value) in now.iter().filter(|(key, _)| !self.family().free.contains(&key.as_str())) {
+        let fixed = |key: &str| !self.family().free.contains(&key) && !self.family().local.contains(&key);
+        for (key, value) in now.iter().filter(|(key, _)| fixed(key)) {
             match saved.get(key) {
                 Some(old) if old == value => {}
                 old => {

@@ -17,6 +17,20 @@ use crate::tensor::Tensor;
 use crate::train::settings::{self, bad};
 use crate::train::{Network, Scalars, State};
 
+/// The densities log pi(a|s) of the policy's steps that the discriminator of airl and vairl sees. Those of demonstrations are always the
+/// present policy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Densities {
+    /// Those with which the actions were drawn, also of replayed paths: each step has that of the policy of its time. In an iteration the
+    /// discriminator is trained first, and then the policy on the rewards that follow from it.
+    #[default]
+    Sampled,
+    /// Those of the policy after its update, for all steps. In an iteration the policy is updated first, on the rewards of the discriminator
+    /// of the iteration before, as the Python package imitation does it.
+    Current,
+}
+
 /// The settings of a reward that is learned from demonstrations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,6 +57,8 @@ pub struct ImitationSettings {
     pub penalty: Option<Penalty>,
     /// Earlier paths that the discriminator sees besides those of the rollout; `None` for none.
     pub replay: Option<PathReplayConfig>,
+    /// The densities of the policy's steps, for airl and vairl.
+    pub densities: Densities,
 }
 
 impl Default for ImitationSettings {
@@ -59,6 +75,7 @@ impl Default for ImitationSettings {
             rate_average: 0.0,
             penalty: None,
             replay: None,
+            densities: Densities::Sampled,
         }
     }
 }
@@ -74,6 +91,10 @@ impl ImitationSettings {
             return bad("reward.beta.kind", "\"annealed\"", "\"fixed\" or \"dual\": here there are no epochs to anneal over");
         }
         self.discriminator.check(self.form)?;
+        if self.densities != Densities::Sampled && !self.discriminator.sees_densities() {
+            let method = self.discriminator.method();
+            return bad("reward.densities", "\"current\"", format!("\"sampled\" with {method}: only airl and vairl see densities"));
+        }
         self.beta.validate()?;
         self.optimizer.check()?;
         self.penalty.map_or(Ok(()), |penalty| penalty.validate())?;
@@ -124,12 +145,11 @@ impl Imitation {
         let (demonstrations, steps) = settings.demos.parse::<DemonstrationSpec>()?.load(plain, task.ending())?;
         let rows = steps.terminated.len();
         let matrix = |values: &[f32]| Tensor::from_slice(values, [rows, values.len() / rows], device);
-        let flags = |flags: &[bool]| Tensor::from_slice(&flags.iter().map(|&t| f32::from(u8::from(t))).collect::<Vec<_>>(), [rows], device);
         let expert = Transitions {
             observations: matrix(&steps.observations)?,
             actions: matrix(&steps.actions)?,
             next_observations: matrix(&steps.next)?,
-            terminated: flags(&steps.terminated)?,
+            terminated: flags(&steps.terminated, device)?,
             log_probs: None,
         };
         let learned = LearnedReward::new(&settings.discriminator, settings.form, task, policy.normalizer(), weights, device)?;
@@ -140,7 +160,7 @@ impl Imitation {
             replay: settings.replay.map(PathReplay::new).transpose()?,
             settings: settings.clone(),
             demonstrations,
-            awake: flags(&steps.resting)?.one_minus()?,
+            awake: flags(&steps.resting, device)?.one_minus()?,
             expert,
             learned,
         })
@@ -153,28 +173,46 @@ impl Imitation {
 
     /// The demonstrated steps; where the discriminator needs them, with the densities that the present policy gives their actions.
     pub(super) fn expert(&self, policy: &Policy) -> Result<Transitions> {
-        if !self.learned.needs_densities() {
-            return Ok(self.expert.clone());
-        }
-        let density = policy.distribution(&self.expert.observations)?.log_prob(&self.expert.actions)?.detach();
-        // Where a path was over already its action means nothing, nor does its density.
-        self.expert.clone().with_log_probs(&density.mul(&self.awake.to_dtype(density.dtype())?)?)
+        if self.learned.needs_densities() { with_densities_of(policy, self.expert.clone(), &self.awake) } else { Ok(self.expert.clone()) }
     }
 
-    /// Trains the discriminator on a rollout, and updates beta; then returns the rewards of the rollout's steps, and the iteration's scalars.
-    pub(super) fn rewards(&mut self, rollout: &Rollout, policy: &Policy, done: u64, rng: &mut Rng) -> Result<(Vec<f64>, Scalars)> {
-        // The policy does not change while the discriminator is trained.
-        let expert = self.expert(policy)?;
-        let own = rollout.transitions()?;
-        let mut seen = own.clone();
+    /// Whether the policy is updated before the discriminator is trained: see [`Densities`].
+    pub(super) fn follows_the_policy(&self) -> bool {
+        self.settings.densities == Densities::Current
+    }
+
+    /// The steps of the policy that the discriminator sees: those of a rollout and of as many earlier paths, with the densities that the
+    /// settings ask for. Some paths of the rollout become earlier ones.
+    pub(super) fn seen(&mut self, rollout: &Rollout, policy: &Policy, rng: &mut Rng) -> Result<Transitions> {
+        let mut seen = rollout.transitions()?;
+        let mut awake: Vec<bool> = rollout.resting.iter().map(|resting| !resting).collect();
+        let device = seen.observations.device();
         if let Some(replay) = &mut self.replay {
             let paths = rollout.paths()?;
             let earlier = replay.sample(paths.len(), rng)?;
             if !earlier.is_empty() {
-                seen = Transitions::concat(&[&own, &transitions_of(&earlier, &own.observations.device())?])?;
+                seen = Transitions::concat(&[&seen, &transitions_of(&earlier, &device)?])?;
+                awake.extend(earlier.iter().flat_map(|path| (0..path.steps()).map(|step| step < path.awake)));
             }
             replay.add(&paths, rng)?;
         }
+        match self.settings.densities {
+            Densities::Sampled => Ok(seen),
+            Densities::Current => with_densities_of(policy, seen, &flags(&awake, &device)?),
+        }
+    }
+
+    /// The rewards of a rollout's steps, and the scalars about them.
+    pub(super) fn rewards(&self, rollout: &Rollout) -> Result<(Vec<f64>, Scalars)> {
+        let rewards = self.learned.rewards(&rollout.transitions()?)?;
+        let scalars = Scalars::new().with("reward_mean", &rewards.mean_all()?).with("reward_deviation", &deviation(&rewards)?);
+        Ok((rewards.to_f64_vec()?, scalars))
+    }
+
+    /// Trains the discriminator on a rollout, and updates beta; returns the scalars of the last update.
+    pub(super) fn learn(&mut self, rollout: &Rollout, policy: &Policy, done: u64, rng: &mut Rng) -> Result<Scalars> {
+        // The policy does not change while the discriminator is trained.
+        let (expert, seen) = (self.expert(policy)?, self.seen(rollout, policy, rng)?);
         let beta = self.beta.copy()?;
         let mut scalars = Scalars::new();
         for number in 0..self.settings.updates {
@@ -202,10 +240,7 @@ impl Imitation {
                 }
             }
         }
-        let rewards = self.learned.rewards(&own)?;
-        let scalars = scalars.with("reward_mean", &rewards.mean_all()?).with("reward_deviation", &deviation(&rewards)?);
-        let scalars = if self.learned.has_bottleneck() { scalars.with_present("step_beta", &beta) } else { scalars };
-        Ok((rewards.to_f64_vec()?, scalars))
+        Ok(if self.learned.has_bottleneck() { scalars.with_present("step_beta", &beta) } else { scalars })
     }
 
     /// The rows of [`Imitation::expert`] that are of the first demonstration, until it ends.
@@ -234,6 +269,18 @@ impl Imitation {
     pub(super) fn beta(&self) -> Result<Option<f64>> {
         if self.learned.has_bottleneck() { self.beta.item().map(Some) } else { Ok(None) }
     }
+}
+
+/// The steps with the densities that a policy gives their actions. Where an episode was over already (`awake` is 0) the action means
+/// nothing, nor does its density.
+fn with_densities_of(policy: &Policy, steps: Transitions, awake: &Tensor) -> Result<Transitions> {
+    let density = policy.distribution(&steps.observations)?.log_prob(&steps.actions)?.detach();
+    steps.with_log_probs(&density.mul(&awake.to_dtype(density.dtype())?)?)
+}
+
+/// 1 for what is so and 0 for what is not.
+fn flags(flags: &[bool], device: &Device) -> Result<Tensor> {
+    Tensor::from_slice(&flags.iter().map(|&flag| f32::from(u8::from(flag))).collect::<Vec<_>>(), [flags.len()], device)
 }
 
 /// The standard deviation of rewards.

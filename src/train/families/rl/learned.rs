@@ -40,6 +40,11 @@ impl ImitationDiscriminator {
         }
     }
 
+    /// Whether logits are made of densities.
+    pub(super) fn sees_densities(&self) -> bool {
+        matches!(self, ImitationDiscriminator::Airl(_))
+    }
+
     /// The name of the method in the literature.
     pub(super) fn method(&self) -> &'static str {
         match self {

@@ -11,18 +11,21 @@ mod settings;
 mod teacher;
 
 pub use cloning::CloningSettings;
-pub use imitation::ImitationSettings;
+pub use imitation::{Densities, ImitationSettings};
 pub use learned::{FrozenSettings, ImitationDiscriminator};
 pub use settings::{RewardSettings, RlSettings};
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 use cloning::Cloning;
 use teacher::Teacher;
 
 use crate::data::demonstrations::{Demonstrations, PathEnd};
+use crate::data::located::found;
 use crate::device::Device;
 use crate::dtype::DType;
+use crate::env::external::ExternalConfig;
 use crate::env::maze::Maze;
 use crate::env::{Envs, Space, Task};
 use crate::error::Result;
@@ -60,7 +63,8 @@ impl RlTrainer {
     /// # Errors
     /// There is no such task; a setting is out of range.
     pub fn new(settings: RlSettings, device: &Device) -> Result<RlTrainer> {
-        let plain = Task::named(&settings.task)?;
+        let python = found(Path::new(&settings.external.python)).display().to_string();
+        let plain = Task::named_with(&settings.task, &ExternalConfig { python, ..settings.external })?;
         let task = plain.clone().with_ending(settings.termination)?;
         let mut rng = Rng::new(settings.seed);
         let mut weights = rng.split();
@@ -187,7 +191,12 @@ impl Trainer for RlTrainer {
         }
         let rollout = Rollout::collect(&mut self.envs, policy, self.settings.steps, &mut self.rng)?;
         let (rewards, of_reward) = match &mut self.teacher {
-            Teacher::Imitation(imitation) => imitation.rewards(&rollout, policy, done, &mut self.rng)?,
+            Teacher::Imitation(imitation) => {
+                let comes_later = imitation.follows_the_policy();
+                let learned = if comes_later { Scalars::new() } else { imitation.learn(&rollout, policy, done, &mut self.rng)? };
+                let (rewards, of_rewards) = imitation.rewards(&rollout)?;
+                (rewards, learned.and(of_rewards))
+            }
             Teacher::Frozen(frozen) => {
                 let rewards = frozen.learned.rewards(&rollout.transitions()?)?;
                 (
@@ -203,6 +212,12 @@ impl Trainer for RlTrainer {
         };
         let improvement = self.settings.improvement();
         let figures = improvement.improve(&mut self.agent, &rollout, &rewards, done, descent, &mut self.rng)?;
+        let of_reward = match &mut self.teacher {
+            Teacher::Imitation(imitation) if imitation.follows_the_policy() => {
+                imitation.learn(&rollout, &self.agent.policy, done, &mut self.rng)?.and(of_reward)
+            }
+            _ => of_reward,
+        };
         let state = self.envs.state()?;
         self.episodes = [state.clone(), state];
         let count = rollout.episodes.len() as f64;

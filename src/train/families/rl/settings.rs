@@ -7,6 +7,7 @@ use super::cloning::CloningSettings;
 use super::imitation::ImitationSettings;
 use super::learned::FrozenSettings;
 use crate::device::Device;
+use crate::env::external::ExternalConfig;
 use crate::env::{Ending, Task};
 use crate::error::Result;
 use crate::models::PolicyConfig;
@@ -53,6 +54,8 @@ pub struct RlSettings {
     pub checkpoint_every: u64,
     /// Episodes of an evaluation.
     pub eval_episodes: usize,
+    /// The programs of external tasks; tasks that are built in have none.
+    pub external: ExternalConfig,
     /// The rewards.
     pub reward: RewardSettings,
     /// Behavioural cloning before the first iteration; `None` for a policy that begins with random weights.
@@ -83,6 +86,7 @@ impl Default for RlSettings {
             evaluate_every: 8,
             checkpoint_every: 0,
             eval_episodes: 20,
+            external: ExternalConfig::default(),
             reward: RewardSettings::Task,
             warm_start: None,
             policy: PolicyConfig::default(),
@@ -101,6 +105,7 @@ impl Settings for RlSettings {
     const METHODS: &'static [&'static str] = &["gail", "vail", "airl", "vairl", "bc"];
     const FILES: &'static [&'static str] = &["reward.demos", "reward.checkpoint", "warm_start.demos"];
     const FREE: &'static [&'static str] = &["iterations", "evaluate_every", "checkpoint_every", "eval_episodes"];
+    const LOCAL: &'static [&'static str] = &["external"];
 
     fn complete(&mut self) {
         if let Update::Ppo(ppo) = &mut self.update {
@@ -110,6 +115,7 @@ impl Settings for RlSettings {
 
     fn check(&self) -> Result<()> {
         Task::check_name(&self.task)?;
+        self.external.validate()?;
         settings::counts(&[
             ("iterations", self.iterations),
             ("copies", self.copies as u64),

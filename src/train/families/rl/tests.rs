@@ -1,3 +1,5 @@
+mod densities;
+
 use super::frozen::Frozen;
 use super::*;
 use crate::error::Error;
@@ -99,7 +101,8 @@ const VAIL: &str = "discriminator = { kind = \"gail\", network = { latent = 4 } 
 fn stopping_changes_nothing_of_learned_rewards_and_beta_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let demos = demos(folder.path());
-    for rest in [VAIL, VAIRL, "discriminator = { kind = \"airl\" }, form = \"f_minus_log_pi\""] {
+    let current = format!("{VAIRL}, densities = \"current\"");
+    for rest in [VAIL, VAIRL, &current, "discriminator = { kind = \"airl\" }, form = \"f_minus_log_pi\""] {
         let reward = imitation(&demos, rest);
         let beta = "reward.beta={ kind = \"dual\", initial = 0.01, target = 0.001, step = 0.1 }";
         let mut betas = Vec::new();
@@ -109,7 +112,7 @@ fn stopping_changes_nothing_of_learned_rewards_and_beta_goes_on() {
             [1, 3],
             |checkpoint, steps| {
                 betas.push(checkpoint.tensor("run.beta").unwrap().item().unwrap());
-                for step in steps.iter().filter(|_| rest == VAIRL) {
+                for step in steps.iter().filter(|_| rest.starts_with(VAIRL)) {
                     let rate = |name: &str| step.get(name).unwrap_or_else(|| panic!("{name} in {step:?}"));
                     let parts = rate("rate_g_nats") + rate("rate_h_nats") + rate("rate_h_next_nats");
                     let whole = rate("constrained_rate_nats");
