@@ -1,5 +1,5 @@
 // Convolutions, their transposes and their weight gradients on the CUDA cores.
-#include "conv.cuh"
+#include "conv_weight.cuh"
 
 #define CONV(T, suffix, blocks, size, TILE)                                                                             \
   KERNEL_BOUNDS(conv2d_##size##_##suffix, (TILE<T>::THREADS, blocks), const __grid_constant__ Convolution p) {          \

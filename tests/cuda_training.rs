@@ -64,6 +64,7 @@ fn replayed_steps_are_eager_steps_to_the_bit() {
         "",
         "beta = { kind = \"dual\", initial = 0.1, target = 5.0, step = 0.01 }\n",
         "beta = { kind = \"annealed\", value = 0.01, epochs = 1.5 }\ndropout = 0.1\n",
+        "schedule = { kind = \"linear\", to = 0.0 }\n",
     ] {
         let mut replayed = run(more, &gpu);
         let mut observer = watch(60);
@@ -120,6 +121,7 @@ const FAMILIES: &[(&str, &str)] = &[
         "ebgan",
         r#"data = "digits"
         batch = 40
+        schedule = { kind = "linear", to = 1e-4 }
         margin = { kind = "fixed", value = 5.0 }
         pulling_away = 0.1
         discriminator = { encoder = { kind = "mlp", hidden = [16] }, decoder = { kind = "mlp", hidden = [16] } }
@@ -131,6 +133,7 @@ const FAMILIES: &[(&str, &str)] = &[
         batch = 32
         eval_samples = 40
         energy_steps = 2
+        schedule = { kind = "cosine", to = 0.0 }
         latent = 4
         information = { kind = "jensen_shannon", shuffle = "dimensions" }
         architecture = { kind = "mlp", hidden = [16] }"#,

@@ -202,24 +202,39 @@ fn optimizers_and_averages_agree_with_the_cpu() {
     let Some(gpu) = gpu() else { return };
     for algorithm in ALGORITHMS {
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5), (DType::BF16, 2e-2)] {
-            let run = |device: &Device| {
-                let (params, gradients) = parameters(dtype, device);
+            let run = |device: &Device, together: bool| {
+                let (mut params, gradients) = parameters(dtype, device);
                 let mut optimizer = Optimizer::new(algorithm, &params).unwrap();
+                params.push("buffer".into(), &Param::buffer(&Tensor::full(0.5, [3], dtype, device).unwrap()));
                 let mut ema = Ema::new(0.9, true, &params).unwrap();
+                let rate = |t: usize| 0.01 / (1.0 + t as f64);
                 for (t, gradients) in gradients.iter().enumerate() {
                     // a state that was saved goes on the same
                     if t == 4 {
                         let state = optimizer.state().into_iter().collect();
                         optimizer.load(&state, 4).unwrap();
                     }
-                    optimizer.step(gradients, 0.01 / (1.0 + t as f64)).unwrap();
-                    ema.update().unwrap();
+                    if !together {
+                        optimizer.step(gradients, rate(t)).unwrap();
+                        ema.update().unwrap();
+                        continue;
+                    }
+                    // Some rates are there in advance, all but the last.
+                    if t % 4 == 0 {
+                        optimizer.set_learning_rates(&(t..9).map(rate).collect::<Vec<_>>()).unwrap();
+                    }
+                    optimizer.step_averaging(gradients, rate(t), Some(&mut ema)).unwrap();
                 }
                 assert_eq!((optimizer.steps(), ema.updates()), (10, 10));
                 let averages = ema.tensors().unwrap().into_iter().map(|(_, t)| t);
                 params.tensors().into_iter().chain(averages).flat_map(|t| t.to_f64_vec().unwrap()).collect::<Vec<f64>>()
             };
-            for (e, f) in run(&Device::cpu()).iter().zip(run(&gpu)) {
+            let [expected, found] = [&Device::cpu(), &gpu].map(|device| {
+                let alone = run(device, false);
+                assert_eq!(alone, run(device, true), "{algorithm:?} {dtype}: averages in the same pass");
+                alone
+            });
+            for (e, f) in expected.iter().zip(found) {
                 assert!((e - f).abs() <= tolerance * e.abs().max(1.0), "{algorithm:?} {dtype}: {f} for {e}");
             }
         }

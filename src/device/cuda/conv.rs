@@ -103,7 +103,7 @@ pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDi
         tiles_m: cut.tiles[0] as u32,
         tiles_n: cut.tiles[1] as u32,
     };
-    // Besides the stages, where each column's cells lie: `Patch` in kernels/conv.cuh.
+    // Besides the stages, where each column's cells lie: `Patch` in kernels/conv_weight.cuh.
     let shared = stages(cut.tile) + cut.tile.side() * 16;
     let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * cut.splits, THREADS).shared(shared);
     dispatch_float!(dtype, T => match cut.tile {
@@ -188,7 +188,7 @@ impl Arg for Arguments {
     const PARAM: Param = Param::Bytes(size_of::<Arguments>());
 }
 
-/// Twin of `WeightGradient` in `kernels/conv.cuh`.
+/// Twin of `WeightGradient` in `kernels/conv_weight.cuh`.
 #[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct GradArguments {

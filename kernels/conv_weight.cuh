@@ -1,0 +1,170 @@
+// The gradient of a convolution's weight as a matrix product: the cotangent's channels with the image's cells under each tap.
+#pragma once
+#include "conv.cuh"
+
+namespace {
+
+// Twin of `GradArguments` in src/device/cuda/conv.rs.
+struct WeightGradient {
+  const void *images, *cotangent;
+  void* out;
+  void* parts;  // as above
+  uint32_t* arrived;
+  Axis axis[2];
+  uint64_t batch, split_k, plane;  // of splits, as above
+  uint32_t in_channels, out_channels;
+  uint32_t tiles_m, tiles_n;
+};
+
+// The cotangent's channels, each with all windows of all images.
+template <class T, int LINES, int THREADS>
+struct CotangentLoader {
+  static constexpr bool transposed = false;
+  static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
+  const T* cotangent;    // of the thread's first line
+  const Counter& window;  // which the images' loader, called after this, advances
+  uint64_t plane, image;
+  int lines;
+
+  __device__ __forceinline__ CotangentLoader(const WeightGradient& p, uint64_t first_row, const Counter& window_) : window(window_) {
+    plane = uint64_t(p.axis[0].windows) * p.axis[1].windows;
+    image = plane * p.out_channels;
+    lines = limited(p.out_channels, first_row);
+    cotangent = static_cast<const T*>(p.cotangent) + (first_row + threadIdx.x / DEPTH<T>) * plane;
+  }
+
+  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
+    const int k = threadIdx.x % DEPTH<T>, line = threadIdx.x / DEPTH<T>;
+    const T* from = cotangent + window.major * image + (window.row * window.cols + window.col);
+    const int there = uint32_t(k) < k_left ? lines : 0;
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) {
+      const int l = line + i * STEP;
+      strait::cp_async<sizeof(T)>(stage + by_line<T>(l, k / CHUNK<T>) + k % CHUNK<T>, from + i * STEP * plane, l < there ? sizeof(T) : 0);
+    }
+  }
+
+  __device__ __forceinline__ void stash(T*) const {}
+};
+
+// A channel and a tap: the offset of its cell from a window's first cell.
+struct __align__(16) Patch {
+  int64_t offset;
+  uint32_t row, col;
+};
+
+// The image's cells under one tap of all windows of all images; taps of channels are the lines.
+template <class T, int LINES, int THREADS>
+struct PatchLoader {
+  static constexpr bool transposed = false;
+  static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
+  const T* images;
+  const Patch* patches;  // of the thread's first line
+  Counter& window;
+  uint64_t image;
+  uint32_t height, width, step[2], padding[2];
+
+  // Whole blocks call it; `table` has room for LINES.
+  __device__ __forceinline__ PatchLoader(const WeightGradient& p, Patch* table, uint64_t first_col, Counter& window_) : window(window_) {
+    images = static_cast<const T*>(p.images);
+    height = p.axis[0].image, width = p.axis[1].image;
+    image = uint64_t(p.in_channels) * height * width;
+#pragma unroll
+    for (int d = 0; d < 2; ++d) step[d] = p.axis[d].stride, padding[d] = p.axis[d].padding;
+    if (threadIdx.x < LINES) {
+      const Counter tap(first_col + threadIdx.x, 1, p.axis[0].kernel, p.axis[1].kernel);
+      Patch patch;
+      patch.row = tap.row * p.axis[0].dilation;
+      patch.col = tap.col * p.axis[1].dilation;
+      patch.offset = (int64_t(tap.major) * height + patch.row) * width + patch.col;
+      // Lines beyond the last have no cell inside.
+      if (tap.major >= p.in_channels) patch.row = 1u << 31;
+      table[threadIdx.x] = patch;
+    }
+    __syncthreads();
+    patches = table + threadIdx.x / DEPTH<T>;
+  }
+
+  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
+    const int k = threadIdx.x % DEPTH<T>, line = threadIdx.x / DEPTH<T>;
+    const uint32_t top = window.row * step[0] - padding[0], left = window.col * step[1] - padding[1];
+    const uint32_t rows = uint32_t(k) < k_left ? height : 0;
+    const T* from = images + int64_t(window.major * image) + (int64_t(int32_t(top)) * width + int32_t(left));
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) {
+      const Patch patch = patches[i * STEP];
+      const bool there = top + patch.row < rows && left + patch.col < width;
+      strait::cp_async<sizeof(T)>(stage + by_line<T>(line + i * STEP, k / CHUNK<T>) + k % CHUNK<T>, from + patch.offset, there ? sizeof(T) : 0);
+    }
+    window.advance();
+  }
+
+  __device__ __forceinline__ void stash(T*) const {}
+};
+
+// Results to the weight's gradient, of which a row of the product is an output channel.
+template <class T>
+struct GradientStore {
+  T* out;
+  int rows, cols;  // of the tile that there are, or more
+  uint32_t stride;
+  bool whole;      // whether 16 bytes are written at a time
+
+  __device__ __forceinline__ GradientStore(T* to, uint64_t row, uint64_t col, uint32_t rows_, uint32_t cols_) : stride(cols_) {
+    rows = limited(rows_, row);
+    cols = limited(cols_, col);
+    out = to + row * stride + col;
+    whole = aligned16(out) && stride % CHUNK<T> == 0;
+  }
+
+  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
+    if (row >= rows || col >= cols) return;
+    T* to = out + uint64_t(row) * stride + col;
+    if (whole) {
+      *reinterpret_cast<Pack<T>*>(to) = v;
+    } else {
+#pragma unroll
+      for (int i = 0; i < CHUNK<T>; ++i)
+        if (col + i < cols) to[i] = v.v[i];
+    }
+  }
+
+  // What was stored `apart` elements further on; zeros where there is nothing.
+  __device__ __forceinline__ Pack<T> load(int row, int col, uint64_t apart) const {
+    Pack<T> v = {};
+    if (row >= rows || col >= cols) return v;
+    const T* from = out + uint64_t(row) * stride + col + apart;
+    if (whole && apart % CHUNK<T> == 0) return *reinterpret_cast<const Pack<T>*>(from);
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i)
+      if (col + i < cols) v.v[i] = from[i];
+    return v;
+  }
+
+  __device__ __forceinline__ void sum(uint32_t, T) const {}
+  __device__ __forceinline__ T load_sum(uint32_t, uint64_t) const { return 0; }
+};
+
+template <class Tile>
+__device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
+  using T = typename Tile::T;
+  DYNAMIC_SHARED(T, shared);
+  Patch* table = reinterpret_cast<Patch*>(shared + Tile::SHARED);
+  uint32_t rest = blockIdx.x;
+  const uint32_t tiles = p.tiles_m * p.tiles_n, counter = rest % tiles, splits = gridDim.x / tiles;
+  const uint64_t row = uint64_t(rest % p.tiles_m) * Tile::M;
+  rest /= p.tiles_m;
+  const uint64_t col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
+  const uint64_t taps = uint64_t(p.axis[0].kernel) * p.axis[1].kernel, first_k = split * p.split_k;
+  const uint32_t columns = uint32_t(p.in_channels * taps);
+  const uint32_t k = share(p.batch * p.axis[0].windows * p.axis[1].windows, split, p.split_k);
+  Counter window(first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, p.axis[0].windows, p.axis[1].windows);
+  CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, row, window);
+  PatchLoader<T, Tile::N, Tile::THREADS> images(p, table, col, window);
+  auto store_to = [&](void* to) { return GradientStore<T>(static_cast<T*>(to), row, col, p.out_channels, columns); };
+  multiply<Tile>(shared, cotangent, images, k, [&] { return store_to(p.parts ? static_cast<T*>(p.parts) + split * p.plane : p.out); }, false);
+  if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;
+  add_parts<Tile>(shared, store_to(p.parts), store_to(p.out), splits, p.plane, false);
+}
+
+}  // namespace
