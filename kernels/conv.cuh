@@ -6,17 +6,6 @@
 
 namespace {
 
-// The number of elements from `first` on, limited to a number that fits.
-__device__ __forceinline__ int limited(uint64_t all, uint64_t first) {
-  return first >= all ? 0 : all - first < 1 << 20 ? int(all - first) : 1 << 20;
-}
-
-// The number of the sum's `k` elements in a split.
-__device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
-  const uint64_t first = split * split_k;
-  return uint32_t(first >= k ? 0 : min(k - first, split_k));
-}
-
 // One direction of a convolution. Twin of `Axis` in src/device/cuda/conv.rs.
 struct Axis {
   uint32_t image, windows, kernel, stride, padding, dilation;
@@ -153,7 +142,7 @@ struct Direction {
 // A weight's lines: its channels of the result.
 template <class T, int LINES, int THREADS>
 struct WeightLoader {
-  static constexpr bool transposed = false;
+  static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
   const T* weight;  // of the thread's first line, and the first tap
   Counter tap;
@@ -187,7 +176,7 @@ struct WeightLoader {
 // The source's cells under the taps of results, which are the lines.
 template <class T, int LINES, int THREADS>
 struct SourceLoader {
-  static constexpr bool transposed = true;
+  static constexpr bool TRANSPOSED = true;
   static constexpr int STEP = THREADS / LINES, PER_THREAD = DEPTH<T> / STEP;
   const T* image;
   Counter tap;
@@ -240,7 +229,9 @@ __device__ __forceinline__ void convolve(const Convolution& p) {
   const uint32_t k = share(uint64_t(p.channels) * y.taps * x.taps, split, p.split_k);
   WeightLoader<T, Tile::M, Tile::THREADS> weight(p, y, x, row, first_k);
   SourceLoader<T, Tile::N, Tile::THREADS> source(p, y, x, col, first_k);
-  multiply<Tile>(shared, weight, source, k, [&] {
+  Results<Tile> results;
+  multiply(shared, weight, source, k, results, false);
+  finish(shared, results, [&] {
     const uint32_t width = p.transposed ? p.axis[1].image : p.axis[1].windows, height = p.transposed ? p.axis[0].image : p.axis[0].windows;
     T* out = static_cast<T*>(p.out) + split * p.plane + uint64_t(y.first) * width + x.first;
     return ImageStore<T>(out, static_cast<const T*>(p.bias), row, col, p.rows, p.batch, uint64_t(height) * width, y.count, x.count,
@@ -263,7 +254,7 @@ struct WeightGradient {
 // The cotangent's channels, each with all windows of all images.
 template <class T, int LINES, int THREADS>
 struct CotangentLoader {
-  static constexpr bool transposed = false;
+  static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
   const T* cotangent;    // of the thread's first line
   const Counter& window;  // which the images' loader, called after this, advances
@@ -300,7 +291,7 @@ struct __align__(16) Patch {
 // The image's cells under one tap of all windows of all images; taps of channels are the lines.
 template <class T, int LINES, int THREADS>
 struct PatchLoader {
-  static constexpr bool transposed = false;
+  static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
   const T* images;
   const Patch* patches;  // of the thread's first line
@@ -391,7 +382,9 @@ __device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
   Counter window(first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, p.axis[0].windows, p.axis[1].windows);
   CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, row, window);
   PatchLoader<T, Tile::N, Tile::THREADS> images(p, table, col, window);
-  multiply<Tile>(shared, cotangent, images, k, [&] {
+  Results<Tile> results;
+  multiply(shared, cotangent, images, k, results, false);
+  finish(shared, results, [&] {
     return GradientStore<T>(static_cast<T*>(p.out) + split * p.plane, row, col, p.out_channels, columns);
   }, false);
 }

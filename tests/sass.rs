@@ -34,16 +34,23 @@ const REGISTERS: &[(&str, u32)] = &[
     ("matmul_medium_f32", 128),
     ("matmul_masked_small_f32", 128),
     ("matmul_masked_medium_f32", 128),
-    ("matmul_large_f32", 128),
+    // Two blocks of 128 threads.
+    ("matmul_large_f32", 255),
     ("conv2d_small_f32", 128),
     ("conv2d_medium_f32", 128),
     ("conv2d_weight_grad_small_f32", 128),
     ("conv2d_weight_grad_medium_f32", 128),
-    ("matmul_tf32", 184),
-    ("matmul_f32x3", 184),
-    ("matmul_rounded", 184),
-    ("matmul_bf16", 184),
-    ("matmul_f16", 184),
+    // Four blocks of 128 threads, or two.
+    ("matmul_tf32_medium", 128),
+    ("matmul_f32x3_medium", 128),
+    ("matmul_rounded_medium", 128),
+    ("matmul_bf16_medium", 128),
+    ("matmul_f16_medium", 128),
+    ("matmul_tf32_large", 255),
+    ("matmul_f32x3_large", 255),
+    ("matmul_rounded_large", 255),
+    ("matmul_bf16_large", 255),
+    ("matmul_f16_large", 255),
 ];
 
 #[derive(Debug, Clone)]
