@@ -6,17 +6,6 @@
 
 namespace {
 
-// The number of elements from `first` on, limited to a number that fits.
-__device__ __forceinline__ int limited(uint64_t all, uint64_t first) {
-  return first >= all ? 0 : all - first < 1 << 20 ? int(all - first) : 1 << 20;
-}
-
-// The number of the sum's `k` elements in a split.
-__device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
-  const uint64_t first = split * split_k;
-  return uint32_t(first >= k ? 0 : min(k - first, split_k));
-}
-
 // One direction of a convolution. Twin of `Axis` in src/device/cuda/conv.rs.
 struct Axis {
   uint32_t image, windows, kernel, stride, padding, dilation;
@@ -181,7 +170,7 @@ struct Direction {
 // A weight's lines: its channels of the result.
 template <class T, int LINES, int THREADS>
 struct WeightLoader {
-  static constexpr bool transposed = false;
+  static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
   const T* weight;  // of the thread's first line, and the first tap
   Counter tap;
@@ -215,7 +204,7 @@ struct WeightLoader {
 // The source's cells under the taps of results, which are the lines.
 template <class T, int LINES, int THREADS>
 struct SourceLoader {
-  static constexpr bool transposed = true;
+  static constexpr bool TRANSPOSED = true;
   static constexpr int STEP = THREADS / LINES, PER_THREAD = DEPTH<T> / STEP;
   const T* image;
   Counter tap;
@@ -275,7 +264,9 @@ __device__ __forceinline__ void convolve(const Convolution& p) {
     return ImageStore<T>(out, static_cast<const T*>(bias), row, col, p.rows, p.batch, uint64_t(height) * width, y.count, x.count,
                          y.next * width, x.next);
   };
-  multiply<Tile>(shared, weight, source, k, [&] {
+  Results<Tile> results;
+  multiply(shared, weight, source, k, results, false);
+  finish(shared, results, [&] {
     return p.parts ? store_to(static_cast<T*>(p.parts) + split * p.plane, nullptr) : store_to(p.out, p.bias);
   }, false);
   if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;

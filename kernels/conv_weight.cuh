@@ -19,7 +19,7 @@ struct WeightGradient {
 // The cotangent's channels, each with all windows of all images.
 template <class T, int LINES, int THREADS>
 struct CotangentLoader {
-  static constexpr bool transposed = false;
+  static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
   const T* cotangent;    // of the thread's first line
   const Counter& window;  // which the images' loader, called after this, advances
@@ -56,7 +56,7 @@ struct __align__(16) Patch {
 // The image's cells under one tap of all windows of all images; taps of channels are the lines.
 template <class T, int LINES, int THREADS>
 struct PatchLoader {
-  static constexpr bool transposed = false;
+  static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
   const T* images;
   const Patch* patches;  // of the thread's first line
@@ -162,7 +162,9 @@ __device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
   CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, row, window);
   PatchLoader<T, Tile::N, Tile::THREADS> images(p, table, col, window);
   auto store_to = [&](void* to) { return GradientStore<T>(static_cast<T*>(to), row, col, p.out_channels, columns); };
-  multiply<Tile>(shared, cotangent, images, k, [&] { return store_to(p.parts ? static_cast<T*>(p.parts) + split * p.plane : p.out); }, false);
+  Results<Tile> results;
+  multiply(shared, cotangent, images, k, results, false);
+  finish(shared, results, [&] { return store_to(p.parts ? static_cast<T*>(p.parts) + split * p.plane : p.out); }, false);
   if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;
   add_parts<Tile>(shared, store_to(p.parts), store_to(p.out), splits, p.plane, false);
 }

@@ -102,6 +102,20 @@ INSTRUCTION void cp_async(void* to_shared, const void* from_global, int valid = 
   else asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(s), "l"(from_global), "n"(BYTES), "r"(valid) : "memory");
 #endif
 }
+// As above, or BYTES of zeros without reading anything: one predicate, no arithmetic.
+template <int BYTES>
+INSTRUCTION void cp_async_or_zeros(void* to_shared, const void* from_global, bool there) {
+  static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "what the instruction copies");
+#ifdef STRAIT_EMU
+  emu::cp_async(to_shared, from_global, BYTES, there ? BYTES : 0, EMU_HERE);
+#else
+  const uint32_t s = static_cast<uint32_t>(__cvta_generic_to_shared(to_shared));
+  if constexpr (BYTES == 16)
+    asm volatile("{ .reg .pred p; setp.eq.u32 p, %2, 0; cp.async.cg.shared.global [%0], [%1], 16, p; }" ::"r"(s), "l"(from_global), "r"(uint32_t(there)) : "memory");
+  else
+    asm volatile("{ .reg .pred p; setp.eq.u32 p, %3, 0; cp.async.ca.shared.global [%0], [%1], %2, p; }" ::"r"(s), "l"(from_global), "n"(BYTES), "r"(uint32_t(there)) : "memory");
+#endif
+}
 INSTRUCTION void cp_async_commit() {
 #ifdef STRAIT_EMU
   emu::cp_async_commit();

@@ -4,7 +4,8 @@
 #define MATMUL(name, T, suffix, blocks, TILE, MASKED)                                          \
   KERNEL_BOUNDS(name##_##suffix, (TILE<T>::THREADS, blocks), const __grid_constant__ Product p, \
                 const __grid_constant__ Strided<2> batches) {                                  \
-    product<TILE<T>, MASKED>(p, batches);                                                      \
+    __shared__ __align__(16) T shared[TILE<T>::SHARED];                                        \
+    product<TILE<T>, MASKED>(shared, p, batches);                                              \
   }
 
 MATMUL(matmul_small, float, f32, 2, SmallTile, false)

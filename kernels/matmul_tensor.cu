@@ -1,19 +1,19 @@
 // Matrix products on the tensor cores. The names say how the operands are converted.
-#include "tensor.cuh"
+#include "tensor_loader.cuh"
 
 namespace {
 template <class Mode>
 using MediumTensorTile = TensorTile<Mode, 2, 2, 2, 4>;
 template <class Mode>
-using LargeTensorTile = TensorTile<Mode, 2, 4, 4, 4>;
+using LargeTensorTile = TensorTile<Mode, 2, 2, 4, 8>;
 }  // namespace
 
 #define MATMUL_TENSOR(name, Mode)                                                                   \
-  KERNEL_BOUNDS(matmul_##name##_medium, (MediumTensorTile<Mode>::THREADS, 3), const __grid_constant__ Product p, \
+  KERNEL_BOUNDS(matmul_##name##_medium, (MediumTensorTile<Mode>::THREADS, 4), const __grid_constant__ Product p, \
                 const __grid_constant__ Strided<2> batches) {                                      \
     tensor_product<MediumTensorTile<Mode>>(p, batches);                                            \
   }                                                                                                \
-  KERNEL_BOUNDS(matmul_##name##_large, (LargeTensorTile<Mode>::THREADS, 1), const __grid_constant__ Product p, \
+  KERNEL_BOUNDS(matmul_##name##_large, (LargeTensorTile<Mode>::THREADS, 2), const __grid_constant__ Product p, \
                 const __grid_constant__ Strided<2> batches) {                                      \
     tensor_product<LargeTensorTile<Mode>>(p, batches);                                             \
   }

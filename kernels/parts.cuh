@@ -4,6 +4,11 @@
 
 namespace {
 
+// Whether blocks add up the parts of such tiles: those of large ones are too much for one block. As `Parts::new` of
+// src/device/cuda/parts.rs has it.
+template <class Tile>
+constexpr bool ADDS_PARTS = 2 * Tile::M * Tile::N * sizeof(typename Tile::T) <= 64 << 10;
+
 // Whether this block is the last of `count` that come here. The counter is 0 before the first and after the last. All threads of a
 // block call it, and see what the blocks wrote before them if theirs is the last; `shared` is memory of the block that it may use.
 __device__ __forceinline__ bool last_to_arrive(uint32_t* arrived, uint32_t count, void* shared) {

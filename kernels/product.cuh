@@ -1,6 +1,7 @@
 // Matrix products: arguments, and where results go.
 #pragma once
 #include <type_traits>
+#include "loader.cuh"
 #include "parts.cuh"
 
 namespace {
@@ -40,11 +41,6 @@ struct Part {
     counter = uint32_t(batch) * (down * across) + tile;
   }
 };
-
-// The number of elements from `first` on, limited to a number that fits.
-__device__ __forceinline__ int limited(uint64_t all, uint64_t first) {
-  return first >= all ? 0 : all - first < 1 << 20 ? int(all - first) : 1 << 20;
-}
 
 // Results to a row-major matrix: finished, then of type `Out`, or as a part of a sum.
 template <class T, class Out = T>
@@ -115,54 +111,59 @@ struct MatrixStore {
   __device__ __forceinline__ T load_sum(uint32_t row, uint64_t apart) const { return int(row) < rows ? sums[row + apart] : T(0); }
 };
 
-// The number of the sum's `k` elements in a split.
-__device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
-  const uint64_t first = split * split_k;
-  return uint32_t(first >= k ? 0 : k - first < split_k ? k - first : split_k);
-}
+// The operands of a part of a product.
+template <class T>
+struct Operands {
+  Lines<T> a, b;
+  uint64_t a_offset;
+  uint32_t k;
 
-// Adds up the parts of the block's tile if it is the last one that left some.
-template <class Tile, bool MASKED>
-__device__ __forceinline__ void finish(typename Tile::T* shared, const Product& p) {
-  const Part part(p, Tile::M, Tile::N);
-  if (!last_to_arrive(p.arrived + part.counter, p.splits, shared)) return;
-  MatrixStore<typename Tile::T> parts(p, part, 0, false), results(p, part, 0, true);
-  if (MASKED) results.activation = IDENTITY;
-  add_parts<Tile>(shared, parts, results, p.splits, p.plane, p.sums && part.col == 0);
-}
+  __device__ __forceinline__ Operands(const Product& p, const Part& part, const Strided<2>& batches) {
+    uint64_t at[2];
+    batches.offsets(part.batch, at);
+    const uint64_t first_k = part.split * p.split_k;
+    k = share(p.k, part.split, p.split_k);
+    a_offset = at[0] + part.row * p.a_row + first_k * p.a_col;
+    a = {static_cast<const T*>(p.a) + a_offset, p.a_row, p.a_col, limited(p.m, part.row), p.m, p.k};
+    b = {static_cast<const T*>(p.b) + at[1] + first_k * p.b_row + part.col * p.b_col, p.b_col, p.b_row, limited(p.n, part.col), p.n, p.k};
+  }
+};
 
+// `shared` has Tile::SHARED elements.
 template <class Tile, bool MASKED>
-__device__ __forceinline__ void product(const Product& p, const Strided<2>& batches) {
+__device__ __forceinline__ void product(typename Tile::T* shared, const Product& p, const Strided<2>& batches) {
   using T = typename Tile::T;
-  __shared__ __align__(16) T shared[Tile::SHARED];
   const Part part(p, Tile::M, Tile::N);
-  uint64_t at[2];
-  batches.offsets(part.batch, at);
-  const uint64_t first_k = part.split * p.split_k;
-  const uint32_t k = share(p.k, part.split, p.split_k);
-  const uint64_t a_at = at[0] + part.row * p.a_row + first_k * p.a_col;
-  const T* a = static_cast<const T*>(p.a) + a_at;
-  const T* b = static_cast<const T*>(p.b) + at[1] + first_k * p.b_row + part.col * p.b_col;
-  const int rows = limited(p.m, part.row), cols = limited(p.n, part.col);
-  StridedLoader<T, Tile::N, Tile::THREADS> right(b, p.b_col, p.b_row, cols);
+  const Operands<T> of(p, part, batches);
+  const Mask<T> mask = {static_cast<const T*>(p.mask) + (MASKED ? of.a_offset : 0), p.activation, T(p.slope)};
   const bool sums = p.sums && part.col == 0;
-  auto store = [&] {
-    const Part part(p, Tile::M, Tile::N);
-    MatrixStore<T> store(p, part, part.split, p.splits == 1);
-    // With a mask the activation belongs to the operand, not to the result.
+  Results<Tile> results;
+  in_order(of.a, of.b, !MASKED || aligned16(mask.output), [&](auto orders) {
+    using With = decltype(orders);
+    MatrixLoader<Tile, Tile::N, With::right> right(of.b);
+    if constexpr (MASKED) {
+      MaskedLoader<Tile, Tile::M, With::left> left(of.a, mask);
+      multiply(shared, left, right, of.k, results, sums);
+    } else {
+      MatrixLoader<Tile, Tile::M, With::left> left(of.a);
+      multiply(shared, left, right, of.k, results, sums);
+    }
+  });
+  // With a mask the activation belongs to the operand, not to the result.
+  auto store = [&](const Part& part, uint64_t split, bool finished) {
+    MatrixStore<T> store(p, part, split, finished);
     if (MASKED) store.activation = IDENTITY;
     return store;
   };
-  if constexpr (MASKED) {
-    MaskedLoader<T, Tile::M, Tile::THREADS> left(a, static_cast<const T*>(p.mask) + a_at, p.a_row, p.a_col, rows, p.activation, T(p.slope));
-    multiply<Tile>(shared, left, right, k, store, sums);
-  } else {
-    StridedLoader<T, Tile::M, Tile::THREADS> left(a, p.a_row, p.a_col, rows);
-    multiply<Tile>(shared, left, right, k, store, sums);
-  }
-  // Larger tiles have no registers left for it.
-  if constexpr (Tile::M == 32) {
-    if (p.arrived) finish<Tile, MASKED>(shared, p);
+  finish(shared, results, [&] {
+    const Part part(p, Tile::M, Tile::N);
+    return store(part, part.split, p.splits == 1);
+  }, sums);
+  if constexpr (ADDS_PARTS<Tile>) {
+    if (!p.arrived) return;
+    const Part tile(p, Tile::M, Tile::N);
+    if (last_to_arrive(p.arrived + tile.counter, p.splits, shared))
+      add_parts<Tile>(shared, store(tile, 0, false), store(tile, 0, true), p.splits, p.plane, sums);
   }
 }
 

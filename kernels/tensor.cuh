@@ -1,34 +1,39 @@
-// One tile of a product, by one block of threads, on the tensor cores, with f32 sums.
+// Products on the tensor cores, one tile by one block of threads, with f32 sums: what is the same whatever the operands are. Loaders
+// bring operands to shared memory (those of matrices are in tensor_loader.cuh), and the results' store is the caller's.
 //
 // Operands lie in shared memory as the instructions take them: converted once, when they are stored there, not at each use. Each keeps
-// its own direction, so that every combination of transposes costs the same.
+// its own direction, which is known when the kernel is compiled, so that every combination of transposes costs the same.
 #pragma once
-#include "product.cuh"
+#include "strided.cuh"
 
 namespace {
 
 // The conversion of an operand's elements (In) on their way to shared memory: PLANES numbers (of type Element) each, of which `d` gets
-// the product.
+// the product. `convert` makes of the elements of a 32-bit word one word for each plane.
 
 // Rounded to TF32: 11 significant bits.
 struct RoundTf32 {
   using In = float;
   using Element = uint32_t;
   static constexpr int PLANES = 1;
-  __device__ __forceinline__ static void split(float x, Element (&to)[PLANES]) { to[0] = strait::to_tf32(x); }
+  __device__ __forceinline__ static void convert(const float* x, uint32_t (&to)[PLANES]) { to[0] = strait::to_tf32(x[0]); }
   __device__ __forceinline__ static void multiply(float (&d)[4], const uint32_t (&a)[PLANES][4], const uint32_t (&b)[PLANES][2]) {
     strait::mma_m16n8k8_tf32(d, a[0], b[0]);
   }
 };
 
-__device__ __forceinline__ uint16_t to_bf16(float x) { return __bfloat16_as_ushort(__float2bfloat16_rn(x)); }
+// Two numbers rounded to bf16, the first in the low half.
+__device__ __forceinline__ uint32_t to_bf16(float x, float y) {
+  const __nv_bfloat162 both = __floats2bfloat162_rn(x, y);
+  return reinterpret_cast<const uint32_t&>(both);
+}
 
 // Rounded to bf16: 8 significant bits.
 struct RoundBf16 {
   using In = float;
   using Element = uint16_t;
   static constexpr int PLANES = 1;
-  __device__ __forceinline__ static void split(float x, Element (&to)[PLANES]) { to[0] = to_bf16(x); }
+  __device__ __forceinline__ static void convert(const float* x, uint32_t (&to)[PLANES]) { to[0] = to_bf16(x[0], x[1]); }
   __device__ __forceinline__ static void multiply(float (&d)[4], const uint32_t (&a)[PLANES][4], const uint32_t (&b)[PLANES][2]) {
     strait::mma_m16n8k16_bf16(d, a[0], b[0]);
   }
@@ -39,10 +44,9 @@ struct SplitBf16 {
   using In = float;
   using Element = uint16_t;
   static constexpr int PLANES = 2;
-  __device__ __forceinline__ static void split(float x, Element (&to)[PLANES]) {
-    const __nv_bfloat16 high = __float2bfloat16_rn(x);
-    to[0] = __bfloat16_as_ushort(high);
-    to[1] = to_bf16(x - __bfloat162float(high));
+  __device__ __forceinline__ static void convert(const float* x, uint32_t (&to)[PLANES]) {
+    to[0] = to_bf16(x[0], x[1]);
+    to[1] = to_bf16(x[0] - __uint_as_float(to[0] << 16), x[1] - __uint_as_float(to[0] & 0xffff0000u));
   }
   __device__ __forceinline__ static void multiply(float (&d)[4], const uint32_t (&a)[PLANES][4], const uint32_t (&b)[PLANES][2]) {
     // Small terms first.
@@ -64,7 +68,7 @@ struct Half {
   }
 };
 
-// Warps along the rows and the columns; a warp has 16 DOWN x 8 ACROSS results.
+// Warps along the rows and the columns; a warp has 16 DOWN x 8 ACROSS results. src/device/cuda/matmul.rs knows its size in shared memory.
 template <class Mode_, int WARPS_M_, int WARPS_N_, int DOWN_, int ACROSS_>
 struct TensorTile {
   using Mode = Mode_;
@@ -72,14 +76,14 @@ struct TensorTile {
   using E = typename Mode::Element;
   static constexpr int WARPS_M = WARPS_M_, WARPS_N = WARPS_N_, DOWN = DOWN_, ACROSS = ACROSS_;
   static constexpr int M = 16 * DOWN * WARPS_M, N = 8 * ACROSS * WARPS_N, THREADS = 32 * WARPS_M * WARPS_N;
-  // Elements of the sum that a stage holds, and that an instruction takes.
-  static constexpr int DEPTH = 64 / sizeof(E), STEP = 32 / sizeof(E);
   // Elements that need no conversion are copied asynchronously, some stages ahead; the others wait in registers for one stage.
   static constexpr bool COPIED = sizeof(In) == 2;
   static constexpr int STAGES = COPIED ? 4 : 2;
+  // Elements of the sum that a stage holds, and that an instruction takes.
+  static constexpr int DEPTH = 64 / int(sizeof(E)) / Mode::PLANES, STEP = 32 / sizeof(E);
   // Bytes from line to line in shared memory, or from element to element of the sum for transposed operands: 16, or 32 (of the banks'
-  // 128), more than a multiple of 64 or 128, so that eight rows of 16 bytes, or eight elements of each of four lines, meet no conflict.
-  static constexpr int BY_LINE = 64 + 16;
+  // 128), more than a multiple of 32 or 128, so that eight rows of 16 bytes, or eight elements of each of four lines, meet no conflict.
+  static constexpr int BY_LINE = DEPTH * int(sizeof(E)) + 16;
   template <int LINES>
   static constexpr int TRANSPOSED = LINES * int(sizeof(E)) + (sizeof(E) == 2 ? 16 : 32);
   template <int LINES>
@@ -88,136 +92,60 @@ struct TensorTile {
   static_assert(DEPTH * TRANSPOSED<M> <= PLANE<M> && DEPTH * TRANSPOSED<N> <= PLANE<N>, "both directions fit");
 };
 
-// Brings an operand of any strides to shared memory, a stage at a time.
-template <class Tile, int LINES>
-struct TensorLoader {
-  using In = typename Tile::In;
+// Reads, from one plane of an operand, sixteen lines and STEP elements of the sum as the instructions take them: the left operand's
+// registers of one instruction, or the right operand's of two, whose halves are the other way round.
+template <class Tile, int LINES, bool RIGHT, bool TRANSPOSED>
+struct TensorFragment {
   using E = typename Tile::E;
-  using Mode = typename Tile::Mode;
-  static constexpr int DEPTH = Tile::DEPTH, THREADS = Tile::THREADS, PLANE = Tile::template PLANE<LINES>;
-  static constexpr int PER_THREAD = LINES * DEPTH / CHUNK<In> / THREADS;
-  bool transposed, whole, waiting;
-  int k, line, lines;                // the first chunk's place, and the lines that there are
-  int at, apart;                     // the place in bytes of the first chunk in a plane, and from chunk to chunk
-  uint64_t along, next, block_step;  // from element to element of a chunk, from chunk to chunk, from stage to stage
-  const In* source;
-  Pack<In> staged[PER_THREAD];
+  static constexpr int PITCH = TRANSPOSED ? Tile::template TRANSPOSED<LINES> : Tile::BY_LINE;
+  // TF32 has no transposing instruction.
+  static constexpr bool WORDS = TRANSPOSED && sizeof(E) == 4;
+  int at;  // where the lane begins, in bytes
 
-  __device__ __forceinline__ TensorLoader(const In* data, uint64_t stride, uint64_t step, int lines_left) {
-    waiting = false;
-    transposed = stride == 1 && step != 1;
-    along = transposed ? stride : step;
-    whole = along == 1 && aligned16(data) && (transposed ? step : stride) % CHUNK<In> == 0;
-    block_step = step * DEPTH;
-    const int chunks = (transposed ? LINES : DEPTH) / CHUNK<In>;
-    const int first = threadIdx.x % chunks * CHUNK<In>, across = threadIdx.x / chunks;
-    k = transposed ? across : first;
-    line = transposed ? first : across;
-    const int pitch = transposed ? Tile::template TRANSPOSED<LINES> : Tile::BY_LINE;
-    at = across * pitch + first * int(sizeof(E));
-    apart = THREADS / chunks * pitch;
-    next = THREADS / chunks * (transposed ? step : stride);
-    lines = min(lines_left, LINES);
-    source = data + line * stride + k * step;
+  __device__ __forceinline__ explicit TensorFragment(int first_line) {
+    const int lane = threadIdx.x & 31, low = lane >> 3 & 1, high = lane >> 4;
+    const int half_line = (RIGHT ? high : low) * 8, half_k = RIGHT ? low : high, row = lane & 7;
+    if (WORDS) at = (lane & 3) * PITCH + (first_line + (lane >> 2)) * int(sizeof(E));
+    else if (TRANSPOSED) at = (half_k * 8 + row) * PITCH + (first_line + half_line) * int(sizeof(E));
+    else at = (first_line + half_line + row) * PITCH + half_k * 16;
   }
 
-  // Elements of chunk `i` that there are when `k_left` elements of the sum are left.
-  __device__ __forceinline__ int count(int i, int k_left) const {
-    const int first_k = k + (transposed ? i * (THREADS * CHUNK<In> / LINES) : 0);
-    const int first_line = line + (transposed ? 0 : i * (THREADS * CHUNK<In> / DEPTH));
-    if (first_k >= k_left || first_line >= lines) return 0;
-    return min(transposed ? lines - first_line : k_left - first_k, CHUNK<In>);
-  }
-
-  __device__ __forceinline__ void fetch(unsigned char* stage, uint32_t k_left) {
-    const int left = k_left < DEPTH ? int(k_left) : DEPTH;
-    waiting = !(Tile::COPIED && whole);
+  // Lines from `line` and elements from `k` on, counted from the first.
+  __device__ __forceinline__ void read(uint32_t (&out)[4], const unsigned char* plane, int line, int k) const {
+    const unsigned char* from = plane + at + (TRANSPOSED ? k * PITCH + line * int(sizeof(E)) : line * PITCH + k * int(sizeof(E)));
+    if constexpr (WORDS) {
 #pragma unroll
-    for (int i = 0; i < PER_THREAD; ++i) {
-      const int n = count(i, left);
-      const In* from = source + i * next;
-      if (!waiting) {
-        strait::cp_async<16>(stage + at + i * apart, n > 0 ? from : nullptr, n * int(sizeof(In)));
-      } else if (whole && n == CHUNK<In>) {
-        staged[i] = *reinterpret_cast<const Pack<In>*>(from);
-      } else {
-#pragma unroll
-        for (int j = 0; j < CHUNK<In>; ++j) staged[i].v[j] = j < n ? from[j * along] : In(0.f);
-      }
-    }
-    source += block_step;
-  }
-
-  __device__ __forceinline__ void stash(unsigned char* stage) const {
-    if (!waiting) return;
-#pragma unroll
-    for (int i = 0; i < PER_THREAD; ++i) {
-      unsigned char* to = stage + at + i * apart;
-      if constexpr (Tile::COPIED) {
-        *reinterpret_cast<Pack<In>*>(to) = staged[i];
-      } else {
-        struct __align__(sizeof(E) * CHUNK<In>) Converted {
-          E v[CHUNK<In>];
-        } planes[Mode::PLANES];
-#pragma unroll
-        for (int j = 0; j < CHUNK<In>; ++j) {
-          E split[Mode::PLANES];
-          Mode::split(staged[i].v[j], split);
-#pragma unroll
-          for (int p = 0; p < Mode::PLANES; ++p) planes[p].v[j] = split[p];
-        }
-#pragma unroll
-        for (int p = 0; p < Mode::PLANES; ++p) *reinterpret_cast<Converted*>(to + p * PLANE) = planes[p];
-      }
+      for (int i = 0; i < 4; ++i)
+        out[i] = *reinterpret_cast<const uint32_t*>(from + (RIGHT ? i & 1 : i >> 1) * 4 * PITCH + (RIGHT ? i >> 1 : i & 1) * 8 * int(sizeof(E)));
+    } else if constexpr (TRANSPOSED) {
+      strait::ldmatrix_transposed<4>(out, from);
+    } else {
+      strait::ldmatrix<4>(out, from);
     }
   }
 };
 
-// Sixteen lines and STEP elements of the sum, as the instructions take them: the left operand's registers of one instruction, or the
-// right operand's of two, whose halves are the other way round.
-template <class Tile, int LINES, bool RIGHT>
-__device__ __forceinline__ void tensor_fragment(uint32_t (&out)[4], const unsigned char* plane, bool transposed, int first_line, int first_k) {
-  using E = typename Tile::E;
-  constexpr int TRANSPOSED = Tile::template TRANSPOSED<LINES>;
-  const int lane = threadIdx.x & 31, low = lane >> 3 & 1, high = lane >> 4;
-  const int half_line = RIGHT ? high : low, half_k = RIGHT ? low : high;
-  if (!transposed) {
-    strait::ldmatrix<4>(out, plane + (first_line + half_line * 8 + (lane & 7)) * Tile::BY_LINE + first_k * int(sizeof(E)) + half_k * 16);
-  } else if constexpr (sizeof(E) == 2) {
-    strait::ldmatrix_transposed<4>(out, plane + (first_k + half_k * 8 + (lane & 7)) * TRANSPOSED + (first_line + half_line * 8) * int(sizeof(E)));
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int line = first_line + (RIGHT ? i >> 1 : i & 1) * 8 + (lane >> 2), k = first_k + (RIGHT ? i & 1 : i >> 1) * 4 + (lane & 3);
-      out[i] = *reinterpret_cast<const uint32_t*>(plane + k * TRANSPOSED + line * int(sizeof(E)));
-    }
-  }
-}
-
-template <class Tile>
-__device__ __forceinline__ void tensor_product(const Product& p, const Strided<2>& batches) {
+// Adds the product of two operands over `k` elements to a warp's results. A loader has
+//   TRANSPOSED               how its operand lies in a stage: line by line, or element by element of the sum
+//   fetch(stage, k_left)     begins to bring the next DEPTH elements of its lines, of which `k_left` are there (all, or none if that is
+//                            not positive) and the others are zeros
+//   stash(stage)             stores what waits in registers
+template <class Tile, class A, class B>
+__device__ __forceinline__ void tensor_multiply(unsigned char* shared, A& a, B& b, uint32_t k, float (&results)[Tile::DOWN][Tile::ACROSS][4]) {
   using Mode = typename Tile::Mode;
-  using In = typename Tile::In;
-  constexpr int PLANES = Mode::PLANES, DOWN = Tile::DOWN, ACROSS = Tile::ACROSS;
+  constexpr int PLANES = Mode::PLANES, DOWN = Tile::DOWN, ACROSS = Tile::ACROSS, AHEAD = Tile::STAGES - 1;
   constexpr int PLANE_A = Tile::template PLANE<Tile::M>, PLANE_B = Tile::template PLANE<Tile::N>;
-  DYNAMIC_SHARED(unsigned char, shared);
-  const Part part(p, Tile::M, Tile::N);
-  uint64_t base[2];
-  batches.offsets(part.batch, base);
-  const uint64_t first_k = part.split * p.split_k;
-  const uint32_t k = share(p.k, part.split, p.split_k), blocks = (k + Tile::DEPTH - 1) / Tile::DEPTH;
-  // 16-bit floats in, 16-bit floats out, but for parts of sums.
-  const MatrixStore<float, std::conditional_t<Tile::COPIED, In, float>> store(p, part, part.split, p.splits == 1);
-  TensorLoader<Tile, Tile::M> a(static_cast<const In*>(p.a) + base[0] + part.row * p.a_row + first_k * p.a_col, p.a_row, p.a_col, store.rows);
-  TensorLoader<Tile, Tile::N> b(static_cast<const In*>(p.b) + base[1] + first_k * p.b_row + part.col * p.b_col, p.b_col, p.b_row, store.cols);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_m = warp % Tile::WARPS_M, warp_n = warp / Tile::WARPS_M;
-  float results[DOWN][ACROSS][4] = {};
+  const int warp = threadIdx.x / 32, warp_m = warp % Tile::WARPS_M, warp_n = warp / Tile::WARPS_M;
+  const TensorFragment<Tile, Tile::M, false, A::TRANSPOSED> left_lines(warp_m * DOWN * 16);
+  const TensorFragment<Tile, Tile::N, true, B::TRANSPOSED> right_lines(warp_n * ACROSS * 8);
+  const uint32_t blocks = (k + Tile::DEPTH - 1) / Tile::DEPTH;
+  int k_left = int(k);
 
-  uint32_t k_left = k;
   auto stage = [&](uint32_t block) { return shared + block % Tile::STAGES * Tile::STAGE; };
   auto fetch = [&](uint32_t block) {
     a.fetch(stage(block), k_left);
     b.fetch(stage(block) + Tile::A, k_left);
+    strait::cp_async_commit();
     k_left -= Tile::DEPTH;
   };
   auto stash = [&](uint32_t block) {
@@ -225,63 +153,62 @@ __device__ __forceinline__ void tensor_product(const Product& p, const Strided<2
     b.stash(stage(block) + Tile::A);
   };
 #pragma unroll 1
-  for (uint32_t block = 0; block < Tile::STAGES - 1; ++block) {
-    if (block < blocks) {
-      fetch(block);
-      stash(block);
-    }
-    strait::cp_async_commit();
+  for (uint32_t block = 0; block < AHEAD; ++block) {
+    fetch(block);
+    stash(block);
   }
+  // Stages beyond the last are zeros that nothing reads: that takes no branch.
 #pragma unroll 1
   for (uint32_t block = 0; block < blocks; ++block) {
-    strait::cp_async_wait<Tile::STAGES - 2>();
+    strait::cp_async_wait<AHEAD - 1>();
     __syncthreads();
-    const uint32_t next = block + Tile::STAGES - 1;
-    if (next < blocks) fetch(next);
-    strait::cp_async_commit();
     const unsigned char* here = stage(block);
 #pragma unroll
     for (int step = 0; step < Tile::DEPTH; step += Tile::STEP) {
-      uint32_t right[ACROSS][PLANES][2];
+      uint32_t left[DOWN][PLANES][4], right[ACROSS][PLANES][2];
 #pragma unroll
-      for (int plane = 0; plane < PLANES; ++plane)
+      for (int plane = 0; plane < PLANES; ++plane) {
 #pragma unroll
         for (int n = 0; n < ACROSS; n += 2) {
           uint32_t two[4];
-          const unsigned char* from = here + Tile::A + plane * PLANE_B;
-          tensor_fragment<Tile, Tile::N, true>(two, from, b.transposed, (warp_n * ACROSS + n) * 8, step);
+          right_lines.read(two, here + Tile::A + plane * PLANE_B, n * 8, step);
 #pragma unroll
           for (int i = 0; i < 4; ++i) right[n + i / 2][plane][i % 2] = two[i];
         }
 #pragma unroll
-      for (int m = 0; m < DOWN; ++m) {
-        uint32_t left[PLANES][4];
-#pragma unroll
-        for (int plane = 0; plane < PLANES; ++plane)
-          tensor_fragment<Tile, Tile::M, false>(left[plane], here + plane * PLANE_A, a.transposed, (warp_m * DOWN + m) * 16, step);
-#pragma unroll
-        for (int n = 0; n < ACROSS; ++n) Mode::multiply(results[m][n], left, right[n]);
+        for (int m = 0; m < DOWN; ++m) left_lines.read(left[m][plane], here + plane * PLANE_A, m * 16, step);
       }
+      // Here, so that it is issued among the multiplications.
+      if (step == 0) fetch(block + AHEAD);
+#pragma unroll
+      for (int m = 0; m < DOWN; ++m)
+#pragma unroll
+        for (int n = 0; n < ACROSS; ++n) Mode::multiply(results[m][n], left[m], right[n]);
     }
-    if (next < blocks) stash(next);
+    stash(block + AHEAD);
   }
   strait::cp_async_wait<0>();
+}
 
-  // By way of shared memory, so that whole lines are written and the activation's code is there once; one row of warps at a time.
-  constexpr int ROWS = 16 * DOWN, PITCH = Tile::N + 4;
+// Calls store(row, column, four results) for all of a tile. By way of shared memory, so that whole lines are written and the
+// activation's code is there once; one row of warps at a time.
+template <class Tile, class Store>
+__device__ __forceinline__ void tensor_store(unsigned char* shared, const float (&results)[Tile::DOWN][Tile::ACROSS][4], const Store& store) {
+  constexpr int ROWS = 16 * Tile::DOWN, PITCH = Tile::N + 4;
   static_assert(ROWS * PITCH * sizeof(float) <= Tile::SHARED, "a row of warps' results fit");
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warp_m = warp % Tile::WARPS_M, warp_n = warp / Tile::WARPS_M;
   float* lines = reinterpret_cast<float*>(shared);
 #pragma unroll 1
   for (int group = 0; group < Tile::WARPS_M; ++group) {
     __syncthreads();
     if (warp_m == group) {
 #pragma unroll
-      for (int m = 0; m < DOWN; ++m)
+      for (int m = 0; m < Tile::DOWN; ++m)
 #pragma unroll
-        for (int n = 0; n < ACROSS; ++n)
+        for (int n = 0; n < Tile::ACROSS; ++n)
 #pragma unroll
           for (int half = 0; half < 2; ++half)
-            *reinterpret_cast<float2*>(lines + (m * 16 + half * 8 + lane / 4) * PITCH + (warp_n * ACROSS + n) * 8 + lane % 4 * 2) =
+            *reinterpret_cast<float2*>(lines + (m * 16 + half * 8 + lane / 4) * PITCH + (warp_n * Tile::ACROSS + n) * 8 + lane % 4 * 2) =
                 make_float2(results[m][n][half * 2], results[m][n][half * 2 + 1]);
     }
     __syncthreads();

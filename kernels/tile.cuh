@@ -1,5 +1,5 @@
 // One tile of a product, by one block of threads, on the CUDA cores. Matrix products and convolutions share it: they differ in
-// where the operands lie (loaders) and where results go (stores).
+// where the operands lie (loaders; those of matrices are in loader.cuh) and where results go (stores).
 //
 // The sum over k is cut into slices, one for each group of warps, whose results are added in a fixed order at the end. With slices,
 // small tiles keep a multiprocessor busy; many small tiles keep all of them busy.
@@ -12,32 +12,46 @@ namespace {
 // Elements of a 16-byte access.
 template <class T>
 constexpr int CHUNK = 16 / sizeof(T);
-// Elements of the sum that a stage of shared memory holds: 128 bytes, eight chunks.
+// Elements of the sum that a stage of shared memory holds, but for large tiles: 128 bytes, eight chunks.
 template <class T>
 constexpr int DEPTH = 128 / sizeof(T);
 constexpr int CHUNKS = 8;
 
-// Results of a thread. Four by eight threads, a warp, compute 32 x 32.
-constexpr int ROWS = 8, COLS = 4;
+// The number of elements from `first` on, limited to a number that fits.
+__device__ __forceinline__ int limited(uint64_t all, uint64_t first) {
+  return first >= all ? 0 : all - first < 1 << 20 ? int(all - first) : 1 << 20;
+}
 
-// Warps along the rows and the columns of the tile and along the sum.
-template <class T_, int WARPS_M, int WARPS_N, int SLICES_, int STAGES_>
+// The number of the sum's `k` elements in a split.
+__device__ __forceinline__ uint32_t share(uint64_t k, uint64_t split, uint64_t split_k) {
+  const uint64_t first = split * split_k;
+  return uint32_t(first >= k ? 0 : k - first < split_k ? k - first : split_k);
+}
+
+// Rows of results of a thread. Four by eight threads, a warp, compute 32 rows of eight times as many columns as a thread has.
+constexpr int ROWS = 8;
+
+// Warps along the rows and the columns of the tile and along the sum, columns of a thread, chunks of a line in a stage.
+template <class T_, int WARPS_M, int WARPS_N, int SLICES_, int STAGES_, int COLS_ = 4, int CHUNKS_ = CHUNKS>
 struct Tile {
   using T = T_;
-  static constexpr int M = 32 * WARPS_M, N = 32 * WARPS_N, SLICES = SLICES_, STAGES = STAGES_;
+  static constexpr int COLS = COLS_, M = 32 * WARPS_M, N = 8 * COLS * WARPS_N, SLICES = SLICES_, STAGES = STAGES_;
   static constexpr int WARPS_ALONG_M = WARPS_M, WARPS_IN_SLICE = WARPS_M * WARPS_N;
   static constexpr int THREADS = 32 * WARPS_IN_SLICE * SLICES;
-  static constexpr int STAGE = (M + N) * DEPTH<T>;
+  static constexpr int CHUNKS = CHUNKS_, DEPTH = CHUNKS * CHUNK<T>;
+  static constexpr int STAGE = (M + N) * DEPTH;
   static constexpr int SHARED = STAGES * STAGE;
 };
 
-// The two sizes: few results with long sums, and the general one.
+// The sizes: few results with long sums, the general one, and large matrices.
 template <class T>
 using SmallTile = Tile<T, 1, 1, 8, 4>;
 template <class T>
 using MediumTile = Tile<T, 2, 2, 2, 3>;
+template <class T>
+using LargeTile = Tile<T, 4, 1, 1, 4, 16, 2>;
 
-// The rows and columns of its warp's 32 x 32 that a thread has. Lanes that differ in bit 0 share rows, lanes that differ in bit 1 share
+// The rows and columns of its warp's that a thread has. Lanes that differ in bit 0 share rows, lanes that differ in bit 1 share
 // columns: that is how 16-byte reads of shared memory that repeat addresses take no longer than others.
 struct Lane {
   int m, n;
@@ -57,234 +71,170 @@ struct Lane {
   }
 };
 
-// The position of an element in a stage. An operand has lines along its axis of the output, each with DEPTH elements of the sum. It is kept
-// line by line, with chunks exchanged so that threads that read neighbouring lines meet no bank conflict, or transposed.
-template <class T>
+// The position of a chunk in a stage. An operand has lines along its axis of the output, each with some chunks of the sum. It is kept
+// line by line, with the chunks of 128 bytes exchanged so that threads that read neighbouring lines meet no bank conflict, or transposed.
+template <class T, int PER_LINE = CHUNKS>
 __device__ __forceinline__ int by_line(int line, int chunk) {
-  return line * DEPTH<T> + ((chunk ^ (line / CHUNK<T>)) & (CHUNKS - 1)) * CHUNK<T>;
+  constexpr int LINES = 8 / PER_LINE;  // in 128 bytes
+  const int place = line % LINES * PER_LINE + chunk;
+  return (line / LINES * 8 + ((place ^ (line / CHUNK<T>)) & 7)) * CHUNK<T>;
 }
 
-// Copies lines of an operand of any strides.
-template <class T, int LINES, int THREADS>
-struct StridedLoader {
-  // Chunks of a thread. From one to the next, a stage has THREADS chunks, which leaves their order within lines as it is.
-  static constexpr int PER_THREAD = LINES * CHUNKS / THREADS;
-  static_assert(THREADS / CHUNKS % (CHUNK<T> * CHUNKS) == 0 || PER_THREAD == 1, "the exchange of chunks repeats");
-  bool transposed, whole;  // how it lies in shared memory; whether 16 bytes are copied at a time
-  int at, line, k;         // the first chunk's place in the stage, first line and first element of the sum
-  int lines;               // lines that there are
-  uint64_t next, block_step;  // from chunk to chunk, from stage to stage
-  const T* source;
-
-  // `data` is the first line's first element; `lines_left` lines are there; elements are `step` apart, lines `stride`.
-  __device__ __forceinline__ StridedLoader(const T* data, uint64_t stride, uint64_t step, int lines_left) {
-    transposed = stride == 1 && step != 1;
-    whole = (transposed || step == 1) && aligned16(data) && (transposed ? step : stride) % CHUNK<T> == 0;
-    block_step = step * DEPTH<T>;
-    constexpr int ACROSS = LINES / CHUNK<T>;
-    if (transposed) {
-      k = threadIdx.x / ACROSS;
-      line = threadIdx.x % ACROSS * CHUNK<T>;
-      at = k * LINES + line;
-      next = THREADS / ACROSS * step;
-    } else {
-      k = threadIdx.x % CHUNKS * CHUNK<T>;
-      line = threadIdx.x / CHUNKS;
-      at = by_line<T>(line, threadIdx.x % CHUNKS);
-      next = THREADS / CHUNKS * stride;
-    }
-    lines = min(lines_left, LINES);
-    source = data + line * stride + k * step;
-  }
-
-  // From element to element of a chunk.
-  __device__ __forceinline__ uint64_t along() const { return transposed ? 1 : block_step / DEPTH<T>; }
-
-  // Elements of chunk `i` that there are when `k_left` elements of the sum are left.
-  __device__ __forceinline__ int count(int i, int k_left) const {
-    const int first_k = k + (transposed ? i * (THREADS * CHUNK<T> / LINES) : 0);
-    const int first_line = line + (transposed ? 0 : i * (THREADS / CHUNKS));
-    if (first_k >= k_left || first_line >= lines) return 0;
-    return min(transposed ? lines - first_line : k_left - first_k, CHUNK<T>);
-  }
-
-  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
-    if (whole && k_left >= DEPTH<T>) {
-#pragma unroll
-      for (int i = 0; i < PER_THREAD; ++i)
-        strait::cp_async<16>(stage + at + i * (THREADS * CHUNK<T>), source + i * next, count(i, DEPTH<T>) * int(sizeof(T)));
-    } else {
-#pragma unroll 1
-      for (int i = 0; i < PER_THREAD; ++i) {
-        const int n = count(i, min(int(k_left), DEPTH<T>));
-#pragma unroll 1
-        for (int j = 0; j < CHUNK<T>; ++j)
-          strait::cp_async<sizeof(T)>(stage + at + i * (THREADS * CHUNK<T>) + j, j < n ? source + i * next + j * along() : nullptr,
-                                      j < n ? sizeof(T) : 0);
-      }
-    }
-    source += block_step;
-  }
-
-  __device__ __forceinline__ void stash(T*) const {}
-};
-
-// The same for a cotangent after an activation: reads it and the activation's output, and stores the cotangent before the activation.
-template <class T, int LINES, int THREADS>
-struct MaskedLoader : StridedLoader<T, LINES, THREADS> {
-  using Base = StridedLoader<T, LINES, THREADS>;
-  int64_t to_output;  // from an element of the cotangent to that of the output, in bytes
-  uint32_t activation;
-  T slope;
-  bool waiting;
-  Pack<T> staged[Base::PER_THREAD];
-
-  __device__ __forceinline__ MaskedLoader(const T* data, const T* output, uint64_t stride, uint64_t step, int lines_left,
-                                          uint32_t activation, T slope)
-      : Base(data, stride, step, lines_left), activation(activation), slope(slope) {
-    waiting = false;
-    to_output = reinterpret_cast<const char*>(output) - reinterpret_cast<const char*>(data);
-    this->whole = this->whole && aligned16(output);
-#pragma unroll
-    for (int i = 0; i < Base::PER_THREAD; ++i) this->whole = this->whole && this->count(i, DEPTH<T>) % CHUNK<T> == 0;
-  }
-
-  __device__ __forceinline__ T* place(T* stage, int i) const { return stage + this->at + i * (THREADS * CHUNK<T>); }
-
-  // Whole chunks wait in registers while the block computes; others are not worth that.
-  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
-    waiting = this->whole && k_left >= DEPTH<T>;
-    const T* g = this->source;
-    const T* y = reinterpret_cast<const T*>(reinterpret_cast<const char*>(g) + to_output);
-    if (waiting) {
-#pragma unroll
-      for (int i = 0; i < Base::PER_THREAD; ++i) {
-        staged[i] = {};
-        if (this->count(i, DEPTH<T>) > 0) {
-          staged[i] = *reinterpret_cast<const Pack<T>*>(g + i * this->next);
-          const Pack<T> output = *reinterpret_cast<const Pack<T>*>(y + i * this->next);
-#pragma unroll
-          for (int j = 0; j < CHUNK<T>; ++j) staged[i].v[j] = activate_grad(activation, slope, staged[i].v[j], output.v[j]);
-        }
-      }
-    } else {
-#pragma unroll 1
-      for (int i = 0; i < Base::PER_THREAD; ++i) {
-        const int n = this->count(i, min(int(k_left), DEPTH<T>));
-#pragma unroll 1
-        for (int j = 0; j < CHUNK<T>; ++j) {
-          const uint64_t from = i * this->next + j * this->along();
-          place(stage, i)[j] = j < n ? activate_grad(activation, slope, g[from], y[from]) : T(0);
-        }
-      }
-    }
-    this->source += this->block_step;
-  }
-
-  __device__ __forceinline__ void stash(T* stage) const {
-    if (!waiting) return;
-#pragma unroll
-    for (int i = 0; i < Base::PER_THREAD; ++i) *reinterpret_cast<Pack<T>*>(place(stage, i)) = staged[i];
-  }
-};
-
-// Sixteen bytes of the sum for all of a thread's rows, or columns.
-template <class T, int LANES, int COUNT, int LINES>
-__device__ __forceinline__ void fragment(T (&out)[CHUNK<T>][COUNT], const T* stage, bool transposed, int first_line, int lane, int chunk) {
-#pragma unroll
-  for (int g = 0; g < COUNT / CHUNK<T>; ++g) {
-    const int line = first_line + (g * LANES + lane) * CHUNK<T>;
-    if (transposed) {
-#pragma unroll
-      for (int k = 0; k < CHUNK<T>; ++k) {
-        const Pack<T> p = *reinterpret_cast<const Pack<T>*>(stage + (chunk * CHUNK<T> + k) * LINES + line);
-#pragma unroll
-        for (int i = 0; i < CHUNK<T>; ++i) out[k][g * CHUNK<T> + i] = p.v[i];
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < CHUNK<T>; ++i) {
-        const Pack<T> p = *reinterpret_cast<const Pack<T>*>(stage + by_line<T>(line, chunk) + i * DEPTH<T>);
-#pragma unroll
-        for (int k = 0; k < CHUNK<T>; ++k) out[k][g * CHUNK<T> + i] = p.v[k];
-      }
-    }
-  }
-}
-
-// Calls store(row, column, CHUNK results) for all of the tile: the product of the loaders' lines over `k` elements. `shared` has
-// Tile::SHARED elements. If `sums`, `store.sum(row, value)` is called with the sum of each of a's lines. The store is made at the end,
-// so that it takes no registers before.
-template <class Tile, class A, class B, class MakeStore>
-__device__ __forceinline__ void multiply(typename Tile::T* shared, A& a, B& b, uint32_t k, const MakeStore& make_store, bool sums) {
+// Reads operands as threads take them: `LANES` of the lanes have COUNT lines each, CHUNK neighbours together. Places are counted in
+// bytes from the first stage on, so that what belongs to the thread is one number, and the rest is known when the kernel is compiled.
+template <class Tile, int LANES, int COUNT, int LINES, bool TRANSPOSED>
+struct Fragment {
   using T = typename Tile::T;
-  constexpr int PER_SLICE = CHUNKS / Tile::SLICES;
-  const int warp = threadIdx.x / 32, slice = warp / Tile::WARPS_IN_SLICE, in_slice = warp % Tile::WARPS_IN_SLICE;
-  const int first_row = in_slice % Tile::WARPS_ALONG_M * 32, first_col = in_slice / Tile::WARPS_ALONG_M * 32;
-  const Lane lane;
-  const uint32_t blocks = (k + DEPTH<T> - 1) / DEPTH<T>;
-  uint32_t k_left = k;
-  T results[ROWS][COLS] = {};
-  constexpr int GROUPS = Tile::THREADS / Tile::M;
-  T line_sum = 0;
+  static constexpr int PER_LINE = Tile::CHUNKS, IN_128 = 8 / PER_LINE;  // lines in 128 bytes
+  const unsigned char* shared;
+  uint32_t at;
 
-  auto stage = [&](uint32_t block) { return shared + block % Tile::STAGES * Tile::STAGE; };
-  auto fetch = [&](uint32_t block) {
-    T* to = stage(block);
-    a.fetch(to, k_left);
-    b.fetch(to + Tile::M * DEPTH<T>, k_left);
-    k_left -= DEPTH<T>;
+  // `first` is the operand's place in a stage.
+  __device__ __forceinline__ Fragment(const T* shared, int first, int first_line, int lane) : shared(reinterpret_cast<const unsigned char*>(shared)) {
+    const int line = first_line + lane * CHUNK<T>;
+    at = (first + (TRANSPOSED ? line : by_line<T, PER_LINE>(line, 0))) * sizeof(T);
+  }
+
+  // Counts chunks from `chunk` on, which has no bits in common with those that are counted.
+  __device__ __forceinline__ void skip(int chunk) {
+    if (TRANSPOSED) at += chunk * CHUNK<T> * LINES * sizeof(T);
+    else at ^= chunk * 16;
+  }
+
+  // Element `k` of the sum, for all lines of a stage. For a transposed operand.
+  __device__ __forceinline__ void element(T (&out)[COUNT], uint32_t stage, int k) const {
+#pragma unroll
+    for (int g = 0; g < COUNT / CHUNK<T>; ++g) {
+      const Pack<T> p = *reinterpret_cast<const Pack<T>*>(shared + (stage + at) + (k * LINES * sizeof(T) + g * LANES * 16));
+#pragma unroll
+      for (int i = 0; i < CHUNK<T>; ++i) out[g * CHUNK<T> + i] = p.v[i];
+    }
+  }
+
+  // The chunk of line `i`. For an operand that lies line by line: as by_line, with the exchange of the thread's first line in `at`.
+  __device__ __forceinline__ Pack<T> line(uint32_t stage, int i, int chunk) const {
+    const int group = i / CHUNK<T> * LANES, line = group * CHUNK<T> + i % CHUNK<T>;
+    const uint32_t exchange = (line % IN_128 * PER_LINE + chunk) ^ (group & 7);
+    return *reinterpret_cast<const Pack<T>*>(shared + ((stage + at) ^ exchange * 16) + line / IN_128 * 128);
+  }
+
+  // The chunk of all lines.
+  __device__ __forceinline__ void all(T (&out)[CHUNK<T>][COUNT], uint32_t stage, int chunk) const {
+    if constexpr (TRANSPOSED) {
+#pragma unroll
+      for (int k = 0; k < CHUNK<T>; ++k) element(out[k], stage, chunk * CHUNK<T> + k);
+    } else {
+#pragma unroll
+      for (int i = 0; i < COUNT; ++i) {
+        const Pack<T> p = line(stage, i, chunk);
+#pragma unroll
+        for (int k = 0; k < CHUNK<T>; ++k) out[k][i] = p.v[k];
+      }
+    }
+  }
+};
+
+// A thread's place in a tile.
+template <class Tile>
+struct ThreadPlace {
+  Lane lane;
+  int slice, first_row, first_col;
+  __device__ __forceinline__ ThreadPlace() {
+    const int warp = threadIdx.x / 32, in_slice = warp % Tile::WARPS_IN_SLICE;
+    slice = warp / Tile::WARPS_IN_SLICE;
+    first_row = in_slice % Tile::WARPS_ALONG_M * 32;
+    first_col = in_slice / Tile::WARPS_ALONG_M * (8 * Tile::COLS);
+  }
+};
+
+// What a thread of a tile has of the product, and of the sum of a line of a.
+template <class Tile>
+struct Results {
+  using T = typename Tile::T;
+  T v[ROWS][Tile::COLS] = {}, line_sum = 0;
+};
+
+// Adds the product of the loaders' lines over `k` elements to the threads' results, and the sums of a's lines if `sums`. `shared` has
+// Tile::SHARED elements. A loader has TRANSPOSED (how its operand lies in a stage), fetch(stage, k_left), which begins to bring the next
+// elements of its lines, and stash(stage), which stores what waits in registers.
+template <class Tile, class A, class B>
+__device__ __forceinline__ void multiply(typename Tile::T* shared, A& a, B& b, uint32_t k, Results<Tile>& results, bool sums) {
+  using T = typename Tile::T;
+  constexpr int COLS = Tile::COLS, DEPTH = Tile::DEPTH, PER_SLICE = Tile::CHUNKS / Tile::SLICES, GROUPS = Tile::THREADS / Tile::M;
+  const ThreadPlace<Tile> place;
+  constexpr int AHEAD = Tile::STAGES - 1;
+  int to_fetch = int(k);  // elements that no stage has yet; the stages ahead count as full
+  // The slice's chunks follow those of the others: whole elements further on, or another exchange.
+  Fragment<Tile, 4, ROWS, Tile::M, A::TRANSPOSED> left(shared, 0, place.first_row, place.lane.m);
+  Fragment<Tile, 8, COLS, Tile::N, B::TRANSPOSED> right(shared, Tile::M * DEPTH, place.first_col, place.lane.n);
+  left.skip(place.slice * PER_SLICE);
+  right.skip(place.slice * PER_SLICE);
+
+  auto fetch = [&](T* stage) {
+    a.fetch(stage, uint32_t(to_fetch));
+    b.fetch(stage + Tile::M * DEPTH, uint32_t(to_fetch));
   };
-  auto stash = [&](uint32_t block) {
-    T* to = stage(block);
-    a.stash(to);
-    b.stash(to + Tile::M * DEPTH<T>);
+  auto stash = [&](T* stage) {
+    a.stash(stage);
+    b.stash(stage + Tile::M * DEPTH);
   };
 
 #pragma unroll 1
-  for (uint32_t block = 0; block < Tile::STAGES - 1; ++block) {
-    if (block < blocks) {
-      fetch(block);
-      stash(block);
+  for (int block = 0; block < AHEAD; ++block, to_fetch -= DEPTH) {
+    if (to_fetch > 0) {
+      fetch(shared + block * Tile::STAGE);
+      stash(shared + block * Tile::STAGE);
     }
     strait::cp_async_commit();
   }
-  for (uint32_t block = 0; block < blocks; ++block) {
-    strait::cp_async_wait<Tile::STAGES - 2>();
+#pragma unroll 1
+  for (uint32_t stage = 0; to_fetch > -AHEAD * DEPTH; to_fetch -= DEPTH) {
+    strait::cp_async_wait<AHEAD - 1>();
     __syncthreads();
-    const uint32_t next = block + Tile::STAGES - 1;
-    if (next < blocks) fetch(next);
+    // The stage before this one has been read.
+    T* const read = shared + (stage == 0 ? Tile::SHARED : stage) - Tile::STAGE;
+    if (to_fetch > 0) fetch(read);
     strait::cp_async_commit();
-    const T* here = stage(block);
+    const uint32_t here = stage * sizeof(T);
 #pragma unroll
     for (int c = 0; c < PER_SLICE; ++c) {
-      const int chunk = slice * PER_SLICE + c;
       T x[CHUNK<T>][ROWS], y[CHUNK<T>][COLS];
-      fragment<T, 4, ROWS, Tile::M>(x, here, a.transposed, first_row, lane.m, chunk);
-      fragment<T, 8, COLS, Tile::N>(y, here + Tile::M * DEPTH<T>, b.transposed, first_col, lane.n, chunk);
+      left.all(x, here, c);
+      right.all(y, here, c);
 #pragma unroll
       for (int i = 0; i < CHUNK<T>; ++i)
 #pragma unroll
         for (int r = 0; r < ROWS; ++r)
 #pragma unroll
-          for (int q = 0; q < COLS; ++q) results[r][q] += x[i][r] * y[i][q];
+          for (int q = 0; q < COLS; ++q) results.v[r][q] += x[i][r] * y[i][q];
     }
     if (sums) {
       const int line = threadIdx.x % Tile::M, group = threadIdx.x / Tile::M;
 #pragma unroll
-      for (int i = 0; i < DEPTH<T> / GROUPS; ++i) {
-        const int k = group * (DEPTH<T> / GROUPS) + i;
-        line_sum += here[a.transposed ? k * Tile::M + line : by_line<T>(line, k / CHUNK<T>) + k % CHUNK<T>];
+      for (int i = 0; i < DEPTH / GROUPS; ++i) {
+        const int k = group * (DEPTH / GROUPS) + i;
+        results.line_sum += shared[stage + (A::TRANSPOSED ? k * Tile::M + line : by_line<T, Tile::CHUNKS>(line, k / CHUNK<T>) + k % CHUNK<T>)];
       }
     }
-    if (next < blocks) stash(next);
+    if (to_fetch > 0) stash(read);
+    stage = stage + Tile::STAGE == Tile::SHARED ? 0 : stage + Tile::STAGE;
   }
   strait::cp_async_wait<0>();
+}
+
+// Calls store(row, column, CHUNK results) for all of the tile, and store.sum(row, value) for a's lines if `sums`. The store is made here,
+// so that it takes no registers before.
+template <class Tile, class MakeStore>
+__device__ __forceinline__ void finish(typename Tile::T* shared, const Results<Tile>& results, const MakeStore& make_store, bool sums) {
+  using T = typename Tile::T;
+  constexpr int COLS = Tile::COLS, GROUPS = Tile::THREADS / Tile::M;
+  const ThreadPlace<Tile> place;
+  const int slice = place.slice;
   __syncthreads();
   const auto store = make_store();
 
   if (sums) {
-    shared[threadIdx.x] = line_sum;
+    shared[threadIdx.x] = results.line_sum;
     __syncthreads();
     if (threadIdx.x < Tile::M) {
       T total = 0;
@@ -307,7 +257,7 @@ __device__ __forceinline__ void multiply(typename Tile::T* shared, A& a, B& b, u
 #pragma unroll
     for (int i = 0; i < PER_PART; ++i) {
       const int index = part * PER_PART + i;
-      shared[(i * Tile::SLICES + slice) * ACROSS + thread] = results[index / COLS][index % COLS];
+      shared[(i * Tile::SLICES + slice) * ACROSS + thread] = results.v[index / COLS][index % COLS];
     }
     __syncthreads();
     // Not unrolled: the activations that a store may apply are long.
@@ -321,7 +271,7 @@ __device__ __forceinline__ void multiply(typename Tile::T* shared, A& a, B& b, u
         for (int s = 0; s < Tile::SLICES; ++s) total.v[i] += shared[((slice * OWN + first + i) * Tile::SLICES + s) * ACROSS + thread];
       }
       const int index = part * PER_PART + slice * OWN + first, r = index / COLS, q = index % COLS;
-      store(first_row + lane.row<T>(r / CHUNK<T>) + r % CHUNK<T>, first_col + lane.col<T>(q / CHUNK<T>), total);
+      store(place.first_row + place.lane.template row<T>(r / CHUNK<T>) + r % CHUNK<T>, place.first_col + place.lane.template col<T>(q / CHUNK<T>), total);
     }
   }
 }

@@ -1,12 +1,13 @@
 //! What ptxas makes of the kernels on three generations of GPUs, and what their PTX may not hold. No GPU is needed.
 #![cfg(feature = "cuda")]
 
+mod sass_support;
+
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sass_support::{assembly, hot};
 use strait::device::cuda::ptx::{ENTRIES, MODULES};
 
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
@@ -36,63 +37,28 @@ const REGISTERS: &[(&str, u32)] = &[
     ("matmul_medium_f32", 128),
     ("matmul_masked_small_f32", 128),
     ("matmul_masked_medium_f32", 128),
-    ("matmul_large_f32", 128),
+    // Two blocks of 128 threads.
+    ("matmul_large_f32", 255),
     ("conv2d_small_f32", 128),
     ("conv2d_medium_f32", 128),
     ("conv2d_weight_grad_small_f32", 128),
     ("conv2d_weight_grad_medium_f32", 128),
-    ("matmul_tf32", 184),
-    ("matmul_f32x3", 184),
-    ("matmul_rounded", 184),
-    ("matmul_bf16", 184),
-    ("matmul_f16", 184),
+    // Four blocks of 128 threads, or two.
+    ("matmul_tf32_medium", 128),
+    ("matmul_f32x3_medium", 128),
+    ("matmul_rounded_medium", 128),
+    ("matmul_bf16_medium", 128),
+    ("matmul_f16_medium", 128),
+    ("matmul_tf32_large", 255),
+    ("matmul_f32x3_large", 255),
+    ("matmul_rounded_large", 255),
+    ("matmul_bf16_large", 255),
+    ("matmul_f16_large", 255),
 ];
-
-#[derive(Debug, Clone)]
-struct Usage {
-    kernel: String,
-    architecture: &'static str,
-    registers: u32,
-    spilled: u32,
-}
-
-/// Every number before ` what` in a line of ptxas.
-fn number(line: &str, what: &str) -> Option<u32> {
-    let (before, _) = line.split_once(what)?;
-    before.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-fn assemble(module: usize, architecture: &'static str, folder: &Path) -> Vec<Usage> {
-    let source = folder.join(format!("{module}-{architecture}.ptx"));
-    std::fs::write(&source, MODULES[module].ptx).unwrap();
-    let ptxas = Path::new(env!("STRAIT_NVCC")).with_file_name("ptxas");
-    let out = Command::new(ptxas)
-        .args(["-v", "-O3", "-arch", architecture, "-o"])
-        .arg(source.with_extension("cubin"))
-        .arg(&source)
-        .output()
-        .expect("ptxas beside nvcc");
-    let text = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.success(), "{} for {architecture}: {text}", MODULES[module].name);
-    let mut usages: Vec<Usage> = Vec::new();
-    let mut spilled = 0;
-    for line in text.lines() {
-        if let Some((_, rest)) = line.split_once("Compiling entry function '") {
-            let kernel = rest.split('\'').next().unwrap().to_string();
-            usages.push(Usage { kernel, architecture, registers: 0, spilled: 0 });
-        } else if let Some(bytes) = number(line, " bytes spill stores") {
-            spilled = bytes;
-        } else if let (Some(registers), Some(usage)) = (number(line, " registers"), usages.last_mut()) {
-            (usage.registers, usage.spilled) = (registers, spilled);
-        }
-    }
-    usages
-}
 
 #[test]
 fn kernels_assemble_without_spills_and_keep_their_registers() {
-    let folder = std::env::temp_dir().join(format!("strait-sass-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = tempfile::tempdir().unwrap();
     let jobs: Vec<(usize, &'static str)> = (0..MODULES.len()).flat_map(|m| ARCHITECTURES.map(|a| (m, a))).collect();
     let (next, usages) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -100,13 +66,12 @@ fn kernels_assemble_without_spills_and_keep_their_registers() {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(&(module, architecture)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let found = assemble(module, architecture, &folder);
+                    let (found, _) = assembly::assemble(module, architecture, folder.path());
                     usages.lock().unwrap().extend(found);
                 }
             });
         }
     });
-    std::fs::remove_dir_all(&folder).unwrap();
     let usages = usages.into_inner().unwrap();
     assert_eq!(usages.len(), ENTRIES.len() * ARCHITECTURES.len(), "a kernel is missing in what ptxas says");
     let mut wrong = Vec::new();
@@ -125,6 +90,16 @@ fn kernels_assemble_without_spills_and_keep_their_registers() {
     }
     table.iter().for_each(|(kernel, registers)| println!("{kernel:40} {registers:?}"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn hot_loops_have_the_instructions_and_the_cycles_of_the_table() {
+    hot::compare(&hot::table(), &hot::measured());
+}
+
+#[test]
+fn a_loop_is_taken_apart_as_its_instructions_say() {
+    hot::taken_apart();
 }
 
 /// Sums that depend on the order of threads are not the same from run to run.

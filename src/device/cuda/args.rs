@@ -32,6 +32,9 @@ impl Ptr {
     }
 }
 
+/// An activation as kernels take it: its number and its slope.
+pub(crate) type ActivationCode = (u32, f64);
+
 /// The layouts of N tensors of one shape, as kernels take them. Twin of `Strided` in `kernels/strided.cuh`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]

@@ -233,7 +233,7 @@ struct Cut {
 impl Cut {
     /// The cut of `phases` products that is estimated to take the least time.
     fn of([rows, cols, depth]: [usize; 3], phases: usize, size: usize) -> Cut {
-        let tiles = [Tile::Medium, Tile::Small].map(|tile| (tile, tile.cuda_rate()));
+        let tiles = [Tile::Medium, Tile::Small].map(|tile| (tile, tile.on_cuda_cores(size)));
         let (tile, split_k) = cheapest(&tiles, [rows, cols, depth], phases, size);
         let tiles = [rows.div_ceil(tile.side()), cols.div_ceil(tile.side())];
         Cut { tile, tiles, split_k, splits: depth.div_ceil(split_k).max(1) }

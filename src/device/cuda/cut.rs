@@ -1,6 +1,6 @@
 //! The division of products into blocks, and of long sums into parts that are added afterwards.
 
-/// Results of a block: the tiles of `kernels/tile.cuh`.
+/// Results of a block: the tiles of `kernels/tile.cuh` and `kernels/tensor.cuh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tile {
     /// 32 x 32; for CUDA cores.
@@ -20,13 +20,31 @@ impl Tile {
         }
     }
 
-    /// Multiplications in a clock cycle of a multiprocessor without tensor cores, by estimate: larger tiles read less for each.
-    pub(super) fn cuda_rate(self) -> usize {
-        match self {
-            Tile::Small => 64,
-            Tile::Medium => 80,
-            Tile::Large => 110,
-        }
+    /// The speed on CUDA cores with elements of `size` bytes.
+    pub(super) fn on_cuda_cores(self, size: usize) -> Speed {
+        Speed(match (self, size) {
+            (Tile::Small, 8) => &[29],
+            (_, 8) => &[45],
+            (Tile::Small, _) => &[56, 66],
+            (Tile::Medium, _) => &[85, 91],
+            (Tile::Large, _) => &[94, 103],
+        })
+    }
+}
+
+/// Multiplications in a clock cycle of a multiprocessor that has one block, two blocks and so on, as many as it holds: by the model of
+/// `tests/sass.rs`, for a GPU of compute capability 9.0. Blocks wait for memory and for each other, so that one alone is slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Speed(pub(super) &'static [usize]);
+
+impl Speed {
+    /// The clock cycles in which a multiprocessor does `blocks` of `work` multiplications each.
+    fn cycles(self, blocks: usize, work: usize) -> usize {
+        let held = self.0.len();
+        let time = |blocks: usize, rate: usize| blocks.saturating_mul(work) / rate;
+        let rest = blocks % held;
+        let full = time(blocks - rest, self.0[held - 1]);
+        full.saturating_add(if rest > 0 { time(rest, self.0[rest - 1]) } else { 0 })
     }
 }
 
@@ -34,8 +52,8 @@ impl Tile {
 const MULTIPROCESSORS: usize = 128;
 /// Clock cycles before and after the multiplications of a block.
 const BLOCK: usize = 1200;
-/// Clock cycles of one more launch, and the bytes that memory gives in one cycle.
-const LAUNCH: usize = 2500;
+/// Clock cycles of one more launch, about two microseconds, and the bytes that memory gives in one cycle.
+const LAUNCH: usize = 3500;
 const BANDWIDTH: usize = 2400;
 /// The most parts that a sum is cut into, unless it is longer than a block can count.
 const MOST_SPLITS: usize = 128;
@@ -49,18 +67,18 @@ pub(super) fn unit(size: usize) -> usize {
 
 /// The tile, and how many elements of the sum a block adds up, that take the fewest clock cycles for `count` products of
 /// [rows, cols, depth] with elements of `size` bytes, by a simple model: the work of the busiest multiprocessor, and adding up the
-/// parts. `tiles` have their multiplications in a clock cycle of a multiprocessor; all constants are estimates.
-pub(super) fn cheapest(tiles: &[(Tile, usize)], [rows, cols, depth]: [usize; 3], count: usize, size: usize) -> (Tile, usize) {
+/// parts. All constants are estimates.
+pub(super) fn cheapest(tiles: &[(Tile, Speed)], [rows, cols, depth]: [usize; 3], count: usize, size: usize) -> (Tile, usize) {
     let unit = unit(size);
     let mut best = (usize::MAX, (tiles[0].0, unit));
-    for &(tile, rate) in tiles {
+    for &(tile, speed) in tiles {
         let side = tile.side();
         let blocks = (rows.div_ceil(side) * cols.div_ceil(side).max(1)).saturating_mul(count);
         for wanted in (0..).map(|i| if i % 2 == 0 { 1 << (i / 2) } else { 3 << (i / 2) }).take_while(|&n| n <= MOST_SPLITS) {
             let split_k = depth.div_ceil(wanted).next_multiple_of(unit).clamp(unit, LONGEST);
             let splits = depth.div_ceil(split_k).max(1);
-            let waves = blocks.saturating_mul(splits).div_ceil(MULTIPROCESSORS);
-            let mut cycles = (side * side * split_k / rate).saturating_mul(waves).saturating_add(BLOCK);
+            let busiest = blocks.saturating_mul(splits).div_ceil(MULTIPROCESSORS);
+            let mut cycles = speed.cycles(busiest, side * side * split_k).saturating_add(BLOCK);
             if splits > 1 {
                 let bytes = (splits + 1).saturating_mul(rows * cols).saturating_mul(count * size);
                 cycles = cycles.saturating_add(LAUNCH + bytes / BANDWIDTH);
@@ -71,4 +89,19 @@ pub(super) fn cheapest(tiles: &[(Tile, usize)], [rows, cols, depth]: [usize; 3],
         }
     }
     best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_multiprocessor_is_as_fast_as_the_blocks_that_it_holds() {
+        let speed = Speed(&[50, 80]);
+        assert_eq!([0, 1, 2, 3, 4].map(|blocks| speed.cycles(blocks, 4000)), [0, 80, 100, 180, 200]);
+        assert!(speed.cycles(usize::MAX, 4000) >= usize::MAX / 80);
+        // a part of its own for each of two blocks pays where one block alone would be slow, and not where it is as fast as two
+        let splits = |speed| 65_536 / cheapest(&[(Tile::Small, Speed(speed))], [32, 32, 65_536], MULTIPROCESSORS, 4).1;
+        assert_eq!((splits(&[50, 80]), splits(&[80, 80])), (2, 1));
+    }
 }

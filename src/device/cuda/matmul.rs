@@ -5,7 +5,7 @@ mod plan;
 use bytemuck::NoUninit;
 use plan::{Cores, Plan};
 
-use super::args::{Arg, Ptr, Strided};
+use super::args::{ActivationCode, Arg, Ptr, Strided};
 use super::cut::Tile;
 use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
@@ -39,9 +39,6 @@ impl Matrix {
         Matrix { row_stride: self.col_stride, col_stride: self.row_stride, ..self }
     }
 }
-
-/// An activation as kernels take it: its number and its slope.
-pub(crate) type ActivationCode = (u32, f64);
 
 /// `out = activation(a b + bias)`, row-major, of floats; for each of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +130,7 @@ impl Product {
         let side = plan.tile.side();
         // The sums of rows are made by the first column of blocks, which is there for them even without results.
         let tiles = self.rows.div_ceil(side) * self.cols.div_ceil(side).max(1) * count;
-        let adds = plan.cores == Cores::Cuda && plan.tile == Tile::Small;
+        let adds = plan.cores == Cores::Cuda;
         let parts = Parts::new(device, self.dtype, [results, sums], splits, adds.then_some((plan.tile, tiles)))?;
         let args = Arguments {
             a: self.a.ptr,
@@ -160,7 +157,8 @@ impl Product {
         let blocks = tiles * splits;
         let masked = self.mask != Ptr::NULL;
         if plan.cores == Cores::Cuda {
-            let grid = Grid::blocks(blocks, 256);
+            // As `Tile` of `kernels/tile.cuh` has it.
+            let grid = Grid::blocks(blocks, if plan.tile == Tile::Large { 128 } else { 256 });
             dispatch_float!(self.dtype, T => match (plan.tile, masked) {
                 (Tile::Small, false) => launch::<{ kernel!("matmul_small", T) }, _>(device, grid, (args, batches))?,
                 (Tile::Small, true) => launch::<{ kernel!("matmul_masked_small", T) }, _>(device, grid, (args, batches))?,
@@ -179,12 +177,14 @@ impl Product {
 /// Launches the kernel of a plan for tensor cores.
 fn on_tensor_cores(plan: Plan, device: CudaDevice, blocks: usize, args: (Arguments, Strided<2>)) -> Result<()> {
     let large = plan.tile == Tile::Large;
-    // As `TensorTile` of `kernels/tensor.cuh` has it: 80 bytes for each line of both operands, for each plane and stage.
-    let planes_and_stages = match plan.cores {
-        Cores::F32x3 | Cores::Bf16 | Cores::F16 => 4,
-        _ => 2,
+    // As `TensorTile` of `kernels/tensor.cuh` has it: stages of the lines of both operands, 64 bytes for the planes of each and 16 for
+    // each plane.
+    let (planes, stages) = match plan.cores {
+        Cores::F32x3 => (2, 2),
+        Cores::Bf16 | Cores::F16 => (1, 4),
+        _ => (1, 2),
     };
-    let grid = Grid::blocks(blocks, if large { 256 } else { 128 }).shared(80 * 2 * plan.tile.side() * planes_and_stages);
+    let grid = Grid::blocks(blocks, 128).shared(stages * 2 * plan.tile.side() * (64 + 16 * planes));
     match (plan.cores, large) {
         (Cores::Cuda, _) => unreachable!("this plan is for the CUDA cores"),
         (Cores::F32x3, false) => launch::<{ kernel!("matmul_f32x3_medium") }, _>(device, grid, args),

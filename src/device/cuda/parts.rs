@@ -2,11 +2,10 @@
 
 use bytemuck::NoUninit;
 
-use super::args::{Arg, Ptr};
+use super::args::{ActivationCode, Arg, Ptr};
 use super::cut::Tile;
 use super::driver::{CudaBuffer, CudaDevice};
 use super::launch::{Grid, launch};
-use super::matmul::ActivationCode;
 use super::ptx::Param;
 use crate::dispatch_float;
 use crate::dtype::DType;

@@ -1,6 +1,6 @@
 //! The choice of the kernel for a product, and of the number of parts.
 
-use crate::device::cuda::cut::{Tile, cheapest};
+use crate::device::cuda::cut::{Speed, Tile, cheapest};
 
 /// The cores that multiply, and the conversion of the operands before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,17 +19,15 @@ pub(super) enum Cores {
     F16,
 }
 
-/// Multiplications in a clock cycle of a multiprocessor, by estimate.
-fn rate(cores: Cores, tile: Tile) -> usize {
-    let halves = match tile {
-        Tile::Small | Tile::Medium => 400,
-        Tile::Large => 800,
-    };
-    match (cores, tile) {
-        (Cores::Cuda, _) => tile.cuda_rate(),
-        (Cores::F32x3, _) => halves / 3,
-        (Cores::Tf32, _) => halves / 2,
-        (Cores::Rounded | Cores::Bf16 | Cores::F16, _) => halves,
+/// How fast a multiprocessor multiplies, by the same model as [`Tile::on_cuda_cores`].
+fn speed(cores: Cores, tile: Tile, size: usize) -> Speed {
+    let large = tile == Tile::Large;
+    match cores {
+        Cores::Cuda => tile.on_cuda_cores(size),
+        Cores::F32x3 => Speed(if large { &[214, 310] } else { &[101, 190, 225, 246] }),
+        Cores::Tf32 => Speed(if large { &[240, 385] } else { &[100, 185, 225, 240] }),
+        Cores::Rounded => Speed(if large { &[440, 660] } else { &[193, 340, 380, 400] }),
+        Cores::Bf16 | Cores::F16 => Speed(if large { &[690, 960] } else { &[370, 595, 595, 595] }),
     }
 }
 
@@ -49,7 +47,7 @@ impl Plan {
             (Cores::Cuda, _) => &[Tile::Small, Tile::Medium],
             _ => &[Tile::Medium, Tile::Large],
         };
-        let tiles: Vec<(Tile, usize)> = tiles.iter().map(|&tile| (tile, rate(cores, tile))).collect();
+        let tiles: Vec<(Tile, Speed)> = tiles.iter().map(|&tile| (tile, speed(cores, tile, size))).collect();
         let (tile, split_k) = cheapest(&tiles, sizes, count, size);
         Plan { cores, tile, split_k }
     }

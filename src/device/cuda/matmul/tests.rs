@@ -191,6 +191,25 @@ fn tensor_cores_compute_products_of_every_layout_at_every_edge() {
 }
 
 #[test]
+fn sums_of_rows_alone_read_nothing_of_an_operand_without_columns() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::Cuda(gpu);
+    let [rows, depth] = [40, 64];
+    for (tile, layout, strides) in [(Tile::Small, 0, [8, 1]), (Tile::Medium, 1, [1, 8]), (Tile::Large, 0, [8, 1]), (Tile::Large, 1, [1, 8])]
+    {
+        let a = Operand::new::<f32>(&device, [rows, depth], layout, 0, 0, 5);
+        let sums = Tensor::full(f64::NAN, [rows], DType::F32, &device).unwrap();
+        let nothing = Matrix { ptr: Ptr::NULL, row_stride: strides[0], col_stride: strides[1] };
+        let product = Product::new(gpu, DType::F32, [rows, 0, depth], a.matrix(4), nothing, Ptr::NULL).row_sums(sums.ptr());
+        product.run_as(Plan { cores: Cores::Cuda, tile, split_k: depth }).unwrap();
+        for (i, sum) in sums.to_f64_vec().unwrap().into_iter().enumerate() {
+            let expected: f64 = (0..depth).map(|p| a.at(i, p)).sum();
+            assert!((sum - expected).abs() <= 1e-5, "{tile:?}: {sum} for {expected}");
+        }
+    }
+}
+
+#[test]
 fn parts_of_sums_are_added_in_one_order() {
     let Some(gpu) = gpu() else { return };
     let device = Device::Cuda(gpu);

@@ -1,0 +1,7 @@
+//! What ptxas makes of the kernels: registers, and the loops that do the work.
+
+pub mod assembly;
+pub mod disassembly;
+pub mod hot;
+pub mod issue;
+pub mod loops;
