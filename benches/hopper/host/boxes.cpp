@@ -19,7 +19,7 @@ static std::vector<uint32_t> copied(Gpu& gpu, const CUtensorMap& map, const std:
   auto run = [&] { launch({&map, &box}); };
   run();
   const auto got = out.read<uint32_t>();
-  outcome.timed(gpu.time(run));
+  outcome.timed(gpu, run);
   return got;
 }
 static std::vector<Axis> five(std::vector<Axis> axes) {
@@ -93,7 +93,7 @@ static Outcome operand(Gpu& gpu) {
   for (int i = 0; i < 64; ++i) got.insert(got.end(), &results[i * 64], &results[i * 64 + 8]);
   Outcome outcome;
   outcome.differs = rounded(from, got, CUT);
-  outcome.timed(gpu.time(run));
+  outcome.timed(gpu, run);
   return outcome;
 }
 

@@ -81,7 +81,7 @@ static Outcome conv(Gpu& gpu, const Layer& layer) {
   });
   Outcome outcome;
   comparison.into(outcome, 2e-5);
-  outcome.timed(gpu.time(run));
+  outcome.timed(gpu, run);
   outcome.operations = 2.0 * double(got.size()) * in * taps;
   const double waves = (blocks + gpu.multiprocessors() - 1) / gpu.multiprocessors();
   const Loop loop{2, 6, double(layer.tile), double(stage), double(stage)};

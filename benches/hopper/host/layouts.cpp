@@ -20,7 +20,7 @@ static Outcome layout(Gpu& gpu, const std::string& name, unsigned width) {
     }
   Outcome outcome;
   comparison.into(outcome, 1e-5);
-  outcome.timed(gpu.time(run));
+  outcome.timed(gpu, run);
   return outcome;
 }
 

@@ -71,6 +71,7 @@ static std::string line(const std::string& result) { return "{\"probe\": \"hoppe
       try {
         const Outcome outcome = probes[i].run(gpu);
         say(line_of(probes[i], outcome.differs.empty() ? "ok" : outcome.differs, outcome));
+        if (outcome.broken) _exit(1);
       } catch (const std::exception& error) {
         say(line_of(probes[i], error.what()));
         _exit(1);

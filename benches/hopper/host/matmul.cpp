@@ -55,7 +55,7 @@ static Outcome matmul(Gpu& gpu, const std::string& name, Shape s) {
   });
   Outcome outcome;
   comparison.into(outcome, sizeof(Out) == 2 ? 3e-3 : tf32 ? 5e-4 : 1e-5);
-  outcome.timed(gpu.time(run));
+  outcome.timed(gpu, run);
   outcome.operations = 2.0 * s.batches * s.m * s.n * s.k;
   const Loop loop{2, three ? 6.0 : 4.0, 256, 49152, pair ? 32768.0 : 49152};
   const double waves = (tiles + most - 1) / most, blocks = (s.k + depth - 1) / depth;

@@ -59,7 +59,7 @@ static Outcome pairs(Gpu& gpu, unsigned rows, unsigned first, unsigned last) {
   of_sums.into(outcome, 2e-5);
   if (outcome.differs.empty()) of_gradients.into(outcome, 5e-5);
   else outcome.differs = "sums: " + outcome.differs;
-  outcome.timed(gpu.time(run));
+  outcome.timed(gpu, run);
   outcome.operations = 4.0 * rows * (last - first) * D;
   // Distances are 12 instructions of 64 x 128 for each warpgroup, pulls 24 of 64 x 64; the tensor cores rule.
   const double waves = (blocks + gpu.multiprocessors() - 1) / gpu.multiprocessors(), tiles = (last - first + 127) / 128;

@@ -18,7 +18,18 @@ struct Outcome {
   double operations = NAN;   // additions and multiplications of what was wanted, however they were done
   double least_clocks = NAN;  // by the model of bound.h
 
-  void timed(Time time) { milliseconds = time.milliseconds, hertz = time.hertz; }
+  bool broken = false;        // nothing works in this process any more
+
+  // What is known of the results stays known where a launch fails here.
+  void timed(Gpu& gpu, const std::function<void()>& launch) {
+    try {
+      const Time time = gpu.time(launch);
+      milliseconds = time.milliseconds, hertz = time.hertz;
+    } catch (const DriverError& error) {
+      differs = (differs.empty() ? "right, but not timed: " : differs + "; not timed: ") + error.what();
+      broken = true;
+    }
+  }
 };
 
 struct Probe {

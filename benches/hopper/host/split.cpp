@@ -35,7 +35,7 @@ static Outcome split(Gpu& gpu, const std::string& name, unsigned m, unsigned n, 
   });
   Outcome outcome;
   comparison.into(outcome, sizeof(Out) == 2 ? 3e-3 : 1e-5);
-  outcome.timed(gpu.time(run));
+  outcome.timed(gpu, run);
   outcome.operations = 2.0 * m * n * k;
   // Each block fetches all of its stages; 800 clocks until the first is there, 700 to add the parts up.
   outcome.least_clocks = blocks_each * loop_clocks({1, planes == 2 ? 6.0 : 4.0, 128, 24576, 24576}, gpu.multiprocessors()) + 1500;
