@@ -95,7 +95,7 @@ class Comparison {
     for (const Entry& e : entries_)
       if (!(std::fabs(e.got - e.want) <= much) && !wrong++) first = &e;
     char text[200];
-    int length = snprintf(text, sizeof text, "error %.1e for %.0e", outcome.error, allowed);
+    int length = snprintf(text, sizeof text, "error %.1e for %.0e", std::fabs(outcome.error), allowed);
     if (first)
       snprintf(text + length, sizeof text - size_t(length), "; %llu of %zu entries are wrong, first number %llu: %.6g for %.6g",
                static_cast<unsigned long long>(wrong), entries_.size(), static_cast<unsigned long long>(first->at), first->got, first->want);
