@@ -80,7 +80,7 @@ static Outcome conv(Gpu& gpu, const Layer& layer) {
     comparison.add(at, got[at], sum < 0 ? sum * p.slope : sum);
   });
   Outcome outcome;
-  comparison.into(outcome, 2e-5);
+  comparison.into(outcome, allowed(2e-5, double(in) * taps));
   outcome.timed(gpu, run);
   outcome.operations = 2.0 * double(got.size()) * in * taps;
   const double waves = (blocks + gpu.multiprocessors() - 1) / gpu.multiprocessors();

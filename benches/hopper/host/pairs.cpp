@@ -56,8 +56,8 @@ static Outcome pairs(Gpu& gpu, unsigned rows, unsigned first, unsigned last) {
       of_gradients.add(i * D + l, double(sums[i]) * z.values[i * D + l] - pulls[i * D + l], sum * z.values[i * D + l] - pull[l]);
   });
   Outcome outcome;
-  of_sums.into(outcome, 2e-5);
-  if (outcome.differs.empty()) of_gradients.into(outcome, 5e-5);
+  of_sums.into(outcome, allowed(2e-5, last - first));
+  if (outcome.differs.empty()) of_gradients.into(outcome, allowed(5e-5, 3 * (last - first)));
   else outcome.differs = "sums: " + outcome.differs;
   outcome.timed(gpu, run);
   outcome.operations = 4.0 * rows * (last - first) * D;

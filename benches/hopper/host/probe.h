@@ -122,6 +122,10 @@ void for_entries(uint64_t count, double operations_each, const Entry& entry) {
   }
 }
 
+// The error that is allowed of a sum of so many products: that of its terms or result, and what tensor cores may lose by sums that they cut
+// off instead of rounding. It is far below the error of a term that is missing.
+inline double allowed(double rounding, double length) { return rounding + 2e-8 * length; }
+
 // ---------------------------------------------------------------- operands
 // `z` matrices of `y` rows of `x` numbers near 0.25, on the GPU as TF32's operands (`size` 4) or in planes of bf16 that add up to them. The
 // map's third axis has the planes of each matrix in turn.
