@@ -11,16 +11,19 @@ struct Box {
   uint32_t bytes;
 };
 
-static std::vector<uint32_t> copied(Gpu& gpu, const CUtensorMap& map, const std::vector<int>& at, uint32_t bytes, Outcome& outcome) {
+// `differs` says how the bytes differ from those that are wanted.
+using Differs = std::function<std::string(const std::vector<uint32_t>&)>;
+static Outcome copied(Gpu& gpu, const CUtensorMap& map, const std::vector<int>& at, uint32_t bytes, const Differs& differs) {
   const Buffer out(bytes);
   const Launch launch = gpu.kernel("boxes", "box_copied", 1, 128, bytes + 8);
   Box box{out.pointer<void>(), {}, bytes};
   std::copy(at.begin(), at.end(), box.at);
   auto run = [&] { launch({&map, &box}); };
   run();
-  const auto got = out.read<uint32_t>();
+  Outcome outcome;
+  outcome.differs = differs(out.read<uint32_t>());
   outcome.timed(gpu, run);
-  return got;
+  return outcome;
 }
 static std::vector<Axis> five(std::vector<Axis> axes) {
   while (axes.size() < 5) axes.push_back({1, axes.back().stride * axes.back().length, 1});
@@ -69,10 +72,8 @@ static std::string rounded(const std::vector<uint32_t>& from, const std::vector<
 static Outcome rounding(Gpu& gpu, CUtensorMapDataType type, int expected) {
   const auto from = to_round();
   const Buffer data(from);
-  Outcome outcome;
   const CUtensorMap map = tensor_map(type, data, five({{8, 4, 8}, {64, 32, 64}}), CU_TENSOR_MAP_SWIZZLE_NONE);
-  outcome.differs = rounded(from, copied(gpu, map, {0, 0, 0, 0, 0}, 64 * 32, outcome), expected);
-  return outcome;
+  return copied(gpu, map, {0, 0, 0, 0, 0}, 64 * 32, [&](const auto& got) { return rounded(from, got, expected); });
 }
 
 // By the identity: column k of the results is column k of the left operand, as the tensor cores take it.
@@ -103,14 +104,14 @@ static Outcome swizzle(Gpu& gpu, unsigned width) {
   for (size_t i = 0; i < from.size(); ++i) from[i] = uint32_t(i + 1);
   const Buffer data(from);
   const auto kind = width == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : width == 64 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_32B;
-  Outcome outcome;
   const CUtensorMap map = tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT32, data, five({{width / 4, 4, width / 4}, {64, width, 64}}), kind);
-  const auto got = copied(gpu, map, {0, 0, 0, 0, 0}, 64 * width, outcome);
-  for (uint32_t i = 0; i < from.size() && outcome.differs.empty(); ++i) {
-    const uint32_t at = (i * 4 ^ (i * 4 / 128 % (width / 16) * 16)) / 4;
-    if (got[at] != from[i]) outcome.differs = "word " + std::to_string(at) + " is " + hexadecimal(got[at], from[i]);
-  }
-  return outcome;
+  return copied(gpu, map, {0, 0, 0, 0, 0}, 64 * width, [&](const auto& got) {
+    for (uint32_t i = 0; i < from.size(); ++i) {
+      const uint32_t at = (i * 4 ^ (i * 4 / 128 % (width / 16) * 16)) / 4;
+      if (got[at] != from[i]) return "word " + std::to_string(at) + " is " + hexadecimal(got[at], from[i]);
+    }
+    return std::string();
+  });
 }
 
 // Of images [2 planes][3][9][10][8]: every step-th pixel, `across` x `down` of two images, from (x, y) on.
@@ -124,18 +125,18 @@ static Outcome strided(Gpu& gpu, unsigned step, int x, int y) {
   const std::vector<Axis> axes = {
       {CHANNELS, 4, CHANNELS}, {WIDTH, PIXEL, ACROSS * step, step}, {HEIGHT, ROW, DOWN * step, step},
       {IMAGES, IMAGE, DEEP}, {2, IMAGE * IMAGES, 1}};
-  Outcome outcome;
   const CUtensorMap map = tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT32, data, axes, CU_TENSOR_MAP_SWIZZLE_NONE);
-  const auto got = copied(gpu, map, {0, x, y, FIRST, PLANE}, ACROSS * DOWN * DEEP * PIXEL, outcome);
-  for (unsigned i = 0; i < got.size() && outcome.differs.empty(); ++i) {
-    const int channel = i % CHANNELS, column = x + int(i / CHANNELS % ACROSS * step), row = y + int(i / CHANNELS / ACROSS % DOWN * step);
-    const int image = FIRST + int(i / CHANNELS / ACROSS / DOWN);
-    const bool inside = column >= 0 && column < int(WIDTH) && row >= 0 && row < int(HEIGHT) && image < int(IMAGES);
-    const size_t at = (((PLANE * IMAGES + image) * HEIGHT + row) * WIDTH + column) * CHANNELS + channel;
-    const uint32_t want = inside ? from[at] : 0;
-    if (got[i] != want) outcome.differs = "word " + std::to_string(i) + " is " + hexadecimal(got[i], want);
-  }
-  return outcome;
+  return copied(gpu, map, {0, x, y, FIRST, PLANE}, ACROSS * DOWN * DEEP * PIXEL, [&](const auto& got) {
+    for (unsigned i = 0; i < got.size(); ++i) {
+      const int channel = i % CHANNELS, column = x + int(i / CHANNELS % ACROSS * step), row = y + int(i / CHANNELS / ACROSS % DOWN * step);
+      const int image = FIRST + int(i / CHANNELS / ACROSS / DOWN);
+      const bool inside = column >= 0 && column < int(WIDTH) && row >= 0 && row < int(HEIGHT) && image < int(IMAGES);
+      const size_t at = (((PLANE * IMAGES + image) * HEIGHT + row) * WIDTH + column) * CHANNELS + channel;
+      const uint32_t want = inside ? from[at] : 0;
+      if (got[i] != want) return "word " + std::to_string(i) + " is " + hexadecimal(got[i], want);
+    }
+    return std::string();
+  });
 }
 
 // What the host pays for a map; the kernel is not part of it.

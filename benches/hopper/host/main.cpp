@@ -7,6 +7,7 @@
 // out shapes of N elements or more: for a rehearsal. It ends within --seconds (40). The probes run in a process that this one starts; a
 // fault, its end or a kernel that never ends costs the probe that was running, and the next process goes on after it. Without such a GPU
 // one line says so, and that is no failure.
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -116,8 +117,11 @@ class Runs {
   // A process, until it ends or takes too long; its status.
   int one() {
     int ends[2];
-    if (pipe(ends)) return NOT_HERE;
-    const pid_t child = fork();
+    pid_t child;
+    if (pipe(ends) || (child = fork()) < 0) {
+      tell(line(std::string("not run: ") + strerror(errno)));
+      return NOT_HERE;
+    }
     if (child == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       run(probes_, done_, folder_, options_.few, ends[1]);
