@@ -1,4 +1,5 @@
-"""Joins what `benches/cuda`, `peer_torch.py` and `peer_jax.py` wrote into results.jsonl into report.json and report.md.
+"""Joins what `benches/cuda`, the probes of `benches/hopper`, `peer_torch.py` and `peer_jax.py` wrote into results.jsonl into report.json
+and report.md.
 
     gpu_report.py FOLDER
 
@@ -8,12 +9,15 @@ import collections, json, math, os, statistics, sys
 
 
 def load(path):
-    """Our rows by case, those of the rivals by case and contestant, and those with an error."""
-    ours, theirs, failed = collections.defaultdict(list), collections.defaultdict(list), []
+    """Our rows by case, those of the rivals by case and contestant, those with an error, and the last one of each probe."""
+    ours, theirs, failed, probes = collections.defaultdict(list), collections.defaultdict(list), [], {}
     for line in open(path):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:  # the last line of a run that was cut off
+            continue
+        if "probe" in row:
+            probes[row["probe"], row.get("shape")] = row
             continue
         case = row["id"], row["shape"], row["dtype"]
         if "error" in row:
@@ -22,12 +26,21 @@ def load(path):
             theirs[(*case, row["peer"])].append(row)
         else:
             ours[case].append(row)
-    return ours, theirs, failed
+    return ours, theirs, failed, list(probes.values())
+
+
+def probe_table(probes):
+    """What the prototypes for Hopper found: whether their results are right, and which share of their time the model of `bound.h` explains."""
+    columns = [("error", ".0e", 1), ("ms", ".4f", 1), ("tflops", ".1f", 1), ("megahertz", ".0f", 1), ("bound_share", ".0f", 100)]
+    yield from ["", "| probe | shape | dtype | result | error | ms | TFLOP/s | MHz | % of the bound |", "|---" * 9 + "|"]
+    for probe in probes:
+        numbers = ("-" if probe.get(key) is None else format(probe[key] * scale, f) for key, f, scale in columns)
+        yield f"| {probe['probe']} | {probe.get('shape', '-')} | {probe.get('dtype', '-')} | {probe['result']} | {' | '.join(numbers)} |"
 
 
 def main():
     folder = sys.argv[1]
-    ours, theirs, failed = load(os.path.join(folder, "results.jsonl"))
+    ours, theirs, failed, probes = load(os.path.join(folder, "results.jsonl"))
     us = lambda rows: statistics.median(r["us"] for r in rows)
     known = lambda v: v if v is not None and math.isfinite(v) else None
     report = []
@@ -44,7 +57,7 @@ def main():
         })
     machine = open(os.path.join(folder, "machine.txt")).read() if os.path.exists(os.path.join(folder, "machine.txt")) else ""
     with open(os.path.join(folder, "report.json"), "w") as out:
-        json.dump({"machine": machine.splitlines(), "rows": report, "failed": failed}, out, indent=1)
+        json.dump({"machine": machine.splitlines(), "rows": report, "failed": failed, "probes": probes}, out, indent=1)
     peers = sorted({p for r in report for p in r["base_us"]})
     lines = ["```", machine.strip(), "```", "", "| case | shape | dtype | us | % of copy | TFLOP/s | error | " + " | ".join(peers) + " |",
              "|---" * (7 + len(peers)) + "|"]
@@ -54,6 +67,7 @@ def main():
                  number(r["err_vs_f64"], ".0e")]
         cells += [f"{r['ratio'][p]:.2f}x" if p in r["ratio"] else "-" for p in peers]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += probe_table(probes) if probes else []
     lines += ["", *(f"- {r['id']} {r['shape']} {r['dtype']} {r.get('peer', 'strait')}: {r['error']}" for r in failed)]
     with open(os.path.join(folder, "report.md"), "w") as out:
         out.write("\n".join(lines) + "\n")

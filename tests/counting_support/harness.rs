@@ -83,8 +83,12 @@ pub fn the_command_for_a_gpu_is_rehearsed() {
         std::fs::write(at(name), format!("#!/bin/sh\n{text}\n")).unwrap();
         std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     };
-    ["benches", "tests", "results"].iter().for_each(|folder| std::fs::create_dir(at(folder)).unwrap());
+    ["benches", "hopper", "tests", "results"].iter().for_each(|folder| std::fs::create_dir(at(folder)).unwrap());
     script("benches/cuda", &format!("exec '{}' --bench \"$@\"", std::env::current_exe().unwrap().display()));
+    // As the probes for Hopper answer where there is no such GPU, or with arguments that they do not know.
+    let probes = r#"[ "$1 $2 $4 $5" = "--few --seconds --json results.jsonl" ] || exit 2
+echo '{"probe": "hopper", "result": "not run: there is no NVIDIA driver"}' | tee -a results.jsonl"#;
+    script("hopper/probes", probes);
     script("tests/devices", r#"[ "$1" = --list ] && printf 'one: test\ntwo: test\n' || [ "$2" = one ]"#);
     std::fs::copy(root.join("benches/peers/gpu_report.py"), at("benches/gpu_report.py")).unwrap();
     std::fs::copy(root.join("scripts/gpu-run"), at("run.sh")).unwrap();
@@ -103,4 +107,5 @@ pub fn the_command_for_a_gpu_is_rehearsed() {
         assert!(ids(rows).contains(&name), "no {name} in {:?}", ids(rows));
     }
     assert_eq!(report["failed"], Value::Array(Vec::new()));
+    assert_eq!(report["probes"][0]["result"], "not run: there is no NVIDIA driver");
 }
