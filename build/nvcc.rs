@@ -7,7 +7,7 @@ use std::{env, fs};
 use crate::jobs::{self, Compiler, Headers, Job};
 use crate::ptx;
 
-const FLAGS: [&str; 6] = ["--ptx", "-arch=compute_80", "-std=c++17", "-O3", "-lineinfo", "-Ikernels"];
+const FLAGS: [&str; 5] = ["--ptx", "-arch=compute_80", "-std=c++17", "-O3", "-Ikernels"];
 
 /// GPUs whose machine code is embedded beside the PTX, which is for all others: 80 is compute capability 8.0.
 const ARCHITECTURES: [u32; 2] = [80, 90];
@@ -68,18 +68,14 @@ impl Nvcc {
     }
 }
 
-/// Compiles modules to machine code: for each of them the outputs by architecture. The emulated drivers run none.
-fn assemble(nvcc: &Nvcc, modules: &[(String, String)]) -> Result<Vec<Vec<(u32, PathBuf)>>, String> {
+/// Compiles the modules of a folder to machine code: for each of them the outputs by architecture. The emulated drivers run none.
+fn assemble(nvcc: &Nvcc, sources: &[PathBuf]) -> Result<Vec<Vec<(u32, PathBuf)>>, String> {
     if cfg!(feature = "emulator") {
-        return Ok(vec![Vec::new(); modules.len()]);
+        return Ok(vec![Vec::new(); sources.len()]);
     }
-    let (folder, plain) = (jobs::folder("machine_code"), jobs::folder("ptx_without_lines"));
+    let folder = jobs::folder("machine_code");
     let (mut all, mut outputs) = (Vec::new(), Vec::new());
-    for (name, ptx) in modules {
-        // Numbers of lines would be two thirds of the machine code.
-        let lines = ptx.lines().filter(|line| !matches!(line.split_whitespace().next(), Some(".loc" | ".file")));
-        let source = &plain.join(format!("{name}.ptx"));
-        write(source, &lines.collect::<Vec<_>>().join("\n"))?;
+    for source in sources {
         let made = ARCHITECTURES.map(|architecture| {
             let flags = ["--cubin".into(), format!("-arch=sm_{architecture}")];
             (architecture, Job::new(&nvcc.compiler, &flags, source, &Headers::of(&[]), &folder, &format!("{architecture}.cubin")))
@@ -99,8 +95,9 @@ pub fn embed(nvcc: &Nvcc) -> Result<(), String> {
     let folder = jobs::folder("ptx");
     let (mut rust, mut entries) = (String::new(), String::new());
     let in_turn: Vec<String> = modules.iter().flat_map(|(_, ptx)| ptx::names_in_turn(ptx)).collect();
-    for (index, ((name, ptx), code)) in modules.iter().zip(assemble(nvcc, &modules)?).enumerate() {
-        write(&folder.join(format!("{name}.ptx")), ptx)?;
+    let texts: Vec<PathBuf> = modules.iter().map(|(name, _)| folder.join(format!("{name}.ptx"))).collect();
+    texts.iter().zip(&modules).try_for_each(|(path, (_, ptx))| write(path, ptx))?;
+    for (index, ((name, ptx), code)) in modules.iter().zip(assemble(nvcc, &texts)?).enumerate() {
         let code: String = code.iter().map(|(architecture, path)| format!("({architecture}, include_bytes!({path:?})), ")).collect();
         let text = format!("include_str!(concat!(env!(\"OUT_DIR\"), \"/ptx/{name}.ptx\"))");
         writeln!(rust, "    Module {{ name: {name:?}, ptx: {text}, code: &[{code}] }},").unwrap();

@@ -99,7 +99,7 @@ struct ImageStore {
     const uint32_t n = at / (height * width);
     at -= n * (height * width);
     const T* from = out + n * image + row * plane + apart;
-    if (whole && apart % CHUNK<T> == 0) return *reinterpret_cast<const Pack<T>*>(from + at);
+    if (whole && apart % CHUNK<T> == 0) return load_pack(from + at);
     uint32_t y = at / width, x = at - y * width;
 #pragma unroll
     for (int i = 0; i < CHUNK<T>; ++i) {

@@ -134,7 +134,7 @@ struct GradientStore {
     Pack<T> v = {};
     if (row >= rows || col >= cols) return v;
     const T* from = out + uint64_t(row) * stride + col + apart;
-    if (whole && apart % CHUNK<T> == 0) return *reinterpret_cast<const Pack<T>*>(from);
+    if (whole && apart % CHUNK<T> == 0) return load_pack(from);
 #pragma unroll
     for (int i = 0; i < CHUNK<T>; ++i)
       if (col + i < cols) v.v[i] = from[i];

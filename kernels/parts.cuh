@@ -4,8 +4,8 @@
 
 namespace {
 
-// Whether blocks add up the parts of such tiles: those of large ones are too much for one block. As `Parts::new` of
-// src/device/cuda/parts.rs has it.
+// Whether blocks add up the parts of such tiles: those of large ones are too much for one block. As MOST_PARTS of
+// src/device/cuda/cut.rs has it.
 template <class Tile>
 constexpr bool ADDS_PARTS = 2 * Tile::M * Tile::N * sizeof(typename Tile::T) <= 64 << 10;
 
@@ -29,7 +29,6 @@ __device__ __forceinline__ void add_parts(typename Tile::T* shared, const Store&
   using T = typename Tile::T;
   constexpr int ACROSS = Tile::N / CHUNK<T>, EACH = Tile::M * ACROSS / Tile::THREADS, TOGETHER = EACH < 2 ? EACH : 2;
   static_assert(EACH % TOGETHER == 0 && Tile::M * Tile::N <= Tile::SHARED, "threads add as many chunks, which fit");
-  Pack<T>* own = reinterpret_cast<Pack<T>*>(shared);
 #pragma unroll 1
   for (int first = threadIdx.x; first < Tile::M * ACROSS; first += TOGETHER * Tile::THREADS) {
     double total[TOGETHER][CHUNK<T>] = {};
@@ -44,13 +43,16 @@ __device__ __forceinline__ void add_parts(typename Tile::T* shared, const Store&
       }
     }
 #pragma unroll
-    for (int j = 0; j < TOGETHER; ++j)
+    for (int j = 0; j < TOGETHER; ++j) {
+      Pack<T> sum;
 #pragma unroll
-      for (int c = 0; c < CHUNK<T>; ++c) own[first + j * Tile::THREADS].v[c] = T(total[j][c]);
+      for (int c = 0; c < CHUNK<T>; ++c) sum.v[c] = T(total[j][c]);
+      store_pack(shared + (first + j * Tile::THREADS) * CHUNK<T>, sum);
+    }
   }
   // Not unrolled, by way of shared memory: the activations that a store may apply are long.
 #pragma unroll 1
-  for (int i = threadIdx.x; i < Tile::M * ACROSS; i += Tile::THREADS) to(i / ACROSS, i % ACROSS * CHUNK<T>, own[i]);
+  for (int i = threadIdx.x; i < Tile::M * ACROSS; i += Tile::THREADS) to(i / ACROSS, i % ACROSS * CHUNK<T>, load_pack(shared + i * CHUNK<T>));
   if (sums && int(threadIdx.x) < Tile::M) {
     double total = 0;
 #pragma unroll 4

@@ -101,7 +101,7 @@ struct MatrixStore {
     Pack<T> v = {};
     if (row >= rows || col >= cols) return v;
     const T* from = static_cast<const T*>(out) + (row * stride + col + apart);
-    if (whole && apart % CHUNK<T> == 0 && col + CHUNK<T> <= cols) return *reinterpret_cast<const Pack<T>*>(from);
+    if (whole && apart % CHUNK<T> == 0 && col + CHUNK<T> <= cols) return load_pack(from);
 #pragma unroll
     for (int i = 0; i < CHUNK<T>; ++i)
       if (col + i < cols) v.v[i] = from[i];

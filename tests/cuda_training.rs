@@ -387,7 +387,7 @@ fn weights_that_would_move_in_a_capture_are_an_error() {
     };
     (0..3).for_each(|_| step(&mut rng).unwrap());
     // Room for the copies of what is held, or the lack of it would be the error.
-    drop(Gan::new(&gpu));
+    drop((Gan::new(&gpu), Gan::new(&gpu)));
     let error = gpu.capture(&mut rng, 1, step).unwrap_err();
     assert!(error.to_string().contains("something else holds"), "{error}");
     assert_eq!(gan.optimizers[0].steps(), 3);

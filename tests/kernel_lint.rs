@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, f64, &str)] = &[
         4.0,
         "the transposing store of a tile: its lines are aligned to 16 bytes for the reads, which are sixteen times as many",
     ),
-    ("conv.cuh", 3.0, "pixels next to a border leave sectors half used; the transposing store of a tile"),
+    ("conv", 3.0, "pixels next to a border leave sectors half used; the transposing store of a tile"),
 ];
 
 fn normal(seed: u64, shape: &[usize], gpu: &Device) -> Result<Tensor> {

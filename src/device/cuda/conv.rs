@@ -234,7 +234,7 @@ impl Cut {
     /// The cut of `phases` products that is estimated to take the least time.
     fn of([rows, cols, depth]: [usize; 3], phases: usize, size: usize) -> Cut {
         let tiles = [Tile::Medium, Tile::Small].map(|tile| (tile, tile.on_cuda_cores(size)));
-        let (tile, split_k) = cheapest(&tiles, [rows, cols, depth], phases, size);
+        let (tile, split_k) = cheapest(&tiles, [rows, cols, depth], phases, size, true);
         let tiles = [rows.div_ceil(tile.side()), cols.div_ceil(tile.side())];
         Cut { tile, tiles, split_k, splits: depth.div_ceil(split_k).max(1) }
     }

@@ -55,6 +55,11 @@ const BLOCK: usize = 1200;
 /// Clock cycles of one more launch, about two microseconds, and the bytes that memory gives in one cycle.
 const LAUNCH: usize = 3500;
 const BANDWIDTH: usize = 2400;
+/// The same where the last block at a tile adds up its parts: what its fences and its counter take, and the bytes that it reads in a cycle.
+const LAST_BLOCK: usize = 1500;
+const BLOCK_BANDWIDTH: usize = 48;
+/// The most bytes of parts that the last block adds up: beyond these, blocks that share the work are faster.
+const MOST_PARTS: usize = 64 << 10;
 /// The most parts that a sum is cut into, unless it is longer than a block can count.
 const MOST_SPLITS: usize = 128;
 /// The most elements that a block can count.
@@ -65,10 +70,15 @@ pub(super) fn unit(size: usize) -> usize {
     if size == 8 { 16 } else { 32 }
 }
 
+/// The bytes of a tile's parts, of elements of `size` bytes, if they are few enough for the last block at the tile to add them up.
+pub(super) fn bytes_for_last_block(tile: Tile, splits: usize, size: usize) -> Option<usize> {
+    Some(splits * tile.side() * tile.side() * size).filter(|&bytes| bytes <= MOST_PARTS)
+}
+
 /// The tile, and how many elements of the sum a block adds up, that take the fewest clock cycles for `count` products of
 /// [rows, cols, depth] with elements of `size` bytes, by a simple model: the work of the busiest multiprocessor, and adding up the
-/// parts. All constants are estimates.
-pub(super) fn cheapest(tiles: &[(Tile, Speed)], [rows, cols, depth]: [usize; 3], count: usize, size: usize) -> (Tile, usize) {
+/// parts, which the kernel's own blocks can do if `adds`. All constants are estimates.
+pub(super) fn cheapest(tiles: &[(Tile, Speed)], [rows, cols, depth]: [usize; 3], count: usize, size: usize, adds: bool) -> (Tile, usize) {
     let unit = unit(size);
     let mut best = (usize::MAX, (tiles[0].0, unit));
     for &(tile, speed) in tiles {
@@ -80,8 +90,12 @@ pub(super) fn cheapest(tiles: &[(Tile, Speed)], [rows, cols, depth]: [usize; 3],
             let busiest = blocks.saturating_mul(splits).div_ceil(MULTIPROCESSORS);
             let mut cycles = speed.cycles(busiest, side * side * split_k).saturating_add(BLOCK);
             if splits > 1 {
-                let bytes = (splits + 1).saturating_mul(rows * cols).saturating_mul(count * size);
-                cycles = cycles.saturating_add(LAUNCH + bytes / BANDWIDTH);
+                let all = (splits + 1).saturating_mul(rows * cols).saturating_mul(count * size);
+                let adding = match bytes_for_last_block(tile, splits, size) {
+                    Some(bytes) if adds => LAST_BLOCK + bytes / BLOCK_BANDWIDTH,
+                    _ => LAUNCH + all / BANDWIDTH,
+                };
+                cycles = cycles.saturating_add(adding);
             }
             if cycles < best.0 {
                 best = (cycles, (tile, split_k));
@@ -101,7 +115,7 @@ mod tests {
         assert_eq!([0, 1, 2, 3, 4].map(|blocks| speed.cycles(blocks, 4000)), [0, 80, 100, 180, 200]);
         assert!(speed.cycles(usize::MAX, 4000) >= usize::MAX / 80);
         // a part of its own for each of two blocks pays where one block alone would be slow, and not where it is as fast as two
-        let splits = |speed| 65_536 / cheapest(&[(Tile::Small, Speed(speed))], [32, 32, 65_536], MULTIPROCESSORS, 4).1;
+        let splits = |speed| 65_536 / cheapest(&[(Tile::Small, Speed(speed))], [32, 32, 65_536], MULTIPROCESSORS, 4, true).1;
         assert_eq!((splits(&[50, 80]), splits(&[80, 80])), (2, 1));
     }
 }

@@ -3,7 +3,7 @@
 use bytemuck::NoUninit;
 
 use super::args::{ActivationCode, Arg, Ptr};
-use super::cut::Tile;
+use super::cut::{Tile, bytes_for_last_block};
 use super::driver::{CudaBuffer, CudaDevice};
 use super::launch::{Grid, launch};
 use super::ptx::Param;
@@ -11,9 +11,6 @@ use crate::dispatch_float;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::kernel;
-
-/// The most bytes that the last block of a tile adds up: beyond these a kernel whose blocks share the work is faster.
-const MOST_BYTES: usize = 64 << 10;
 
 /// The parts that the blocks of a product leave, if its sums are cut.
 pub(super) struct Parts {
@@ -39,8 +36,8 @@ impl Parts {
         // Parts of sums of 16-bit floats are f32.
         let size = dtype.size().max(4);
         let buffer = if splits > 1 { Some(CudaBuffer::new(device, splits * (results + sums) * size)?) } else { None };
-        let few = |tile: Tile| splits > 1 && splits * tile.side() * tile.side() * size <= MOST_BYTES;
-        let arrived = tiles.filter(|&(tile, _)| few(tile)).and_then(|(_, count)| device.arrivals(count)).unwrap_or(Ptr::NULL);
+        let few = |&(tile, _): &(Tile, usize)| splits > 1 && bytes_for_last_block(tile, splits, size).is_some();
+        let arrived = tiles.filter(few).and_then(|(_, count)| device.arrivals(count)).unwrap_or(Ptr::NULL);
         Ok(Parts { device, dtype, results, sums, splits, buffer, arrived })
     }
 

@@ -48,7 +48,7 @@ impl Plan {
             _ => &[Tile::Medium, Tile::Large],
         };
         let tiles: Vec<(Tile, Speed)> = tiles.iter().map(|&tile| (tile, speed(cores, tile, size))).collect();
-        let (tile, split_k) = cheapest(&tiles, sizes, count, size);
+        let (tile, split_k) = cheapest(&tiles, sizes, count, size, cores == Cores::Cuda);
         Plan { cores, tile, split_k }
     }
 }

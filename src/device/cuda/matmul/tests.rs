@@ -17,8 +17,9 @@ fn gpu() -> Option<CudaDevice> {
 fn plans_fill_the_multiprocessors() {
     let plan = |sizes| Plan::of(sizes, 1, 4, Cores::Cuda, false);
     let cuda_cores = |tile, split_k| Plan { cores: Cores::Cuda, tile, split_k };
-    // one wave of small tiles for a layer of a small batch; long sums with few results are cut
-    assert_eq!(plan([100, 1024, 784]), cuda_cores(Tile::Small, 800));
+    // a block for each multiprocessor in a layer of a small batch, of tiles whose last block adds up its four parts; long sums with few
+    // results are cut
+    assert_eq!(plan([100, 1024, 784]), cuda_cores(Tile::Medium, 224));
     let long = plan([10, 256, 60_000]);
     assert!(long.split_k <= 60_000 / 8, "{long:?}");
     assert_eq!(plan([4096, 4096, 4096]), cuda_cores(Tile::Large, 4096));
