@@ -84,7 +84,8 @@ pub(crate) fn resume(existing: &Existing) -> anyhow::Result<()> {
     let mut seeds = Seeds::read(root)?;
     let configuration = seeds.configuration()?;
     if let Some(python) = existing.python.needed_by(&configuration)? {
-        seeds.settings = configuration.with(SEEDS_FILE, &[python])?.toml().parse()?;
+        let changed = configuration.with(SEEDS_FILE, &[python])?;
+        seeds.settings = changed.with(SEEDS_FILE, &located(&changed, None)?)?.toml().parse()?;
         write_in(root, SEEDS_FILE, toml::to_string(&seeds)?.as_bytes())?;
     }
     seeds.run(seeds.runs()?, root, &device)

@@ -154,6 +154,11 @@ fn several_runs_go_on_with_another_python() {
     // It is found again, also by the same command.
     assert_eq!(printed(strait(at, &["resume", "many"])), told);
     assert_eq!((python_of(&at.join("many/seed-0")), python_of(&at.join("many/seed-1"))), (second.clone(), second.clone()));
+    // By its own place, whatever folder the commands are in.
+    succeed(strait(at, &["resume", "many", "--python", "./second"]));
+    let elsewhere = tempfile::tempdir().unwrap();
+    succeed(strait(elsewhere.path(), &["resume", &at.join("many").display().to_string()]));
+    assert!(Path::new(&python_of(&at.join("many/seed-0"))).is_absolute());
     let third = install(at, "third");
     std::fs::remove_file(second).unwrap();
     succeed(strait(at, &["report", "many", "--python", &third]));

@@ -3,7 +3,7 @@
 use bytemuck::NoUninit;
 
 use super::algorithm::Algorithm;
-use crate::device::capture;
+use crate::device::capture::{self, Counter};
 use crate::device::cuda::ptx::Param;
 use crate::device::cuda::{Arg, CudaBuffer, CudaDevice, Grid, launch};
 use crate::dispatch_float;
@@ -79,7 +79,7 @@ pub(super) struct Scalars {
     algorithm: Algorithm,
     /// The learning rates in the device's memory, of which eager and captured steps took `taken`; the last one is that of all further steps.
     rates: Vec<f64>,
-    taken: usize,
+    taken: Counter,
 }
 
 impl Scalars {
@@ -92,7 +92,7 @@ impl Scalars {
         let mut values = [0.0; Scalars::FIRST_RATE + Scalars::RATES];
         values[0] = steps as f64;
         let values = Tensor::from_slice(&values, [values.len()], &crate::device::Device::Cuda(device))?;
-        Ok(Scalars { values, algorithm, rates: Vec::new(), taken: 0 })
+        Ok(Scalars { values, algorithm, rates: Vec::new(), taken: Counter::default() })
     }
 
     pub(super) fn values(&self) -> &Tensor {
@@ -101,7 +101,7 @@ impl Scalars {
 
     /// The learning rate of the next step on the host's count.
     fn next(&self) -> Option<f64> {
-        self.rates.get(self.taken).or(self.rates.last()).copied()
+        self.rates.get(self.taken.get() as usize).or(self.rates.last()).copied()
     }
 
     /// Changes the learning rates of the steps to come, those of captured graphs included: as many as there are, then the last one.
@@ -118,18 +118,22 @@ impl Scalars {
         let values: Vec<f64> = [0.0, rates.len() as f64].into_iter().chain(rates.iter().copied()).collect();
         let new = Tensor::from_slice(&values, [values.len()], &self.values.device())?;
         self.values.narrow(0, Scalars::FIRST_RATE - 2, values.len())?.overwrite(&new)?;
-        (self.rates, self.taken) = (rates.to_vec(), 0);
+        self.rates = rates.to_vec();
+        self.taken.set(0);
         self.prepare(0)
     }
 
-    /// Makes sure that the next step has this learning rate.
+    /// Makes sure that the next step has this learning rate. Outside of a capture nothing relies on how many of several were taken.
     fn expect(&mut self, learning_rate: f64) -> Result<()> {
-        if self.next() == Some(learning_rate) { Ok(()) } else { self.set_learning_rates(&[learning_rate]) }
+        let known = self.rates.len() == 1 || capture::is_capturing();
+        if known && self.next() == Some(learning_rate) { Ok(()) } else { self.set_learning_rates(&[learning_rate]) }
     }
 
-    /// Counts `taken` steps, and computes what the next one needs.
-    fn prepare(&mut self, taken: usize) -> Result<()> {
-        self.taken += taken;
+    /// Counts `taken` steps, none or one, and computes what the next one needs.
+    fn prepare(&mut self, taken: u64) -> Result<()> {
+        if taken > 0 {
+            self.taken.advance();
+        }
         let (beta1, beta2, decay) = match self.algorithm {
             Algorithm::Adam { beta1, beta2, .. } => (beta1, beta2, 0.0),
             Algorithm::AdamW { beta1, beta2, weight_decay, .. } => (beta1, beta2, weight_decay),

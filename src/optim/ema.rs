@@ -128,10 +128,13 @@ impl Ema {
     /// The averages of some of the parameters on a GPU, for a kernel that updates them together with the parameters. [`Ema::update`] is to
     /// follow, and leaves these out. Those of 16-bit parameters are of the rounded values, which only follow.
     pub(super) fn taken_along<'a>(&mut self, params: impl Iterator<Item = &'a Param>) -> Result<Vec<Option<Tensor>>> {
+        // Those of a step that failed were not taken in.
+        self.entries.iter_mut().for_each(|entry| entry.taken = false);
         let places: HashMap<_, _> = self.entries.iter().enumerate().map(|(at, entry)| (entry.param.tensor().id(), at)).collect();
         let take = |param: &Param| {
             let Some(entry) = places.get(&param.tensor().id()).map(|&at| &mut self.entries[at]) else { return Ok(None) };
-            if param.tensor().dtype() != entry.average.dtype() {
+            let value = param.tensor();
+            if (value.dtype(), value.device()) != (entry.average.dtype(), entry.average.device()) {
                 return Ok(None);
             }
             entry.taken = true;

@@ -131,10 +131,7 @@ impl Optimizer {
     /// As for [`Optimizer::step`].
     pub fn step_averaging(&mut self, gradients: &[Tensor], learning_rate: f64, averages: Option<&mut Ema>) -> Result<()> {
         let op = self.algorithm.name();
-        if !(0.0..f64::INFINITY).contains(&learning_rate) {
-            let (name, expected) = ("learning_rate", "at least 0 and finite");
-            return Err(Error::OutOfRange { op, name, value: learning_rate, expected });
-        }
+        self.check_rate(learning_rate)?;
         if gradients.len() != self.entries.len() {
             let (name, expected) = ("number of gradients", "one per trained parameter");
             return Err(Error::OutOfRange { op, name, value: gradients.len() as f64, expected });
@@ -164,13 +161,29 @@ impl Optimizer {
         averages.map_or(Ok(()), Ema::update)
     }
 
+    fn check_rate(&self, learning_rate: f64) -> Result<()> {
+        if (0.0..f64::INFINITY).contains(&learning_rate) {
+            return Ok(());
+        }
+        let (name, expected) = ("learning_rate", "at least 0 and finite");
+        Err(Error::OutOfRange { op: self.algorithm.name(), name, value: learning_rate, expected })
+    }
+
     /// The most learning rates that [`Optimizer::set_learning_rates`] keeps.
     pub const MOST_RATES: usize = cuda::Scalars::RATES;
 
     /// Changes the learning rates of the steps that captured graphs repeat: the next step takes the first of these, at most
     /// [`Optimizer::MOST_RATES`], the one after it the second, and those after the last one the last. Steps that run eagerly have theirs as
-    /// the argument of [`Optimizer::step`], and take these if they are equal.
+    /// the argument of [`Optimizer::step`].
+    ///
+    /// # Errors
+    /// There is none; one is negative or not finite.
     pub fn set_learning_rates(&mut self, learning_rates: &[f64]) -> Result<()> {
+        learning_rates.iter().try_for_each(|&rate| self.check_rate(rate))?;
+        if learning_rates.is_empty() {
+            let (name, expected) = ("number of learning rates", "at least one");
+            return Err(Error::OutOfRange { op: self.algorithm.name(), name, value: 0.0, expected });
+        }
         self.scalars.as_mut().map_or(Ok(()), |scalars| scalars.set_learning_rates(learning_rates))
     }
 

@@ -178,6 +178,10 @@ fn settings_out_of_range_are_rejected() {
         let mut optimizer = Optimizer::new(Algorithm::sgd(), &params).unwrap();
         let error = optimizer.step(&gradients(&params, 0), bad).unwrap_err();
         assert!(matches!(error, Error::OutOfRange { name: "learning_rate", .. }), "{error}");
+        let error = optimizer.set_learning_rates(&[0.1, bad]).unwrap_err();
+        assert!(matches!(error, Error::OutOfRange { name: "learning_rate", .. }), "{error}");
+        let error = optimizer.set_learning_rates(&[]).unwrap_err();
+        assert!(matches!(error, Error::OutOfRange { name: "number of learning rates", .. }), "{error}");
     }
     rejected(Algorithm::Sgd { momentum: 0.0, nesterov: true, weight_decay: 0.0 }, "momentum");
     let error = Optimizer::new(Algorithm::adam(), &Params::default()).unwrap_err();

@@ -59,13 +59,13 @@ impl Player {
     pub(super) fn set_learning_rates(&mut self, done: u64, count: u64) -> Result<()> {
         let rate = |update| self.learning_rate(done + update / self.updates);
         let rates: Vec<f64> = (0..count * self.updates).map(rate).collect();
-        self.network.set_learning_rates(&rates)
+        if rates.is_empty() { Ok(()) } else { self.network.set_learning_rates(&rates) }
     }
 
     /// The most steps whose learning rates can be set in advance, of `most` after `done` others: a captured graph repeats no more.
     pub(super) fn run(&self, done: u64, most: u64) -> u64 {
         let same = (0..most).all(|i| self.learning_rate(done + i) == self.learning_rate(done));
-        if same { most } else { most.min(Optimizer::MOST_RATES as u64 / self.updates).max(1) }
+        if same { most } else { most.min(Optimizer::MOST_RATES as u64 / self.updates.max(1)).max(1) }
     }
 
     /// The learning rate of the step after `done` others.
