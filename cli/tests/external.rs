@@ -198,7 +198,7 @@ fn the_program_of_a_task_survives_an_interrupt_of_the_run() {
     let mut command = train(folder.path(), &[&["rl", "--out", "run", "--python", &python], &endless[..]].concat());
     command.process_group(0);
     let child = support::begun(command, &folder.path().join("run"));
-    let name = if support::ignores_interrupts() { "-TERM" } else { "-INT" };
+    let name = if support::ignores("INT") { "-TERM" } else { "-INT" };
     assert!(Command::new("kill").args([name, "--", &format!("-{}", child.id())]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));

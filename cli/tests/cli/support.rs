@@ -106,13 +106,20 @@ pub fn signal(child: &std::process::Child, name: &str) {
 /// a script are: children inherit that, and the program respects it.
 #[cfg(unix)]
 pub fn interrupt(child: &std::process::Child) {
-    signal(child, if ignores_interrupts() { "TERM" } else { "INT" });
+    signal(child, if ignores("INT") { "TERM" } else { "INT" });
 }
 
-/// Whether SIGINT, the second signal, is ignored here and so in children.
+/// Whether this process ignores a signal, and with it the programs that it starts: a shell has work in the background ignore Ctrl-C, and
+/// `nohup` the end of the terminal.
 #[cfg(unix)]
-pub fn ignores_interrupts() -> bool {
+pub fn ignores(name: &str) -> bool {
+    let number = match name {
+        "HUP" => 1,
+        "INT" => 2,
+        "TERM" => 15,
+        other => panic!("{other} is no signal of these tests"),
+    };
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 2 != 0)
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (number - 1) & 1 == 1)
 }
