@@ -244,7 +244,7 @@ fn optimizers_and_averages_agree_with_the_cpu() {
 #[test]
 fn replayed_and_eager_steps_take_the_learning_rates_that_they_were_given() {
     let Some(gpu) = gpu() else { return };
-    let ones = Tensor::ones([3], DType::F64, &gpu).unwrap();
+    let ones = [Tensor::ones([3], DType::F64, &gpu).unwrap()];
     let mut params = Params::default();
     params.push("weight".into(), &Param::new(&Tensor::zeros([3], DType::F64, &gpu).unwrap()));
     let mut optimizer = Optimizer::new(Algorithm::sgd(), &params).unwrap();
@@ -254,21 +254,21 @@ fn replayed_and_eager_steps_take_the_learning_rates_that_they_were_given() {
         let weight = params.tensors()[0].to_vec::<f64>().unwrap()[0];
         assert!((weight - moved).abs() < 1e-12, "{weight} for {moved}");
     };
-    optimizer.step(&[ones.clone()], 0.5).unwrap();
+    optimizer.step(&ones, 0.5).unwrap();
     check(0.5);
     optimizer.set_learning_rates(&[0.1, 0.2, 0.3]).unwrap();
     let mut rng = Rng::new(1);
     // A step that fails when it is captured does not count.
     let failed = gpu.capture(&mut rng, 1, |_| {
-        optimizer.step(&[ones.clone()], 0.1)?;
-        ones.to_vec::<f64>().map(drop)
+        optimizer.step(&ones, 0.1)?;
+        ones[0].to_vec::<f64>().map(drop)
     });
     assert!(failed.is_err());
-    let mut captured = gpu.capture(&mut rng, 1, |_| optimizer.step(&[ones.clone()], 0.1)).unwrap();
+    let mut captured = gpu.capture(&mut rng, 1, |_| optimizer.step(&ones, 0.1)).unwrap();
     captured.replay(&mut rng, 2).unwrap();
     check(0.1 + 0.2);
     // The next of the table is 0.3, but this is what the step asks for.
-    optimizer.step(&[ones.clone()], 0.1).unwrap();
+    optimizer.step(&ones, 0.1).unwrap();
     check(0.1);
     optimizer.set_learning_rates(&[0.4, 0.6]).unwrap();
     captured.replay(&mut rng, 3).unwrap();
