@@ -3,7 +3,7 @@
 
 namespace {
 
-// Tensors that are updated together. Twin of `Tensors` in src/device/cuda/args.rs.
+// Tensors that are updated together. Twin of `Tensors` in src/optim/cuda.rs.
 struct Tensors {
   static constexpr int MOST = 64;
   uint32_t count;

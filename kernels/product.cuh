@@ -168,7 +168,7 @@ __device__ __forceinline__ void product(typename Tile::T* shared, const Product&
 }
 
 // out[i] = activation(sum of parts[s * plane + i] + bias[i / inner % channels]), and the sums that follow the `n` elements of each
-// part without either. Twin of `SplitSum` in src/device/cuda/matmul.rs.
+// part without either. Twin of `SplitSum` in src/device/cuda/parts.rs.
 struct SplitSum {
   const void *parts, *bias;
   void *out, *sums;

@@ -90,7 +90,7 @@ impl Ema {
     }
 
     /// The fraction of an average that an update keeps.
-    pub fn decay(&self) -> f64 {
+    pub(super) fn decay(&self) -> f64 {
         self.decay
     }
 
