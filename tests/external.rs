@@ -293,6 +293,45 @@ fn data_sets_of_minari_become_demonstrations() {
     assert!(!usage.status.success() && String::from_utf8_lossy(&usage.stderr).starts_with("usage: "));
 }
 
+/// An environment that hangs is in the hands of a shell that is killed, as a run may be, while the end of its input does not come.
+#[cfg(unix)]
+fn a_bridge_that_hangs_ends_with_the_process_that_started_it() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bridge.py"), GYMNASIUM_BRIDGE).unwrap();
+    std::fs::write(folder.path().join("gymnasium.py"), "import time\nopen('hanging', 'w').close()\ntime.sleep(60)\n").unwrap();
+    let mut shell = Command::new("sh")
+        .args(["-c", "exec 3<&0; \"$0\" bridge.py <&3 3<&- & echo $!; wait", &python()])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = shell.stdin.take().unwrap();
+    input.write_all(b"{\"version\": 1, \"env\": \"x\", \"count\": 1, \"kwargs\": {}}\n").unwrap();
+    let mut bridge = String::new();
+    BufReader::new(shell.stdout.take().unwrap()).read_line(&mut bridge).unwrap();
+    let runs = || Command::new("kill").args(["-0", bridge.trim()]).stderr(Stdio::null()).status().unwrap().success();
+    let soon = |happens: &dyn Fn() -> bool| {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !happens() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        happens()
+    };
+    if !soon(&|| folder.path().join("hanging").exists() || !runs()) || !runs() {
+        println!("skipped: {} is not there", python());
+        return;
+    }
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let ended = soon(&|| !runs());
+    Command::new("kill").args(["-9", bridge.trim()]).stderr(Stdio::null()).status().unwrap();
+    assert!(ended, "process {bridge} still runs");
+    drop(input);
+}
+
 /// With the Python named by STRAIT_PYTHON, or python3, if it has the package.
 fn gymnasium_is_stepped_where_it_is_installed() {
     let python = python();
@@ -337,7 +376,7 @@ fn main() -> ExitCode {
         simulate(word(0).unwrap_or_default(), word(1));
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 9] = [
+    let tests: &[(&str, fn())] = &[
         ("episodes_are_those_of_the_program", episodes_are_those_of_the_program),
         ("a_program_without_states_begins_anew", a_program_without_states_begins_anew),
         ("whatever_goes_wrong_is_a_sentence", whatever_goes_wrong_is_a_sentence),
@@ -346,9 +385,11 @@ fn main() -> ExitCode {
         ("a_failure_of_one_process_is_told_and_ends_all", a_failure_of_one_process_is_told_and_ends_all),
         ("a_python_is_named_and_one_that_is_none_is_a_sentence", a_python_is_named_and_one_that_is_none_is_a_sentence),
         ("data_sets_of_minari_become_demonstrations", data_sets_of_minari_become_demonstrations),
+        #[cfg(unix)]
+        ("a_bridge_that_hangs_ends_with_the_process_that_started_it", a_bridge_that_hangs_ends_with_the_process_that_started_it),
         ("gymnasium_is_stepped_where_it_is_installed", gymnasium_is_stepped_where_it_is_installed),
     ];
-    let failed = tests.into_iter().filter(|(name, test)| {
+    let failed = tests.iter().filter(|(name, test)| {
         let passed = std::panic::catch_unwind(test).is_ok();
         println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
         !passed
