@@ -169,6 +169,7 @@ fn a_failure_of_one_process_is_told_and_ends_all() {
     }
 }
 
+#[cfg(unix)]
 fn a_python_is_named_and_one_that_is_none_is_a_sentence() {
     let named = |python: &str| Task::named_with("external:Counter-v0", &ExternalConfig { python: python.into(), bridges: 2 });
     let task = named(&this_program()).unwrap();
@@ -177,13 +178,17 @@ fn a_python_is_named_and_one_that_is_none_is_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("python");
     std::fs::write(&file, "no program").unwrap();
-    let (file, folder) = (file.to_str().unwrap(), folder.path().to_str().unwrap());
+    // It waits for the request, so that it is not gone when that is sent.
+    let talks = folder.path().join("talks");
+    std::fs::write(&talks, "#!/bin/sh\nread request\necho hello\n").unwrap();
+    std::fs::set_permissions(&talks, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (file, talks, folder) = (file.to_str().unwrap(), talks.to_str().unwrap(), folder.path().to_str().unwrap());
     for (python, cause) in [
         ("nowhere/bin/python", "cannot be started: No such file"),
         (file, "cannot be started: Permission denied"),
         (folder, "cannot be started: Permission denied"),
         ("true", "(exit status: 0)"),
-        ("echo", "is not one about a task"),
+        (talks, "is not one about a task"),
     ] {
         let text = named(python).unwrap_err().to_string();
         let start =
@@ -383,6 +388,7 @@ fn main() -> ExitCode {
         ("results_do_not_depend_on_the_number_of_processes", results_do_not_depend_on_the_number_of_processes),
         ("processes_step_at_the_same_time", processes_step_at_the_same_time),
         ("a_failure_of_one_process_is_told_and_ends_all", a_failure_of_one_process_is_told_and_ends_all),
+        #[cfg(unix)]
         ("a_python_is_named_and_one_that_is_none_is_a_sentence", a_python_is_named_and_one_that_is_none_is_a_sentence),
         ("data_sets_of_minari_become_demonstrations", data_sets_of_minari_become_demonstrations),
         #[cfg(unix)]
