@@ -50,11 +50,7 @@ KERNEL(tf32_product, 128, const __grid_constant__ TensorMap a, const __grid_cons
   strait::wgmma<64, strait::FORMAT_TF32, false, false>(d, strait::descriptor(base, BITS), strait::descriptor(base + BYTES, BITS), 0);
   strait::wgmma_commit();
   strait::wgmma_wait<0>(d);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int j = 0; j < 8; ++j)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) out[(warp * 16 + lane / 4 + (i >> 1) * 8) * 64 + j * 8 + lane % 4 * 2 + (i & 1)] = d[j * 4 + i];
+  strait::store_64x64(out, d);
 }
 
 // Clocks and nanoseconds of a fifth of a millisecond.

@@ -56,28 +56,25 @@ __device__ __forceinline__ void conv(const TensorMap& image, const TensorMap& we
   const uint32_t channel_tiles = (p.channels + T::M - 1) / T::M;
   const uint32_t channel = blockIdx.x % channel_tiles * T::M, tile = blockIdx.x / channel_tiles * T::TILES;
   const uint32_t pieces = p.depth / T::K, blocks = p.taps * pieces;
-  uint32_t stage = 0, parity = 0;
-  auto advance = [&] {
-    if (++stage == T::STAGES) stage = 0, parity ^= 1;
-  };
+  strait::Ring<T::STAGES> place;
   if (threadIdx.x < 128) {
     strait::registers_down<40>();
     if (threadIdx.x == 0) {
       uint32_t tap_row = 0, tap_col = 0, piece = 0;
       const PixelTile at[2] = {PixelTile(p, tile), PixelTile(p, tile + 1)};
-      for (uint32_t block = 0; block < blocks; ++block, advance()) {
-        strait::mbarrier_wait(empty + stage, parity ^ 1);
-        strait::mbarrier_expect(full + stage, T::STAGE);
-        unsigned char* to = shared + stage * T::STAGE;
+      for (uint32_t block = 0; block < blocks; ++block, place.advance()) {
+        strait::mbarrier_wait(empty + place.stage, place.parity ^ 1);
+        strait::mbarrier_expect(full + place.stage, T::STAGE);
+        unsigned char* to = shared + place.stage * T::STAGE;
 #pragma unroll
         for (int plane = 0; plane < 2; ++plane) {
-          strait::copy_box(to + plane * T::A_PLANE, &weight, int(block * T::K), int(channel), plane, full + stage);
+          strait::copy_box(to + plane * T::A_PLANE, &weight, int(block * T::K), int(channel), plane, full + place.stage);
 #pragma unroll
           for (int i = 0; i < T::TILES; ++i) {
             const int x = int(at[i].col) * p.stride - p.padding + int(tap_col) * p.dilation;
             const int y = int(at[i].row) * p.stride - p.padding + int(tap_row) * p.dilation;
             unsigned char* pixels = to + 2 * T::A_PLANE + plane * T::B_PLANE + i * T::B_TILE;
-            strait::copy_box5(pixels, &image, int(piece * T::K), x, y, int(at[i].sample), plane, full + stage);
+            strait::copy_box5(pixels, &image, int(piece * T::K), x, y, int(at[i].sample), plane, full + place.stage);
           }
         }
         if (++piece == pieces) {
@@ -94,8 +91,8 @@ __device__ __forceinline__ void conv(const TensorMap& image, const TensorMap& we
     uint32_t before = 0;
 #pragma unroll 1
     for (uint32_t block = 0; block < blocks; ++block) {
-      strait::mbarrier_wait(full + stage, parity);
-      const uint32_t at = base + stage * T::STAGE;
+      strait::mbarrier_wait(full + place.stage, place.parity);
+      const uint32_t at = base + place.stage * T::STAGE;
       const uint64_t a = strait::descriptor(at + group % T::GROUPS * A::BY_64, A::BITS);
       const uint64_t b = strait::descriptor(at + 2 * T::A_PLANE + group / T::GROUPS * T::B_TILE, B::BITS);
       strait::wgmma_fence();
@@ -109,8 +106,8 @@ __device__ __forceinline__ void conv(const TensorMap& image, const TensorMap& we
       strait::wgmma_commit();
       strait::wgmma_wait<1>();
       if (block > 0 && lane == 0) strait::mbarrier_arrive(empty + before);
-      before = stage;
-      advance();
+      before = place.stage;
+      place.advance();
     }
     strait::wgmma_wait<0>(d);
     // Four lanes have eight pixels beside each other of a channel: whole sectors.

@@ -43,19 +43,23 @@ INSTRUCTION void mbarrier_arrive_remote(uint64_t* barrier, uint32_t rank) {
 INSTRUCTION void mbarrier_expect(uint64_t* barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
 }
-INSTRUCTION void mbarrier_wait(uint64_t* barrier, uint32_t parity) {
-  asm volatile(
-      "{ .reg .pred done;\n"
-      "again: mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again; }" ::"r"(shared_address(barrier)), "r"(parity) : "memory");
-}
+#define STRAIT_MBARRIER_WAIT(name, scope)                                                                     \
+  INSTRUCTION void name(uint64_t* barrier, uint32_t parity) {                                                 \
+    asm volatile("{ .reg .pred done;\n"                                                                       \
+                 "again: mbarrier.try_wait.parity.acquire." scope ".shared::cta.b64 done, [%0], %1;\n"         \
+                 "@!done bra again; }" ::"r"(shared_address(barrier)), "r"(parity) : "memory");                \
+  }
+STRAIT_MBARRIER_WAIT(mbarrier_wait, "cta")
 // For barriers that other blocks of the cluster arrive at.
-INSTRUCTION void mbarrier_wait_cluster(uint64_t* barrier, uint32_t parity) {
-  asm volatile(
-      "{ .reg .pred done;\n"
-      "again: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again; }" ::"r"(shared_address(barrier)), "r"(parity) : "memory");
-}
+STRAIT_MBARRIER_WAIT(mbarrier_wait_cluster, "cluster")
+// The place in a ring of stages, and the parity of the barriers' phase there.
+template <int STAGES>
+struct Ring {
+  uint32_t stage = 0, parity = 0;
+  __device__ __forceinline__ void advance() {
+    if (++stage == STAGES) stage = 0, parity ^= 1;
+  }
+};
 // What this thread stored to shared memory before, bulk copies and wgmma may read after the next barrier.
 INSTRUCTION void fence_proxy_async() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -47,11 +47,7 @@ __device__ __forceinline__ void probe(const __nv_bfloat16* a, const __nv_bfloat1
   strait::wgmma<64, strait::FORMAT_BF16, MN, MN>(d, of_a, of_b, 0);
   strait::wgmma_commit();
   strait::wgmma_wait<0>(d);
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int j = 0; j < 8; ++j)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) out[(warp * 16 + lane / 4 + (i >> 1) * 8) * 64 + j * 8 + lane % 4 * 2 + (i & 1)] = d[j * 4 + i];
+  strait::store_64x64(out, d);
 }
 
 }  // namespace

@@ -124,10 +124,7 @@ __device__ __forceinline__ void product(const TensorMap& map_a, const TensorMap&
   else __syncthreads();
   const uint32_t tiles = p.tiles_m / CLUSTER * p.tiles_n * p.batches, blocks = (p.k + T::K - 1) / T::K;
   const uint32_t first = blockIdx.x / CLUSTER, apart = gridDim.x / CLUSTER;
-  uint32_t stage = 0, parity = 0;
-  auto advance = [&] {
-    if (++stage == T::STAGES) stage = 0, parity ^= 1;
-  };
+  strait::Ring<T::STAGES> place;
   if (threadIdx.x < 128) {
     strait::registers_down<40>();
     if (threadIdx.x == 0) {
@@ -135,11 +132,11 @@ __device__ __forceinline__ void product(const TensorMap& map_a, const TensorMap&
         uint32_t row, col, batch;
         tile_of<T>(p, tile, row, col, batch);
         row += rank * T::M;
-        for (uint32_t block = 0; block < blocks; ++block, advance()) {
-          if (CLUSTER > 1) strait::mbarrier_wait_cluster(empty + stage, parity ^ 1);
-          else strait::mbarrier_wait(empty + stage, parity ^ 1);
-          strait::mbarrier_expect(full + stage, T::STAGE);
-          unsigned char* to = shared + stage * T::STAGE;
+        for (uint32_t block = 0; block < blocks; ++block, place.advance()) {
+          if (CLUSTER > 1) strait::mbarrier_wait_cluster(empty + place.stage, place.parity ^ 1);
+          else strait::mbarrier_wait(empty + place.stage, place.parity ^ 1);
+          strait::mbarrier_expect(full + place.stage, T::STAGE);
+          unsigned char* to = shared + place.stage * T::STAGE;
           const int k = block * T::K;
 #pragma unroll
           for (int plane = 0; plane < PLANES; ++plane) {
@@ -147,12 +144,12 @@ __device__ __forceinline__ void product(const TensorMap& map_a, const TensorMap&
 #pragma unroll
             for (int i = 0; i < A::BOXES; ++i)
               strait::copy_box(to + plane * T::A_PLANE + i * A::BOX, &map_a,
-                               T::A_MN ? int(row) + i * A::CHUNK : k, T::A_MN ? k : int(row), z, full + stage);
+                               T::A_MN ? int(row) + i * A::CHUNK : k, T::A_MN ? k : int(row), z, full + place.stage);
             unsigned char* to_b = to + PLANES * T::A_PLANE + plane * T::B_PLANE;
             if constexpr (CLUSTER == 1) {
 #pragma unroll
               for (int i = 0; i < B::BOXES; ++i)
-                strait::copy_box(to_b + i * B::BOX, &map_b, T::B_MN ? int(col) + i * B::CHUNK : k, T::B_MN ? k : int(col), z, full + stage);
+                strait::copy_box(to_b + i * B::BOX, &map_b, T::B_MN ? int(col) + i * B::CHUNK : k, T::B_MN ? k : int(col), z, full + place.stage);
             } else {
               // A part of it to every block of the cluster. K-major: the box of the map has the lines of one part.
               constexpr int PART = T::B_PLANE / CLUSTER;
@@ -160,9 +157,9 @@ __device__ __forceinline__ void product(const TensorMap& map_a, const TensorMap&
 #pragma unroll
                 for (int i = 0; i < B::BOXES / CLUSTER; ++i)
                   strait::copy_box_to(to_b + rank * PART + i * B::BOX, &map_b, int(col) + int(rank * (B::BOXES / CLUSTER) + i) * B::CHUNK, k, z,
-                                      full + stage, (1 << CLUSTER) - 1);
+                                      full + place.stage, (1 << CLUSTER) - 1);
               } else {
-                strait::copy_box_to(to_b + rank * PART, &map_b, k, int(col + rank * (T::N / CLUSTER)), z, full + stage,
+                strait::copy_box_to(to_b + rank * PART, &map_b, k, int(col + rank * (T::N / CLUSTER)), z, full + place.stage,
                                     (1 << CLUSTER) - 1);
               }
             }
@@ -189,8 +186,8 @@ __device__ __forceinline__ void product(const TensorMap& map_a, const TensorMap&
       uint32_t before = 0;
 #pragma unroll 1
       for (uint32_t block = 0; block < blocks; ++block) {
-        strait::mbarrier_wait(full + stage, parity);
-        const uint32_t at = base + stage * T::STAGE;
+        strait::mbarrier_wait(full + place.stage, place.parity);
+        const uint32_t at = base + place.stage * T::STAGE;
         const uint64_t a = strait::descriptor(at + group * A::BY_64, A::BITS);
         const uint64_t b = strait::descriptor(at + PLANES * T::A_PLANE, B::BITS);
         strait::wgmma_fence();
@@ -210,8 +207,8 @@ __device__ __forceinline__ void product(const TensorMap& map_a, const TensorMap&
         strait::wgmma_commit();
         strait::wgmma_wait<1>();
         if (block > 0) release(before);  // what the products before this block's read
-        before = stage;
-        advance();
+        before = place.stage;
+        place.advance();
       }
       strait::wgmma_wait<0>(d);
       release(before);

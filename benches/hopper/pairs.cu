@@ -48,21 +48,18 @@ __device__ __forceinline__ void pairs(const TensorMap& map, const TensorMap& map
     strait::fence_mbarrier_init();
   }
   __syncthreads();
-  uint32_t stage = 0, parity = 0;
-  auto advance = [&] {
-    if (++stage == STAGES) stage = 0, parity ^= 1;
-  };
+  strait::Ring<STAGES> place;
   if (threadIdx.x < 128) {
     strait::registers_down<40>();
     if (threadIdx.x == 0) {
       strait::mbarrier_expect(own, OWN);
       for (int plane = 0; plane < 2; ++plane) strait::copy_box(shared + plane * (OWN / 2), &map, 0, int(row), plane, own);
-      for (uint32_t tile = 0; tile < tiles; ++tile, advance()) {
-        strait::mbarrier_wait(empty + stage, parity ^ 1);
-        strait::mbarrier_expect(full + stage, STAGE + COLUMNS * 4);
+      for (uint32_t tile = 0; tile < tiles; ++tile, place.advance()) {
+        strait::mbarrier_wait(empty + place.stage, place.parity ^ 1);
+        strait::mbarrier_expect(full + place.stage, STAGE + COLUMNS * 4);
         const int column = p.first + tile * COLUMNS;
-        for (int plane = 0; plane < 2; ++plane) strait::copy_box(ring + stage * STAGE + plane * PLANE, &map, 0, column, plane, full + stage);
-        strait::copy_box(squares + stage * COLUMNS, &map_squares, column, 0, 0, full + stage);
+        for (int plane = 0; plane < 2; ++plane) strait::copy_box(ring + place.stage * STAGE + plane * PLANE, &map, 0, column, plane, full + place.stage);
+        strait::copy_box(squares + place.stage * COLUMNS, &map_squares, column, 0, 0, full + place.stage);
       }
     }
   } else {
@@ -79,8 +76,8 @@ __device__ __forceinline__ void pairs(const TensorMap& map, const TensorMap& map
     strait::mbarrier_wait(own, 0);
 #pragma unroll 1
     for (uint32_t tile = 0; tile < tiles; ++tile) {
-      strait::mbarrier_wait(full + stage, parity);
-      const uint32_t at = base + OWN + stage * STAGE;
+      strait::mbarrier_wait(full + place.stage, place.parity);
+      const uint32_t at = base + OWN + place.stage * STAGE;
       const uint64_t b = strait::descriptor(at, BY_ROWS);
       float s[COLUMNS / 2];
       strait::wgmma_fence();
@@ -96,7 +93,7 @@ __device__ __forceinline__ void pairs(const TensorMap& map, const TensorMap& map
       if (tile > 0 && lane == 0) strait::mbarrier_arrive(empty + before);
       strait::wgmma_wait<0>(s);
       uint32_t high[COLUMNS / 4], low[COLUMNS / 4];
-      const float* norms = squares + stage * COLUMNS + t * 2;
+      const float* norms = squares + place.stage * COLUMNS + t * 2;
       const uint32_t column = p.first + tile * COLUMNS;
       if (column + COLUMNS > p.last || (column < row + ROWS && row < column + COLUMNS)) {  // the same for the block
         const int left = int(p.last - column) - t * 2, self = int(mine) - int(column) - t * 2;
@@ -134,8 +131,8 @@ __device__ __forceinline__ void pairs(const TensorMap& map, const TensorMap& map
         strait::wgmma_registers<true>(pulls, h, b_step, 1);
       }
       strait::wgmma_commit();
-      before = stage;
-      advance();
+      before = place.stage;
+      place.advance();
     }
     strait::wgmma_wait<0>(pulls);
 #pragma unroll

@@ -79,4 +79,12 @@ INSTRUCTION void wgmma_registers(float (&d)[32], const uint32_t (&a)[4], uint64_
                : STRAIT_D32(0)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add), "n"(int(B_MN)));
 }
+// The results of a warpgroup's product of 64 x 64, row by row.
+INSTRUCTION void store_64x64(float* out, const float (&d)[32]) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+#pragma unroll
+  for (int j = 0; j < 8; ++j)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out[(warp * 16 + lane / 4 + (i >> 1) * 8) * 64 + j * 8 + lane % 4 * 2 + (i & 1)] = d[j * 4 + i];
+}
 }  // namespace strait
