@@ -102,10 +102,11 @@ pub fn embed(nvcc: &Nvcc) -> Result<(), String> {
         let text = format!("include_str!(concat!(env!(\"OUT_DIR\"), \"/ptx/{name}.ptx\"))");
         writeln!(rust, "    Module {{ name: {name:?}, ptx: {text}, code: &[{code}] }},").unwrap();
         for ptx::Entry { name, parameters, writes } in ptx::entries(ptx) {
+            let writes: String = writes.iter().map(|words| format!("&{words:?}, ")).collect();
             let (parameters, turn) = (parameters.join(", "), in_turn.iter().position(|other| *other == name).map(|number| number as u32));
             writeln!(
                 entries,
-                "    Entry {{ name: {name:?}, module: {index}, parameters: &[{parameters}], writes: &{writes:?}, turn: {turn:?} }},"
+                "    Entry {{ name: {name:?}, module: {index}, parameters: &[{parameters}], writes: &[{writes}], turn: {turn:?} }},"
             )
             .unwrap();
         }

@@ -22,6 +22,7 @@ pub fn train(call: &str) {
 pub fn a_driver_that_refuses_a_capture_gets_eager_steps() {
     for (call, said) in [
         ("cuStreamBeginCapture_v2", "cannot begin to capture"),
+        ("cuStreamUpdateCaptureDependencies_v2", "cannot order what is captured"),
         ("cuStreamEndCapture", "cannot capture"),
         ("cuGraphInstantiateWithFlags", "cannot make a graph of what was captured"),
     ] {

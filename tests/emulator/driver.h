@@ -71,6 +71,7 @@ struct Node {
   std::function<int()> run;
   Address address = 0;  // of an allocation or a release
   bool live = false;    // an allocation that a launch of the graph has made
+  std::vector<Node*> needs;  // of the same graph, which come before
 };
 struct Stream;
 // Runs the work, or queues it, or records it when the stream is being captured.

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <unordered_map>
 
 #include "driver.h"
 
@@ -22,6 +23,7 @@ struct Capture {
   bool spoiled = false;
   std::vector<std::pair<Stream*, size_t>> joined;  // other streams: nodes up to their last one
   size_t seen = 0;                                 // nodes that the origin depends on
+  std::vector<Node*> last;                         // what its next node needs, unless other streams take part
 };
 struct Stream {
   std::vector<Node> queue;
@@ -99,11 +101,39 @@ int submit(Stream* handle, Node node) {
     auto allocation = *made;
     node.run = [allocation] { return allocation->live = false, SUCCESS; };
   }
-  c.graph->nodes.push_back(std::make_shared<Node>(std::move(node)));
+  auto& nodes = c.graph->nodes;
+  // With several streams, nodes run as they were captured.
+  if (c.joined.empty()) node.needs = c.last;
+  else if (!nodes.empty()) node.needs = {nodes.back().get()};
+  nodes.push_back(std::make_shared<Node>(std::move(node)));
+  c.last = {nodes.back().get()};
   if (s == c.origin) c.seen = c.graph->nodes.size();
   for (auto& j : c.joined)
     if (j.first == s) j.second = c.graph->nodes.size();
   return SUCCESS;
+}
+// The nodes in an order that their needs allow, another one each time.
+static std::vector<std::shared_ptr<Node>> some_order(const std::vector<std::shared_ptr<Node>>& nodes) {
+  static uint64_t random = 1;
+  std::unordered_map<const Node*, size_t> index;
+  for (size_t i = 0; i < nodes.size(); ++i) index[nodes[i].get()] = i;
+  std::vector<std::vector<size_t>> followers(nodes.size());
+  std::vector<size_t> missing(nodes.size()), ready;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    for (const Node* before : nodes[i]->needs) followers[index.at(before)].push_back(i);
+    if ((missing[i] = nodes[i]->needs.size()) == 0) ready.push_back(i);
+  }
+  std::vector<std::shared_ptr<Node>> order;
+  while (!ready.empty()) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    std::swap(ready[(random >> 33) % ready.size()], ready.back());
+    const size_t next = ready.back();
+    ready.pop_back();
+    order.push_back(nodes[next]);
+    for (size_t follower : followers[next])
+      if (--missing[follower] == 0) ready.push_back(follower);
+  }
+  return order;
 }
 static void leave(Capture& c) {
   c.origin->capture = nullptr;
@@ -201,6 +231,32 @@ CU cuStreamIsCapturing(Stream* s, int* status) {
   *status = !capture ? 0 : capture->spoiled ? 2 : 1;
   return SUCCESS;
 }
+CU cuStreamUpdateCaptureDependencies_v2(Stream* s, Node** nodes, const void* edges, size_t count, unsigned flags) {
+  Lock lock(driver::mutex);
+  if (int code = checked(s)) return code;
+  auto capture = resolve(s)->capture;
+  if (!capture) return failed(ILLEGAL_STATE, "the stream is not being captured");
+  if (capture->origin != s || edges || flags > 1) return failed(NOT_SUPPORTED, "only plain dependencies of the stream where the capture began");
+  if (flags == 1) capture->last.clear();
+  for (size_t i = 0; i < count; ++i) {
+    auto same = [&](auto& node) { return node.get() == nodes[i]; };
+    if (std::none_of(capture->graph->nodes.begin(), capture->graph->nodes.end(), same)) return failed(INVALID_VALUE, "not a node of the graph that is captured");
+    capture->last.push_back(nodes[i]);
+  }
+  return SUCCESS;
+}
+CU cuStreamGetCaptureInfo_v3(Stream* s, int* status, unsigned long long* id, Graph** graph, Node*** nodes, const void** edges, size_t* count) {
+  if (int code = cuStreamIsCapturing(s, status)) return code;
+  Lock lock(driver::mutex);
+  auto capture = resolve(s)->capture;
+  if (!capture) return SUCCESS;
+  if (id) *id = reinterpret_cast<uintptr_t>(capture.get());
+  if (graph) *graph = capture->graph;
+  if (nodes) *nodes = capture->last.data();
+  if (edges) *edges = nullptr;
+  if (count) *count = capture->last.size();
+  return SUCCESS;
+}
 CU cuLaunchHostFunc(Stream* s, void (*function)(void*), void* data) {
   if (int code = usable()) return code;
   return submit(s, {HOST, [=] { return function(data), SUCCESS; }});
@@ -223,7 +279,7 @@ CU cuGraphLaunch(GraphExec* exec, Stream* s) {
     if (node->type == ALLOC) node->live = true;
   auto nodes = exec->nodes;
   return submit(s, {HOST, [nodes] {
-    for (auto& node : nodes)
+    for (auto& node : some_order(nodes))
       if (int code = node->run()) return code;
     return int(SUCCESS);
   }});

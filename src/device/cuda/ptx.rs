@@ -34,8 +34,9 @@ pub struct Entry {
     pub module: usize,
     /// Its parameters.
     pub parameters: &'static [Param],
-    /// Whether it may write where a pointer in the parameter leads; `false` only if it certainly does not.
-    pub writes: &'static [bool],
+    /// For each parameter, its words of 8 bytes that may be a pointer to memory which the kernel writes; through the others it certainly
+    /// does not.
+    pub writes: &'static [&'static [usize]],
     /// Its number among the kernels that `run_in_turn` runs, if it is one.
     pub turn: Option<u32>,
 }
@@ -132,7 +133,8 @@ mod tests {
 
     #[test]
     fn kernels_say_what_they_write() {
-        let writes = |name: &str| ENTRIES[entry(name)].writes;
+        // Parameters that are one word, or none of whose words leads to writes.
+        let writes = |name: &str| -> Vec<bool> { ENTRIES[entry(name)].writes.iter().map(|words| !words.is_empty()).collect() };
         assert_eq!(writes("copy_32"), [false, true, false, false]);
         assert_eq!(writes("unary_exp_f32"), [false, true, false, false, false, false]);
         assert_eq!(writes("binary_add_f64"), [false, false, true, false, false]);
@@ -143,9 +145,25 @@ mod tests {
         assert_eq!(writes("advance_u64"), [true, false]);
         assert_eq!(writes("convert")[..4], [false, false, true, false]);
         for entry in ENTRIES {
-            let writes = entry.writes.iter().any(|&writes| writes);
+            let writes = entry.writes.iter().any(|words| !words.is_empty());
             assert!(writes || entry.name.starts_with("bug_"), "{} writes nothing", entry.name);
         }
+    }
+
+    #[test]
+    fn kernels_say_which_pointers_of_a_structure_they_write_to() {
+        // Of a product's operands, mask, bias, results, sums of rows, parts, counters: the last four.
+        let pointers = |name: &str, count: usize| -> Vec<usize> {
+            ENTRIES[entry(name)].writes[0].iter().copied().filter(|&word| word < count).collect()
+        };
+        for name in ["matmul_small_f32", "matmul_masked_medium_f64"] {
+            assert_eq!(pointers(name, 8), [4, 5, 6, 7], "{name}");
+        }
+        assert_eq!(pointers("matmul_f32x3_large", 8), [4, 6]);
+        // Source, weight, bias, results, parts, counters; images, cotangent, results, parts, counters.
+        assert_eq!(pointers("conv2d_medium_f32", 6), [3, 4, 5]);
+        assert_eq!(pointers("conv2d_weight_grad_small_f64", 5), [2, 3, 4]);
+        assert_eq!(pointers("split_sum_f32", 4), [2, 3]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 // A CUDA driver that runs nothing. It answers the calls that src/device/cuda makes, counts what is launched and captured, and refuses what
 // a test names: so tests see what the host does, at once and for work of any size. Memory reads as zeros. Its clock advances by a
 // microsecond with each kernel, copy and fill, so that measured times are counts of them.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -21,7 +22,8 @@ enum Status : int {
 };
 using Address = uint64_t;
 
-struct Graph { long nodes; };
+// A graph's nodes, and how many of them the longest chain has. A node is told by the length of the longest chain that it ends.
+struct Graph { long nodes, chain; };
 struct Function { std::string name; };
 struct Event { double at; };
 
@@ -29,6 +31,8 @@ std::mutex mutex;
 std::map<std::string, int> refused;  // codes by calls
 std::map<std::string, long> counts;
 Graph* capturing;
+long ends;        // the longest chain that the next node follows, and then ends
+void* last_node;  // that, as a handle
 bool spoiled;
 int fault;     // what every call answers after a kernel that faulted
 double clock_;  // milliseconds
@@ -61,7 +65,11 @@ void list(const std::string& what, unsigned blocks) {
 int work(const char* call, const std::string& what = "", unsigned blocks = 1) {
   if (int code = allowed(call)) return code;
   if (spoiled) return CAPTURE_INVALIDATED;
-  if (capturing) capturing->nodes += 1, list(what.empty() ? call : what, blocks);
+  if (capturing) {
+    capturing->nodes += 1;
+    capturing->chain = std::max(capturing->chain, ++ends);
+    list(what.empty() ? call : what, blocks);
+  }
   else clock_ += 1e-3, counts["launches"] += 1;
   return SUCCESS;
 }
@@ -74,7 +82,8 @@ extern "C" __attribute__((visibility("default"))) void counting_refuse(const cha
   if (code) refused[call] = code;
   else refused.erase(call);
 }
-// `graphs` that were made, `nodes` of the last one, `graph_launches`, `graph_nodes` launched by them, `launches` outside of graphs.
+// `graphs` that were made, `nodes` of the last one, `graph_launches`, `graph_nodes` launched by them and their `graph_chains`, `launches`
+// outside of graphs.
 extern "C" __attribute__((visibility("default"))) long counting_count(const char* what) {
   Lock lock(mutex);
   return counts[what];
@@ -131,7 +140,8 @@ CU cuLaunchKernel(Function* f, unsigned x, unsigned y, unsigned z, unsigned, uns
 CU cuStreamBeginCapture_v2(void*, int) {
   Lock lock(mutex);
   if (int code = allowed("cuStreamBeginCapture_v2")) return code;
-  capturing = new Graph{0};
+  capturing = new Graph{0, 0};
+  ends = 0;
   list("", 0);
   spoiled = false;
   return SUCCESS;
@@ -144,6 +154,20 @@ CU cuStreamEndCapture(void*, Graph** out) {
   *out = capturing;
   capturing = nullptr, spoiled = false;
   return code;
+}
+CU cuStreamUpdateCaptureDependencies_v2(void*, void** nodes, const void*, size_t count, unsigned flags) {
+  Lock lock(mutex);
+  if (int code = allowed("cuStreamUpdateCaptureDependencies_v2")) return code;
+  if (flags == 1) ends = 0;
+  for (size_t i = 0; i < count; ++i) ends = std::max(ends, long(reinterpret_cast<intptr_t>(nodes[i])));
+  return SUCCESS;
+}
+CU cuStreamGetCaptureInfo_v3(void*, int*, uint64_t*, Graph**, void*** nodes, const void**, size_t* count) {
+  Lock lock(mutex);
+  if (int code = allowed("cuStreamGetCaptureInfo_v3")) return code;
+  last_node = reinterpret_cast<void*>(intptr_t(ends));
+  *nodes = &last_node, *count = 1;
+  return SUCCESS;
 }
 CU cuGraphInstantiateWithFlags(Graph** exec, Graph* graph, unsigned long long) {
   Lock lock(mutex);
@@ -158,6 +182,7 @@ CU cuGraphLaunch(Graph* exec, void*) {
   if (int code = before_capture("cuGraphLaunch")) return code;
   counts["graph_launches"] += 1;
   counts["graph_nodes"] += exec->nodes;
+  counts["graph_chains"] += exec->chain;
   clock_ += 1e-3 * double(exec->nodes);
   return SUCCESS;
 }

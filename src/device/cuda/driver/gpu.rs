@@ -10,6 +10,7 @@ use std::thread::ThreadId;
 use cudarc::driver::sys;
 
 use super::calls::{attribute, check, describe, load_module, present};
+use super::order::Order;
 use super::pool::Pool;
 use super::waiting::Waiting;
 use crate::device::cuda::args::Ptr;
@@ -18,8 +19,9 @@ use crate::device::cuda::ptx::{CUDA_VERSION, ENTRIES, MODULES};
 use crate::device::{Precision, capture};
 use crate::error::{Error, Result};
 
-/// Counters of blocks that a kernel may have.
+/// Counters of blocks that a kernel may have, and how many kernels can have theirs at the same time.
 const COUNTERS: usize = 4096;
+const COUNTER_SETS: usize = 16;
 
 /// The least compute capability that the kernels are compiled for.
 const CAPABILITY: (i32, i32) = (8, 0);
@@ -49,7 +51,7 @@ impl fmt::Debug for CudaDevice {
 }
 
 /// A module or function handle of the driver. Handles may be used from any thread.
-struct Handle<T>(T);
+pub(super) struct Handle<T>(pub(super) T);
 // SAFETY: the driver's handles are plain numbers to it and safe to share between threads.
 unsafe impl<T> Send for Handle<T> {}
 // SAFETY: as above.
@@ -72,6 +74,8 @@ pub(super) struct Gpu {
     pub(super) pool: Mutex<Pool>,
     /// Launches of the graph that is being captured, in their order.
     pub(super) waiting: Mutex<Vec<Waiting>>,
+    /// The nodes of that graph.
+    pub(super) order: Mutex<Order>,
     modules: Vec<OnceLock<Handle<sys::CUmodule>>>,
     functions: Vec<OnceLock<Handle<sys::CUfunction>>>,
     pub(super) checked: AtomicBool,
@@ -86,8 +90,9 @@ pub(super) struct Gpu {
     pub(super) capturer: RwLock<Option<ThreadId>>,
     /// Address of what is added to the numbers of draws; 0 for none. Captured graphs have one.
     pub(super) draw_offset: AtomicU64,
-    /// Address of counters, all 0 between kernels.
+    /// Address of sets of counters, all 0 between kernels, and the number of those that were lent.
     counters: u64,
+    lent: AtomicU64,
 }
 
 /// The devices that were opened, by index.
@@ -204,17 +209,20 @@ impl Gpu {
         let mut counters = 0;
         // SAFETY: the context is current; the memory is held until the process ends.
         unsafe {
-            check(sys::cuMemAlloc_v2(&mut counters, 4 * COUNTERS), "allocate counters")?;
-            check(sys::cuMemsetD32Async(counters, 0, COUNTERS, stream), "set counters")?;
+            check(sys::cuMemAlloc_v2(&mut counters, 4 * COUNTERS * COUNTER_SETS), "allocate counters")?;
+            check(sys::cuMemsetD32Async(counters, 0, COUNTERS * COUNTER_SETS, stream), "set counters")?;
         }
+        let mut pool = Pool::default();
+        (0..COUNTER_SETS).for_each(|set| pool.allocated(counters_of(counters, set), 4 * COUNTERS));
         let multiprocessors = attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32;
         Ok(Gpu {
             index,
             device,
             context: Handle(context),
             stream: Handle(stream),
-            pool: Mutex::default(),
+            pool: Mutex::new(pool),
             waiting: Mutex::default(),
+            order: Mutex::default(),
             modules: MODULES.iter().map(|_| OnceLock::new()).collect(),
             functions: ENTRIES.iter().map(|_| OnceLock::new()).collect(),
             checked: AtomicBool::new(false),
@@ -226,8 +234,14 @@ impl Gpu {
             capturer: RwLock::default(),
             draw_offset: AtomicU64::new(0),
             counters,
+            lent: AtomicU64::new(0),
         })
     }
+}
+
+/// The address of a set of counters.
+fn counters_of(first: u64, set: usize) -> u64 {
+    first + (4 * COUNTERS * set) as u64
 }
 
 /// Starts the driver, and checks that it understands the kernels.
@@ -314,9 +328,11 @@ impl CudaDevice {
         Ptr(self.0.draw_offset.load(Ordering::Relaxed))
     }
 
-    /// Counters of u32, all 0, for a kernel that leaves them 0, if there are as many.
+    /// Counters of u32, all 0, for a kernel that leaves them 0, if there are as many. Kernels that run at the same time have others: each
+    /// set is a block of memory, which orders those that share it.
     pub(in crate::device::cuda) fn arrivals(&self, count: usize) -> Option<Ptr> {
-        (count <= COUNTERS).then_some(Ptr(self.0.counters))
+        let set = || self.0.lent.fetch_add(1, Ordering::Relaxed) as usize % COUNTER_SETS;
+        (count <= COUNTERS).then(|| Ptr(counters_of(self.0.counters, set())))
     }
 
     /// Whether [`CudaDevice::check_launches`] was called.

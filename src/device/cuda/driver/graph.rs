@@ -7,6 +7,7 @@ use cudarc::driver::sys;
 use super::calls::check;
 use super::gpu::CudaDevice;
 use super::memory::CudaBuffer;
+use super::order::Order;
 use crate::device::capture;
 use crate::device::cuda::launch::{Grid, launch};
 use crate::error::{Error, Result};
@@ -88,6 +89,7 @@ impl Capture {
         gpu.capturing.store(false, Ordering::Relaxed);
         // None is left unless the capture failed.
         gpu.waiting.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        *gpu.order.lock().unwrap_or_else(|e| e.into_inner()) = Order::default();
         let blocks = gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).end_capture();
         let mut graph = std::ptr::null_mut();
         // SAFETY: this thread began the capture.

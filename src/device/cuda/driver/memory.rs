@@ -158,28 +158,30 @@ impl CudaBuffer {
         }
         let stream = self.device.0.stream();
         let _open = self.device.0.enter()?;
-        self.before(&[(at, true)])?;
-        // SAFETY: the whole of the allocation is set, element by element.
-        let code = unsafe {
-            match *element {
-                [a] => sys::cuMemsetD8Async(self.address, a, count, stream),
-                [a, b] => sys::cuMemsetD16Async(self.address, u16::from_ne_bytes([a, b]), count, stream),
-                _ => unreachable!("elements have 1, 2, 4 or 8 bytes"),
-            }
-        };
-        if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.device.0.fault(code)) }
+        self.in_order(&[(at, true)], || {
+            // SAFETY: the whole of the allocation is set, element by element.
+            let code = unsafe {
+                match *element {
+                    [a] => sys::cuMemsetD8Async(self.address, a, count, stream),
+                    [a, b] => sys::cuMemsetD16Async(self.address, u16::from_ne_bytes([a, b]), count, stream),
+                    _ => unreachable!("elements have 1, 2, 4 or 8 bytes"),
+                }
+            };
+            if code == sys::CUresult::CUDA_SUCCESS { Ok(()) } else { Err(self.device.0.fault(code)) }
+        })
     }
 
-    /// Has the launches of a capture that must come before work on these addresses, some of which it writes to, be made.
-    fn before(&self, touched: &[(Ptr, bool)]) -> Result<()> {
+    /// Gives work on these addresses, some of which it writes to, to the driver: in a capture, after the launches that must come before.
+    fn in_order(&self, touched: &[(Ptr, bool)], call: impl FnOnce() -> Result<()>) -> Result<()> {
         let gpu = self.device.0;
         if !gpu.capturing.load(Ordering::Relaxed) {
-            return Ok(());
+            return call();
         }
         let (pool, mut blocks) = (gpu.pool.lock().unwrap_or_else(|e| e.into_inner()), Touched::default());
         touched.iter().for_each(|(address, writes)| blocks.add(&pool, *address, *writes));
         drop(pool);
-        self.device.make_way(&blocks)
+        self.device.make_way(&blocks)?;
+        self.device.in_order(&blocks, call)
     }
 
     /// A copy of its bytes from `at` on.
@@ -189,10 +191,9 @@ impl CudaBuffer {
         if bytes > 0 {
             let _open = self.device.0.enter()?;
             let (from, to) = (self.ptr().offset(at), copy.ptr());
-            self.before(&[(from, false), (to, true)])?;
             // SAFETY: both ranges lie within their allocations.
-            let code = unsafe { sys::cuMemcpyDtoDAsync_v2(to.0, from.0, bytes, self.device.0.stream()) };
-            check(code, "copy on the device")?;
+            let copy = || unsafe { sys::cuMemcpyDtoDAsync_v2(to.0, from.0, bytes, self.device.0.stream()) };
+            self.in_order(&[(from, false), (to, true)], || check(copy(), "copy on the device"))?;
         }
         Ok(copy)
     }

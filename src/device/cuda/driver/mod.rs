@@ -7,6 +7,7 @@ mod graph;
 mod guard;
 mod launch;
 mod memory;
+mod order;
 mod pool;
 mod sequence;
 mod waiting;

@@ -29,9 +29,19 @@ impl Touched {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn of(blocks: impl Iterator<Item = (u64, bool)>) -> Touched {
+        Touched(blocks.collect())
+    }
+
     /// Adds what another touches.
     pub(super) fn extend(&mut self, other: &Touched) {
         other.0.iter().for_each(|(block, writes)| *self.0.entry(*block).or_insert(false) |= writes);
+    }
+
+    /// The blocks, and whether each is written to.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (u64, bool)> {
+        self.0.iter().map(|(block, writes)| (*block, *writes))
     }
 
     /// Whether the order of two launches matters.
@@ -122,7 +132,7 @@ impl Waiting {
             let value = unsafe { std::slice::from_raw_parts(at.cast::<u8>(), bytes) };
             bytemuck::cast_slice_mut(&mut words)[..bytes].copy_from_slice(value);
             if matches!(parameter, Param::U64 | Param::Bytes(_)) {
-                words.iter().for_each(|word| touched.add(pool, Ptr(*word), *writes));
+                words.iter().enumerate().for_each(|(index, word)| touched.add(pool, Ptr(*word), writes.contains(&index)));
             }
             arguments.push(words);
         }
@@ -236,6 +246,13 @@ impl<'a> Together<'a> {
             [Lane { launches, .. }] if launches.len() == 1 => Some(launches[0]),
             _ => None,
         }
+    }
+
+    /// What all of them touch.
+    pub(super) fn touched(&self) -> Touched {
+        let mut touched = Touched::default();
+        self.lanes.iter().flat_map(|lane| &lane.launches).for_each(|launch| touched.extend(&launch.touched));
+        touched
     }
 
     /// The words of all steps.
