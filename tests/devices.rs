@@ -256,24 +256,29 @@ fn replayed_and_eager_steps_take_the_learning_rates_that_they_were_given() {
     };
     optimizer.step(&ones, 0.5).unwrap();
     check(0.5);
-    optimizer.set_learning_rates(&[0.1, 0.2, 0.3]).unwrap();
+    optimizer.set_learning_rates(&[0.1, 0.2, 0.3, 0.4]).unwrap();
     let mut rng = Rng::new(1);
+    let mut captured = gpu.capture(&mut rng, 1, |_| optimizer.step(&ones, 0.1)).unwrap();
+    captured.replay(&mut rng, 2).unwrap();
+    check(0.1 + 0.2);
+    // What a count without the last replay would have next, and then what is next.
+    optimizer.step(&ones, 0.2).unwrap();
+    check(0.2);
+    optimizer.set_learning_rates(&[0.4, 0.6, 0.8]).unwrap();
+    captured.replay(&mut rng, 1).unwrap();
+    optimizer.step(&ones, 0.6).unwrap();
+    captured.replay(&mut rng, 2).unwrap();
+    check(0.4 + 0.6 + 0.8 + 0.8);
     // A step that fails when it is captured does not count.
+    optimizer.set_learning_rates(&[0.1, 0.2]).unwrap();
     let failed = gpu.capture(&mut rng, 1, |_| {
         optimizer.step(&ones, 0.1)?;
         ones[0].to_vec::<f64>().map(drop)
     });
     assert!(failed.is_err());
-    let mut captured = gpu.capture(&mut rng, 1, |_| optimizer.step(&ones, 0.1)).unwrap();
-    captured.replay(&mut rng, 2).unwrap();
-    check(0.1 + 0.2);
-    // The next of the table is 0.3, but this is what the step asks for.
-    optimizer.step(&ones, 0.1).unwrap();
-    check(0.1);
-    optimizer.set_learning_rates(&[0.4, 0.6]).unwrap();
-    captured.replay(&mut rng, 3).unwrap();
-    check(0.4 + 0.6 + 0.6);
-    assert_eq!(optimizer.steps(), 7);
+    optimizer.step(&ones, 0.2).unwrap();
+    check(0.2);
+    assert_eq!(optimizer.steps(), 9);
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub fn all(options: &Options) -> ExitCode {
     let mut results = Results::new(options);
     while results.done < items.len() {
         let first = results.done;
-        let (mut child, lines) = start(first);
+        let (mut child, lines) = start(first, options.chain);
         let patience = Duration::from_secs(options.patience);
         let mut hung = false;
         while let Some(item) = items.get(results.done) {
@@ -55,9 +55,12 @@ pub fn all(options: &Options) -> ExitCode {
 }
 
 /// A process that measures from this item on, and its lines.
-fn start(from: usize) -> (Child, Receiver<String>) {
+fn start(from: usize, chain: bool) -> (Child, Receiver<String>) {
     let mut command = Command::new(std::env::current_exe().expect("this program's path"));
     command.args(std::env::args_os().skip(1)).args([FROM, &from.to_string()]);
+    if chain {
+        command.env("STRAIT_GRAPH", "chain");
+    }
     let mut child = command.stdout(Stdio::piped()).spawn().expect("a process for the measurements");
     let output = BufReader::new(child.stdout.take().expect("a pipe"));
     let (send, lines) = channel();
@@ -69,6 +72,7 @@ struct Results {
     out: Option<File>,
     done: usize,
     failed: usize,
+    chain: bool,
     /// Bytes that a copy moves in a microsecond: floors are relative to it.
     bandwidth: f64,
 }
@@ -77,13 +81,13 @@ impl Results {
     fn new(options: &Options) -> Results {
         println!("{:28} {:>22} {:>5} {:>12} {:>8} {:>8} {:>8} {:>9}", "", "shape", "", "us", "spread", "floor %", "TFLOP/s", "error");
         let out = options.json.as_ref().map(|path| OpenOptions::new().create(true).append(true).open(path).expect("a file to write to"));
-        Results { out, done: 0, failed: 0, bandwidth: f64::NAN }
+        Results { out, done: 0, failed: 0, chain: options.chain, bandwidth: f64::NAN }
     }
 
     fn add(&mut self, item: &Item, row: Value) {
         self.done += 1;
         let [id, shape, kind] = item.label();
-        let line = if let Some(error) = row["error"].as_str() {
+        let mut line = if let Some(error) = row["error"].as_str() {
             self.failed += 1;
             println!("{id:28} {shape:>22} {kind:>5} {error}");
             json!({ "id": id, "shape": shape, "dtype": kind, "error": error })
@@ -99,6 +103,9 @@ impl Results {
             json!({ "id": id, "shape": shape, "dtype": kind, "us": us, "spread_us": spread, "floor_us": floor, "tflops": tflops,
                 "err_vs_f64": error })
         };
+        if self.chain {
+            line["peer"] = json!("chain");
+        }
         if let Some(out) = &mut self.out {
             // Without a buffer in between: what ends this process loses no line.
             out.write_all(format!("{line}\n").as_bytes()).expect("room in the file");

@@ -3,7 +3,8 @@ and report.md.
 
     gpu_report.py FOLDER
 
-Times are medians over the runs of a contestant; the ratio is the rival's time by ours, in the same session on the same machine. What failed
+Times are medians over the runs of a contestant; the ratio is the rival's time by ours, in the same session on the same machine. The
+contestant "chain" is ours, with all work of a step one after another. What failed
 is listed with its error."""
 import collections, json, math, os, statistics, sys
 

@@ -123,10 +123,9 @@ impl Scalars {
         self.prepare(0)
     }
 
-    /// Makes sure that the next step has this learning rate. Outside of a capture nothing relies on how many of several were taken.
+    /// Makes sure that the next step has this learning rate.
     fn expect(&mut self, learning_rate: f64) -> Result<()> {
-        let known = self.rates.len() == 1 || capture::is_capturing();
-        if known && self.next() == Some(learning_rate) { Ok(()) } else { self.set_learning_rates(&[learning_rate]) }
+        if self.next() == Some(learning_rate) { Ok(()) } else { self.set_learning_rates(&[learning_rate]) }
     }
 
     /// Counts `taken` steps, none or one, and computes what the next one needs.

@@ -10,6 +10,7 @@ use std::thread::ThreadId;
 use cudarc::driver::sys;
 
 use super::calls::{attribute, check, describe, load_module, present};
+use super::counters::Counters;
 use super::order::Order;
 use super::pool::Pool;
 use super::waiting::Waiting;
@@ -18,10 +19,6 @@ use crate::device::cuda::info::CudaInfo;
 use crate::device::cuda::ptx::{CUDA_VERSION, ENTRIES, MODULES};
 use crate::device::{Precision, capture};
 use crate::error::{Error, Result};
-
-/// Counters of blocks that a kernel may have, and how many kernels can have theirs at the same time.
-const COUNTERS: usize = 4096;
-const COUNTER_SETS: usize = 16;
 
 /// The least compute capability that the kernels are compiled for.
 const CAPABILITY: (i32, i32) = (8, 0);
@@ -90,9 +87,7 @@ pub(super) struct Gpu {
     pub(super) capturer: RwLock<Option<ThreadId>>,
     /// Address of what is added to the numbers of draws; 0 for none. Captured graphs have one.
     pub(super) draw_offset: AtomicU64,
-    /// Address of sets of counters, all 0 between kernels, and the number of those that were lent.
-    counters: u64,
-    lent: AtomicU64,
+    counters: Counters,
 }
 
 /// The devices that were opened, by index.
@@ -206,14 +201,8 @@ impl Gpu {
             // A stream of our own: the default one cannot be captured, and waits for others.
             check(sys::cuStreamCreate(&mut stream, sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32), "create a stream")?;
         }
-        let mut counters = 0;
-        // SAFETY: the context is current; the memory is held until the process ends.
-        unsafe {
-            check(sys::cuMemAlloc_v2(&mut counters, 4 * COUNTERS * COUNTER_SETS), "allocate counters")?;
-            check(sys::cuMemsetD32Async(counters, 0, COUNTERS * COUNTER_SETS, stream), "set counters")?;
-        }
         let mut pool = Pool::default();
-        (0..COUNTER_SETS).for_each(|set| pool.allocated(counters_of(counters, set), 4 * COUNTERS));
+        let counters = Counters::new(&mut pool, stream)?;
         let multiprocessors = attribute(device, sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as u32;
         Ok(Gpu {
             index,
@@ -234,14 +223,8 @@ impl Gpu {
             capturer: RwLock::default(),
             draw_offset: AtomicU64::new(0),
             counters,
-            lent: AtomicU64::new(0),
         })
     }
-}
-
-/// The address of a set of counters.
-fn counters_of(first: u64, set: usize) -> u64 {
-    first + (4 * COUNTERS * set) as u64
 }
 
 /// Starts the driver, and checks that it understands the kernels.
@@ -328,11 +311,9 @@ impl CudaDevice {
         Ptr(self.0.draw_offset.load(Ordering::Relaxed))
     }
 
-    /// Counters of u32, all 0, for a kernel that leaves them 0, if there are as many. Kernels that run at the same time have others: each
-    /// set is a block of memory, which orders those that share it.
+    /// Counters of u32, all 0, for a kernel that leaves them 0, if there are as many.
     pub(in crate::device::cuda) fn arrivals(&self, count: usize) -> Option<Ptr> {
-        let set = || self.0.lent.fetch_add(1, Ordering::Relaxed) as usize % COUNTER_SETS;
-        (count <= COUNTERS).then(|| Ptr(counters_of(self.0.counters, set())))
+        self.0.counters.lend(count)
     }
 
     /// Whether [`CudaDevice::check_launches`] was called.

@@ -2,6 +2,7 @@
 //! `absent.rs` in their place.
 
 mod calls;
+mod counters;
 mod gpu;
 mod graph;
 mod guard;
