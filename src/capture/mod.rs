@@ -8,7 +8,7 @@ mod feed;
 mod replay;
 
 pub use feed::Feed;
-pub use replay::{Replay, StepRun, Steps};
+pub use replay::{Replay, Started, StepRun, Steps};
 
 use std::fmt;
 use std::time::Duration;

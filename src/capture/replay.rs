@@ -1,9 +1,12 @@
 //! Steps of a training loop on a GPU: captured once, then replayed, many with one launch.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::io::Write;
 
 use super::CapturedSteps;
 use crate::device::Device;
+use crate::device::cuda::Reading;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::rng::Rng;
@@ -46,7 +49,7 @@ pub trait Steps {
 }
 
 /// Captured steps, and the addresses that they use. They are dropped when the trained tensors have moved.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Replay {
     /// The addresses of the state when a step last ran.
     addresses: Vec<u64>,
@@ -55,9 +58,12 @@ pub struct Replay {
     captured: Vec<Captured>,
     failed_captures: usize,
     replayed: u64,
+    /// The scalars of launches, and of how many steps each, in their order.
+    coming: VecDeque<(Reading, u64)>,
+    /// Readings that are done.
+    idle: Vec<Reading>,
 }
 
-#[derive(Debug)]
 struct Captured {
     key: u64,
     count: u64,
@@ -66,11 +72,27 @@ struct Captured {
     scalars: Tensor,
 }
 
+/// What [`Replay::start`] did.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Started {
+    /// It took one step, with these scalars.
+    Taken(Vec<f64>),
+    /// It launched so many steps, whose scalars [`Replay::finish`] waits for.
+    Launched(u64),
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay").field("replayed", &self.replayed).field("coming", &self.coming.len()).finish_non_exhaustive()
+    }
+}
+
 impl Replay {
-    /// Takes the next step on a GPU, or several that the host has prepared for, and returns the scalars of each.
+    /// Takes the next step on a GPU, or launches several that the host has prepared for. Further ones can be launched before the scalars of
+    /// these are there, so that the GPU has work while the host looks at them.
     ///
     /// A step whose work did not run yet runs as it is; so do all, with a line on standard error that says why, if one cannot be captured.
-    pub fn run(&mut self, device: &Device, run: StepRun, work: &mut dyn Steps) -> Result<Vec<Vec<f64>>> {
+    pub fn start(&mut self, device: &Device, run: StepRun, work: &mut dyn Steps) -> Result<Started> {
         let addresses = addresses(work);
         if addresses.as_ref().is_none_or(|a| *a != self.addresses) {
             (self.ran, self.captured) = (Vec::new(), Vec::new());
@@ -94,19 +116,31 @@ impl Replay {
                 Err(error) => {
                     self.failed_captures += 1;
                     self.ran.clear();
-                    let stats = eager(device, work)?;
+                    let started = eager(device, work)?;
                     if self.failed_captures == TRIES {
                         // Standard error may be closed.
                         let _ = writeln!(std::io::stderr(), "steps run one by one, not as a captured graph: {error}");
                     }
-                    return Ok(stats);
+                    return Ok(started);
                 }
             },
         };
         let captured = &mut self.captured[at];
         captured.steps.replay(work.rng(), 1)?;
         self.replayed += count;
-        let scalars = captured.scalars.to_vec::<f64>()?;
+        let bytes = captured.scalars.element_count() * size_of::<f64>();
+        let idle = self.idle.iter().position(|reading| reading.bytes() == bytes);
+        let mut reading = idle.map_or_else(|| Reading::new(captured.scalars.gpu(), bytes), |at| Ok(self.idle.swap_remove(at)))?;
+        reading.begin(captured.scalars.storage().cuda())?;
+        self.coming.push_back((reading, count));
+        Ok(Started::Launched(count))
+    }
+
+    /// Waits for the first launch that was not waited for, and returns the scalars of each of its steps; none if there is no launch.
+    pub fn finish(&mut self) -> Result<Vec<Vec<f64>>> {
+        let Some((mut reading, count)) = self.coming.pop_front() else { return Ok(Vec::new()) };
+        let scalars: Vec<f64> = bytemuck::pod_collect_to_vec(reading.finish()?);
+        self.idle.push(reading);
         Ok(scalars.chunks(scalars.len() / count as usize).map(<[f64]>::to_vec).collect())
     }
 
@@ -133,9 +167,9 @@ fn scalar_buffer(device: &Device, count: u64) -> Result<Tensor> {
 }
 
 /// A step as it is. It leaves in the pool what a capture needs.
-fn eager(device: &Device, work: &mut dyn Steps) -> Result<Vec<Vec<f64>>> {
+fn eager(device: &Device, work: &mut dyn Steps) -> Result<Started> {
     let _buffers = [scalar_buffer(device, 1)?, scalar_buffer(device, StepRun::MOST)?];
-    Ok(vec![work.step(0)?.to_vec::<f64>()?])
+    Ok(Started::Taken(work.step(0)?.to_vec::<f64>()?))
 }
 
 /// `count` steps, and where their scalars will be.

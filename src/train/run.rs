@@ -1,25 +1,25 @@
 //! A run: a trainer with its settings and its position, the loop that trains it, and its checkpoints.
 
 mod keep;
+mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use keep::unevaluated;
+use steps::Ahead;
 
 use super::family::{Configuration, Family};
 use super::means::Means;
 use super::registry::{family, family_of};
 use super::samples::Samples;
 use super::trainer::{Plan, ScalarNames, State, StepStats, Trainer, Values};
-use crate::capture::{Replay, Steps};
+use crate::capture::Replay;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::io::atomic::rename_atomic;
-use crate::rng::Rng;
-use crate::tensor::Tensor;
 
 /// The seed of the preview samples, which are the same ones at each evaluation.
 const PREVIEW_SEED: u64 = 0x5eed;
@@ -84,6 +84,12 @@ pub struct Run {
     fingerprint: Option<String>,
     done: u64,
     replay: Replay,
+    /// Steps that were started after those that are done, by calls of [`Run::start_steps`].
+    started: VecDeque<Ahead>,
+    /// The number of these steps.
+    ahead: u64,
+    /// Why no more could be started.
+    failed: Option<Error>,
     /// The scalars of captured steps, by the key of their graph.
     names: BTreeMap<u64, ScalarNames>,
     /// Of the scalars since an evaluation was due.
@@ -140,6 +146,9 @@ impl Run {
             trainer,
             done: 0,
             replay: Replay::default(),
+            started: VecDeque::new(),
+            ahead: 0,
+            failed: None,
             names: BTreeMap::new(),
             means: Means::default(),
             evaluation: None,
@@ -209,14 +218,14 @@ impl Run {
     /// [`Error::Diverged`] if a loss or a gradient is not finite, naming the op that made it first.
     pub fn step(&mut self) -> Result<StepStats> {
         self.trainer.prepare(self.done, 1)?;
-        self.take_step()
+        let (names, values) = self.take_step(self.done)?;
+        Ok(self.record(&names, &values))
     }
 
-    /// Takes the step that the trainer has prepared for.
-    fn take_step(&mut self) -> Result<StepStats> {
-        let step = self.trainer.step(self.done).and_then(|scalars| Ok((scalars.names(), scalars.stack()?.to_vec::<f64>()?)));
-        let (names, values) = step.map_err(|error| diverged(self.done + 1, error))?;
-        Ok(self.record(&names, &values))
+    /// Takes the step after `done` others, which the trainer has prepared for.
+    fn take_step(&mut self, done: u64) -> Result<(ScalarNames, Vec<f64>)> {
+        let step = self.trainer.step(done).and_then(|scalars| Ok((scalars.names(), scalars.stack()?.to_vec::<f64>()?)));
+        step.map_err(|error| diverged(done + 1, error))
     }
 
     /// Counts a step, and takes its scalars into the means.
@@ -230,22 +239,6 @@ impl Run {
         }
         self.done += 1;
         StepStats(names.iter().zip(values).map(|(&(name, _), &value)| (name, value)).collect())
-    }
-
-    /// Takes up to `most` steps: one, or as many as the device replays at a time.
-    fn steps(&mut self, path: &Path, most: u64) -> Result<Vec<StepStats>> {
-        if !self.device.captures() {
-            return Ok(vec![self.step()?]);
-        }
-        let Some(run) = self.trainer.prepare(self.done, most)? else { return Ok(vec![self.take_step()?]) };
-        let mut work = Work { trainer: &mut *self.trainer, done: self.done, names: None };
-        let values = self.replay.run(&self.device, run, &mut work).map_err(|error| diverged(self.done + 1, error))?;
-        self.names.extend(work.names.map(|names| (run.graph_key, names)));
-        if values.iter().flatten().any(|value| !value.is_finite()) {
-            return Err(self.find_divergence(path, values.len() as u64));
-        }
-        let names = self.names.get(&run.graph_key).cloned().expect("a step ran before it was captured");
-        Ok(values.iter().map(|values| self.record(&names, values)).collect())
     }
 
     /// The metrics after the steps so far.
@@ -267,21 +260,6 @@ impl Run {
         }
     }
 
-    /// The op and the step that made the first NaN or infinity among the next `most` steps, of a trainer that took several at a time:
-    /// the same steps once more, one by one, from the last checkpoint.
-    fn find_divergence(&self, path: &Path, most: u64) -> Error {
-        let again = || -> Result<()> {
-            let mut run = Run::start(self.configuration.clone(), &self.device)?;
-            run.resume(path)?;
-            while run.done < self.done + most {
-                run.step()?;
-            }
-            let cause = Error::NonFinite { op: "loss", shapes: Vec::new(), backward: false };
-            Err(Error::Diverged { step: self.done + 1, cause: Box::new(cause) })
-        };
-        again().expect_err("the last line is an error")
-    }
-
     /// Trains until the end or until the observer says stop; checkpoints go to `path`.
     ///
     /// Before an evaluation the state goes to a file beside `path`, which takes its place once the evaluation is made and finite: neither
@@ -298,9 +276,15 @@ impl Run {
         while self.done < plan.steps {
             let next = |every: u64| if every > 0 { every - self.done % every } else { u64::MAX };
             let most = (plan.steps - self.done).min(next(plan.evaluate_every)).min(next(plan.checkpoint_every));
-            let before = self.done;
-            for (stats, done) in self.steps(path, most)?.iter().zip(before + 1..) {
+            let (before, pause) = (self.done, observer.stop().load(Ordering::Relaxed) || saved.elapsed() >= interval);
+            for (stats, done) in self.steps(path, most, !pause)?.iter().zip(before + 1..) {
                 observer.stepped(done, stats)?;
+            }
+            if self.ahead > 0 {
+                continue;
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
             }
             let done = self.done;
             let due = |every: u64| every > 0 && done.is_multiple_of(every);
@@ -349,38 +333,6 @@ impl Run {
         rename_atomic(&before, path)?;
         self.unevaluated = false;
         Ok(())
-    }
-}
-
-/// The steps after `done` others, for a device that repeats them.
-struct Work<'a> {
-    trainer: &'a mut dyn Trainer,
-    done: u64,
-    /// The scalars of the last step that ran here.
-    names: Option<ScalarNames>,
-}
-
-impl Steps for Work<'_> {
-    fn step(&mut self, ahead: u64) -> Result<Tensor> {
-        let scalars = self.trainer.step(self.done + ahead)?;
-        self.names = Some(scalars.names());
-        scalars.stack()
-    }
-
-    fn rng(&mut self) -> &mut Rng {
-        let rng = self.trainer.state().into_iter().find_map(|(_, state)| if let State::Rng(rng) = state { Some(rng) } else { None });
-        rng.expect("a trainer whose steps are replayed has one generator in its state")
-    }
-
-    fn each_tensor(&mut self, see: &mut dyn FnMut(&Tensor)) {
-        for (_, state) in self.trainer.state() {
-            match state {
-                State::Network(network) => network.each_tensor(see),
-                State::Tensor(tensor) | State::Rows(tensor) => see(tensor),
-                State::Weights(params) => params.iter().for_each(|(_, param)| param.with(&mut *see)),
-                State::Rng(_) | State::Numbers(_) | State::Paths(_) => {}
-            }
-        }
     }
 }
 

@@ -60,6 +60,8 @@ pub fn steps_of_every_family_have_no_more_kernels() {
         let run = train(name, STEPS);
         // The first steps run eagerly.
         assert!(10 * run.replayed() >= 9 * run.done(), "{name}: {} of {} steps are replayed", run.replayed(), run.done());
+        // While the host waits for a launch's scalars, the GPU has the next launch to do.
+        assert!(2 * count("waits_beside_work") > count("waits"), "{name}: {} of {}", count("waits_beside_work"), count("waits"));
         let now = ["graph_nodes", "graph_launches", "graph_chains"].map(count);
         let [nodes, launches, chains] = [0, 1, 2].map(|i| now[i] - before[i]);
         // One more in each graph advances the numbers of random draws. The last work of a step may share a kernel with the next step's first.

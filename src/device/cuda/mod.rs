@@ -24,7 +24,7 @@ pub mod ptx;
 
 pub use args::{Arg, Args, Ptr, Strided};
 pub(crate) use convert::convert;
-pub(crate) use driver::{Capture, Graph};
+pub(crate) use driver::{Capture, Graph, Reading};
 pub use driver::{CudaBuffer, CudaDevice, devices};
 pub use info::CudaInfo;
 pub use launch::{Grid, launch};

@@ -25,7 +25,10 @@ using Address = uint64_t;
 // A graph's nodes, and how many of them the longest chain has. A node is told by the length of the longest chain that it ends.
 struct Graph { long nodes, chain; };
 struct Function { std::string name; };
-struct Event { double at; };
+struct Event {
+  double at;
+  long graph_launches;  // before it
+};
 
 std::mutex mutex;
 std::map<std::string, int> refused;  // codes by calls
@@ -83,7 +86,7 @@ extern "C" __attribute__((visibility("default"))) void counting_refuse(const cha
   else refused.erase(call);
 }
 // `graphs` that were made, `nodes` of the last one, `graph_launches`, `graph_nodes` launched by them and their `graph_chains`, `launches`
-// outside of graphs.
+// outside of graphs, `waits` for events, and `waits_beside_work`: those during which a graph could run that was launched later.
 extern "C" __attribute__((visibility("default"))) long counting_count(const char* what) {
   Lock lock(mutex);
   return counts[what];
@@ -111,6 +114,8 @@ CU cuMemAlloc_v2(Address* out, size_t bytes) {
   return before_capture("cuMemAlloc_v2");
 }
 CU cuMemFree_v2(Address) { return SUCCESS; }
+CU cuMemHostAlloc(void** out, size_t bytes, unsigned) { Lock lock(mutex); *out = calloc(1, bytes); return before_capture("cuMemHostAlloc"); }
+CU cuMemFreeHost(void* memory) { return free(memory), SUCCESS; }
 CU cuMemcpyHtoDAsync_v2(Address, const void*, size_t, void*) { Lock lock(mutex); return before_capture("cuMemcpyHtoDAsync_v2"); }
 CU cuMemcpyDtoHAsync_v2(void* to, Address, size_t bytes, void*) {
   Lock lock(mutex);
@@ -189,9 +194,18 @@ CU cuGraphLaunch(Graph* exec, void*) {
 CU cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
 CU cuGraphExecDestroy(Graph* exec) { return delete exec, SUCCESS; }
 
-CU cuEventCreate(Event** out, unsigned) { return *out = new Event{0}, SUCCESS; }
-CU cuEventRecord(Event* event, void*) { Lock lock(mutex); return event->at = clock_, allowed("cuEventRecord"); }
-CU cuEventSynchronize(Event*) { Lock lock(mutex); return allowed("cuEventSynchronize"); }
+CU cuEventCreate(Event** out, unsigned) { return *out = new Event{0, 0}, SUCCESS; }
+CU cuEventRecord(Event* event, void*) {
+  Lock lock(mutex);
+  *event = {clock_, counts["graph_launches"]};
+  return allowed("cuEventRecord");
+}
+CU cuEventSynchronize(Event* event) {
+  Lock lock(mutex);
+  counts["waits"] += 1;
+  counts["waits_beside_work"] += counts["graph_launches"] > event->graph_launches;
+  return allowed("cuEventSynchronize");
+}
 CU cuEventElapsedTime_v2(float* milliseconds, Event* a, Event* b) { return *milliseconds = float(b->at - a->at), SUCCESS; }
 CU cuEventDestroy_v2(Event* event) { return delete event, SUCCESS; }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use cudarc::driver::sys;
 
 use super::calls::check;
+use super::event::Event;
 use super::gpu::CudaDevice;
 use super::memory::CudaBuffer;
 use super::order::Order;
@@ -149,39 +150,6 @@ impl Graph {
             }
         }
         Ok(())
-    }
-}
-
-/// A moment in the stream's work.
-struct Event(sys::CUevent);
-
-impl Event {
-    fn record(device: CudaDevice) -> Result<Event> {
-        let mut event = std::ptr::null_mut();
-        // SAFETY: `event` outlives the call, and is destroyed once.
-        check(unsafe { sys::cuEventCreate(&mut event, 0) }, "make an event")?;
-        let event = Event(event);
-        // SAFETY: both are our own.
-        check(unsafe { sys::cuEventRecord(event.0, device.0.stream()) }, "record an event")?;
-        Ok(event)
-    }
-
-    /// Milliseconds from an earlier moment to this one, which it waits for.
-    fn since(&self, earlier: &Event) -> Result<f32> {
-        let mut milliseconds = 0.0;
-        // SAFETY: both were recorded.
-        let code = unsafe { sys::cuEventSynchronize(self.0) };
-        check(code, "wait for an event")?;
-        // SAFETY: `milliseconds` outlives the call.
-        check(unsafe { sys::cuEventElapsedTime_v2(&mut milliseconds, earlier.0, self.0) }, "read an event's time")?;
-        Ok(milliseconds)
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: nothing else has it.
-        unsafe { sys::cuEventDestroy_v2(self.0) };
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod calls;
 mod counters;
+mod event;
 mod gpu;
 mod graph;
 mod guard;
@@ -10,9 +11,11 @@ mod launch;
 mod memory;
 mod order;
 mod pool;
+mod reading;
 mod sequence;
 mod waiting;
 
 pub use gpu::{CudaDevice, devices};
 pub(crate) use graph::{Capture, Graph};
 pub use memory::CudaBuffer;
+pub(crate) use reading::Reading;
