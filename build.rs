@@ -2,6 +2,9 @@
 //! same sources for the host too, into emulated drivers for the tests. Without them: nothing; the code for GPUs is compiled all the
 //! same, without kernels.
 
+#[cfg(feature = "cuda")]
+#[path = "build/dependents.rs"]
+mod dependents;
 #[cfg(feature = "emulator")]
 #[path = "build/emulator.rs"]
 mod emulator;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use crate::dependents;
 use crate::jobs::{self, Compiler, Headers, Job};
 use crate::ptx;
 
@@ -68,15 +69,19 @@ impl Nvcc {
     }
 }
 
-/// Compiles the modules of a folder to machine code: for each of them the outputs by architecture. The emulated drivers run none.
-fn assemble(nvcc: &Nvcc, sources: &[PathBuf]) -> Result<Vec<Vec<(u32, PathBuf)>>, String> {
+/// Compiles PTX by name to machine code: for each the outputs by architecture. The emulated drivers run none.
+fn assemble(nvcc: &Nvcc, modules: &[(String, String)]) -> Result<Vec<Vec<(u32, PathBuf)>>, String> {
     if cfg!(feature = "emulator") {
-        return Ok(vec![Vec::new(); sources.len()]);
+        return Ok(vec![Vec::new(); modules.len()]);
     }
+    let sources = [jobs::folder("ptx"), jobs::folder("ptx_90")];
     let folder = jobs::folder("machine_code");
     let (mut all, mut outputs) = (Vec::new(), Vec::new());
-    for source in sources {
+    for (name, ptx) in modules {
+        let places = sources.each_ref().map(|folder| folder.join(format!("{name}.ptx")));
+        write(&places[1], &dependents::waiting(ptx))?;
         let made = ARCHITECTURES.map(|architecture| {
+            let source = &places[usize::from(architecture >= 90)];
             let flags = ["--cubin".into(), format!("-arch=sm_{architecture}")];
             (architecture, Job::new(&nvcc.compiler, &flags, source, &Headers::of(&[]), &folder, &format!("{architecture}.cubin")))
         });
@@ -97,7 +102,7 @@ pub fn embed(nvcc: &Nvcc) -> Result<(), String> {
     let in_turn: Vec<String> = modules.iter().flat_map(|(_, ptx)| ptx::names_in_turn(ptx)).collect();
     let texts: Vec<PathBuf> = modules.iter().map(|(name, _)| folder.join(format!("{name}.ptx"))).collect();
     texts.iter().zip(&modules).try_for_each(|(path, (_, ptx))| write(path, ptx))?;
-    for (index, ((name, ptx), code)) in modules.iter().zip(assemble(nvcc, &texts)?).enumerate() {
+    for (index, ((name, ptx), code)) in modules.iter().zip(assemble(nvcc, &modules)?).enumerate() {
         let code: String = code.iter().map(|(architecture, path)| format!("({architecture}, include_bytes!({path:?})), ")).collect();
         let text = format!("include_str!(concat!(env!(\"OUT_DIR\"), \"/ptx/{name}.ptx\"))");
         writeln!(rust, "    Module {{ name: {name:?}, ptx: {text}, code: &[{code}] }},").unwrap();

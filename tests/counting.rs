@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         ("steps_of_every_family_have_no_more_kernels", budget::steps_of_every_family_have_no_more_kernels),
         ("a_driver_that_refuses_a_capture_gets_eager_steps", refusals::a_driver_that_refuses_a_capture_gets_eager_steps),
         ("the_first_steps_come_soon", refusals::the_first_steps_come_soon),
+        ("kernels_are_launched_early_where_that_is_wanted", refusals::kernels_are_launched_early_where_that_is_wanted),
     ];
     let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part.as_str()));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sass_support::{assembly, hot};
+use sass_support::{assembly, disassembly, hot};
 use strait::device::cuda::ptx::{ENTRIES, MODULES};
 
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
@@ -100,6 +100,25 @@ fn hot_loops_have_the_instructions_and_the_cycles_of_the_table() {
 #[test]
 fn a_loop_is_taken_apart_as_its_instructions_say() {
     hot::taken_apart();
+}
+
+/// A kernel that may be launched before those that it needs have ended waits for them before it touches memory.
+#[test]
+fn kernels_wait_before_they_touch_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for module in 0..MODULES.len() {
+        let (_, code) = assembly::assemble(module, "sm_90", folder.path());
+        for function in disassembly::disassemble(&assembly::nvdisasm(), &code) {
+            let first = |operations: &[&str]| function.instructions.iter().position(|i| operations.contains(&i.operation()));
+            let waits = first(&["ACQBULK"]);
+            let touches = first(&["LDG", "STG", "LD", "ST", "ATOM", "ATOMG", "RED", "LDGSTS", "BRA", "CALL", "EXIT"]).unwrap();
+            assert!(waits.is_some_and(|waits| waits < touches), "{}: {waits:?} and {touches}", function.name);
+            assert!(first(&["PREEXIT"]).is_some_and(|lets| lets > waits.unwrap()), "{} lets no other be launched", function.name);
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, ENTRIES.len());
 }
 
 /// Sums that depend on the order of threads are not the same from run to run.

@@ -1,10 +1,10 @@
 //! Times of kernels and of captured training steps on a GPU, by the driver's events around replayed graphs.
 //!
-//! `cargo bench --features cuda --bench cuda -- [--json FILE] [--all] [--few] [--below N] [--patience S] [--chain] [--list] [NAME...]` times what
+//! `cargo bench --features cuda --bench cuda -- [--json FILE] [--all] [--few] [--below N] [--patience S] [--graph EDGES] [--list] [NAME...]` times what
 //! launches cost and the cases whose ids begin with one of the names: those of the short list, or with `--all` the whole matrix. `--list`
 //! prints the cases, for the rivals; `--json` appends results to a file. `--few` repeats little, and `--below` leaves out cases whose shape
-//! has that many elements: for a rehearsal. `--chain` lets all work of a captured step come one after another, without the branches of its
-//! graph: its results are those of a contestant of that name. What fails, ends its process or takes longer than S seconds (120) is a line with its error, and
+//! has that many elements: for a rehearsal. `--graph` makes other graphs of captured steps, by `chain` without branches and by
+//! `dependents` with kernels that are launched early: its results are those of a contestant of that name. What fails, ends its process or takes longer than S seconds (120) is a line with its error, and
 //! the rest is timed all the same.
 
 #[path = "../cases/mod.rs"]
@@ -25,7 +25,7 @@ struct Options {
     repetitions: usize,
     below: f64,
     patience: u64,
-    chain: bool,
+    graph: Option<String>,
     names: Vec<String>,
     /// In the processes that this program starts of itself: the number of the first item to time.
     from: Option<usize>,
@@ -53,7 +53,7 @@ impl Item {
 fn options() -> Options {
     let (below, from) = (f64::INFINITY, None);
     let mut options =
-        Options { json: None, all: false, list: false, repetitions: 30, below, patience: 120, chain: false, names: Vec::new(), from };
+        Options { json: None, all: false, list: false, repetitions: 30, below, patience: 120, graph: None, names: Vec::new(), from };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.parse::<f64>().ok()).unwrap_or_else(|| panic!("{arg} takes a number"));
@@ -61,7 +61,7 @@ fn options() -> Options {
             "--json" => options.json = args.next(),
             "--all" => options.all = true,
             "--list" => options.list = true,
-            "--chain" => options.chain = true,
+            "--graph" => options.graph = args.next(),
             "--few" => options.repetitions = 3,
             "--below" => options.below = number(),
             "--patience" => options.patience = number() as u64,

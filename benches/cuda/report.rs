@@ -22,7 +22,7 @@ pub fn all(options: &Options) -> ExitCode {
     let mut results = Results::new(options);
     while results.done < items.len() {
         let first = results.done;
-        let (mut child, lines) = start(first, options.chain);
+        let (mut child, lines) = start(first, options.graph.as_deref());
         let patience = Duration::from_secs(options.patience);
         let mut hung = false;
         while let Some(item) = items.get(results.done) {
@@ -55,11 +55,11 @@ pub fn all(options: &Options) -> ExitCode {
 }
 
 /// A process that measures from this item on, and its lines.
-fn start(from: usize, chain: bool) -> (Child, Receiver<String>) {
+fn start(from: usize, graph: Option<&str>) -> (Child, Receiver<String>) {
     let mut command = Command::new(std::env::current_exe().expect("this program's path"));
     command.args(std::env::args_os().skip(1)).args([FROM, &from.to_string()]);
-    if chain {
-        command.env("STRAIT_GRAPH", "chain");
+    if let Some(graph) = graph {
+        command.env("STRAIT_GRAPH", graph);
     }
     let mut child = command.stdout(Stdio::piped()).spawn().expect("a process for the measurements");
     let output = BufReader::new(child.stdout.take().expect("a pipe"));
@@ -72,7 +72,7 @@ struct Results {
     out: Option<File>,
     done: usize,
     failed: usize,
-    chain: bool,
+    graph: Option<String>,
     /// Bytes that a copy moves in a microsecond: floors are relative to it.
     bandwidth: f64,
 }
@@ -81,7 +81,7 @@ impl Results {
     fn new(options: &Options) -> Results {
         println!("{:28} {:>22} {:>5} {:>12} {:>8} {:>8} {:>8} {:>9}", "", "shape", "", "us", "spread", "floor %", "TFLOP/s", "error");
         let out = options.json.as_ref().map(|path| OpenOptions::new().create(true).append(true).open(path).expect("a file to write to"));
-        Results { out, done: 0, failed: 0, chain: options.chain, bandwidth: f64::NAN }
+        Results { out, done: 0, failed: 0, graph: options.graph.clone(), bandwidth: f64::NAN }
     }
 
     fn add(&mut self, item: &Item, row: Value) {
@@ -103,8 +103,8 @@ impl Results {
             json!({ "id": id, "shape": shape, "dtype": kind, "us": us, "spread_us": spread, "floor_us": floor, "tflops": tflops,
                 "err_vs_f64": error })
         };
-        if self.chain {
-            line["peer"] = json!("chain");
+        if let Some(graph) = &self.graph {
+            line["peer"] = json!(graph);
         }
         if let Some(out) = &mut self.out {
             // Without a buffer in between: what ends this process loses no line.

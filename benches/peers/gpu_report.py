@@ -4,7 +4,7 @@ and report.md.
     gpu_report.py FOLDER
 
 Times are medians over the runs of a contestant; the ratio is the rival's time by ours, in the same session on the same machine. The
-contestant "chain" is ours, with all work of a step one after another. What failed
+contestants "chain" and "dependents" are ours, with all work of a step one after another, and with kernels that are launched early. What failed
 is listed with its error."""
 import collections, json, math, os, statistics, sys
 

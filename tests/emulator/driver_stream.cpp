@@ -24,6 +24,7 @@ struct Capture {
   std::vector<std::pair<Stream*, size_t>> joined;  // other streams: nodes up to their last one
   size_t seen = 0;                                 // nodes that the origin depends on
   std::vector<Node*> last;                         // what its next node needs, unless other streams take part
+  bool early = false;                              // whether a kernel must follow, which may be launched before these ended
 };
 struct Stream {
   std::vector<Node> queue;
@@ -102,6 +103,8 @@ int submit(Stream* handle, Node node) {
     node.run = [allocation] { return allocation->live = false, SUCCESS; };
   }
   auto& nodes = c.graph->nodes;
+  if (c.early && node.type != KERNEL) return failed(INVALID_VALUE, "only a kernel can be launched before what it depends on has ended");
+  c.early = false;
   // With several streams, nodes run as they were captured.
   if (c.joined.empty()) node.needs = c.last;
   else if (!nodes.empty()) node.needs = {nodes.back().get()};
@@ -231,17 +234,22 @@ CU cuStreamIsCapturing(Stream* s, int* status) {
   *status = !capture ? 0 : capture->spoiled ? 2 : 1;
   return SUCCESS;
 }
-CU cuStreamUpdateCaptureDependencies_v2(Stream* s, Node** nodes, const void* edges, size_t count, unsigned flags) {
+struct Edge { unsigned char from, to, type, reserved[5]; };
+CU cuStreamUpdateCaptureDependencies_v2(Stream* s, Node** nodes, const Edge* edges, size_t count, unsigned flags) {
   Lock lock(driver::mutex);
   if (int code = checked(s)) return code;
   auto capture = resolve(s)->capture;
   if (!capture) return failed(ILLEGAL_STATE, "the stream is not being captured");
-  if (capture->origin != s || edges || flags > 1) return failed(NOT_SUPPORTED, "only plain dependencies of the stream where the capture began");
-  if (flags == 1) capture->last.clear();
+  if (capture->origin != s || flags > 1) return failed(NOT_SUPPORTED, "only dependencies of the stream where the capture began");
+  if (flags == 1) capture->last.clear(), capture->early = false;
   for (size_t i = 0; i < count; ++i) {
     auto same = [&](auto& node) { return node.get() == nodes[i]; };
     if (std::none_of(capture->graph->nodes.begin(), capture->graph->nodes.end(), same)) return failed(INVALID_VALUE, "not a node of the graph that is captured");
     capture->last.push_back(nodes[i]);
+    if (!edges || (!edges[i].from && !edges[i].to && !edges[i].type)) continue;
+    // Programmatic, from a kernel's port of that kind.
+    if (edges[i].from != 1 || edges[i].to || edges[i].type != 1 || nodes[i]->type != KERNEL) return failed(INVALID_VALUE, "no such kind of dependency");
+    capture->early = true;
   }
   return SUCCESS;
 }

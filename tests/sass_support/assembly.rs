@@ -5,6 +5,8 @@ use std::process::Command;
 
 use strait::device::cuda::ptx::MODULES;
 
+use super::dependents::waiting;
+
 #[derive(Debug, Clone)]
 pub struct Usage {
     pub kernel: String,
@@ -35,7 +37,9 @@ fn number(line: &str, what: &str) -> Option<u32> {
 pub fn assemble(module: usize, architecture: &'static str, folder: &Path) -> (Vec<Usage>, PathBuf) {
     let source = folder.join(format!("{module}-{architecture}.ptx"));
     let code = source.with_extension("cubin");
-    std::fs::write(&source, MODULES[module].ptx).unwrap();
+    // As the library's own machine code is made.
+    let text = if architecture == "sm_90" { waiting(MODULES[module].ptx) } else { MODULES[module].ptx.into() };
+    std::fs::write(&source, text).unwrap();
     let out = Command::new(beside_nvcc("ptxas"))
         .args(["-v", "-O3", "-arch", architecture, "-o"])
         .arg(&code)

@@ -69,10 +69,10 @@ mod none {
 pub use none::{CUDA_VERSION, ENTRIES, MODULES};
 
 impl Module {
-    /// The machine code for a GPU of this compute capability, if there is any.
-    pub fn code_for(&self, (major, minor): (i32, i32)) -> Option<&'static [u8]> {
+    /// The machine code for a GPU of this compute capability, and its architecture, if there is any.
+    pub fn code_for(&self, (major, minor): (i32, i32)) -> Option<(u32, &'static [u8])> {
         let runs = |architecture: u32| architecture as i32 / 10 == major && architecture as i32 % 10 <= minor;
-        self.code.iter().filter(|(architecture, _)| runs(*architecture)).max_by_key(|(architecture, _)| architecture).map(|(_, code)| *code)
+        self.code.iter().filter(|(architecture, _)| runs(*architecture)).max_by_key(|(architecture, _)| architecture).copied()
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn machine_code_is_that_of_the_generation() {
         let module = Module { name: "", ptx: "", code: &[(80, b"80"), (86, b"86"), (90, b"90")] };
-        let code = |major, minor| module.code_for((major, minor));
+        let code = |major, minor| module.code_for((major, minor)).map(|(_, code)| code);
         assert_eq!([code(8, 0), code(8, 6), code(8, 9), code(9, 0)], [Some(&b"80"[..]), Some(b"86"), Some(b"86"), Some(b"90")]);
         assert_eq!([code(7, 5), code(10, 0), code(12, 0)], [None; 3]);
     }

@@ -86,7 +86,7 @@ extern "C" __attribute__((visibility("default"))) void counting_refuse(const cha
   else refused.erase(call);
 }
 // `graphs` that were made, `nodes` of the last one, `graph_launches`, `graph_nodes` launched by them and their `graph_chains`, `launches`
-// outside of graphs, `waits` for events, and `waits_beside_work`: those during which a graph could run that was launched later.
+// outside of graphs, `early_edges` of captured kernels that may be launched before another ended, `waits` for events, and `waits_beside_work`: those during which a graph could run that was launched later.
 extern "C" __attribute__((visibility("default"))) long counting_count(const char* what) {
   Lock lock(mutex);
   return counts[what];
@@ -160,11 +160,15 @@ CU cuStreamEndCapture(void*, Graph** out) {
   capturing = nullptr, spoiled = false;
   return code;
 }
-CU cuStreamUpdateCaptureDependencies_v2(void*, void** nodes, const void*, size_t count, unsigned flags) {
+struct Edge { unsigned char from, to, type, reserved[5]; };
+CU cuStreamUpdateCaptureDependencies_v2(void*, void** nodes, const Edge* edges, size_t count, unsigned flags) {
   Lock lock(mutex);
   if (int code = allowed("cuStreamUpdateCaptureDependencies_v2")) return code;
   if (flags == 1) ends = 0;
-  for (size_t i = 0; i < count; ++i) ends = std::max(ends, long(reinterpret_cast<intptr_t>(nodes[i])));
+  for (size_t i = 0; i < count; ++i) {
+    ends = std::max(ends, long(reinterpret_cast<intptr_t>(nodes[i])));
+    counts["early_edges"] += edges && edges[i].type == 1;
+  }
   return SUCCESS;
 }
 CU cuStreamGetCaptureInfo_v3(void*, int*, uint64_t*, Graph**, void*** nodes, const void**, size_t* count) {

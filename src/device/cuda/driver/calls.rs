@@ -46,9 +46,10 @@ pub(super) fn attribute(device: sys::CUdevice, attribute: sys::CUdevice_attribut
     Ok(value)
 }
 
-/// Loads the machine code for a device of this compute capability, or PTX, which the driver compiles.
-pub(super) fn load_module(module: &'static Module, capability: (i32, i32)) -> Result<sys::CUmodule> {
-    if let Some(code) = module.code_for(capability) {
+/// Loads the machine code for a device of this compute capability, or PTX, which the driver compiles. Also returns whether its kernels begin
+/// by waiting for those before them, as `build/dependents.rs` has it.
+pub(super) fn load_module(module: &'static Module, capability: (i32, i32)) -> Result<(sys::CUmodule, bool)> {
+    if let Some((architecture, code)) = module.code_for(capability) {
         // As aligned as anything in it.
         let mut image = vec![0u64; code.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut image)[..code.len()].copy_from_slice(code);
@@ -56,7 +57,7 @@ pub(super) fn load_module(module: &'static Module, capability: (i32, i32)) -> Re
         // SAFETY: the image is a whole one, which outlives the call.
         let code = unsafe { sys::cuModuleLoadData(&mut loaded, image.as_ptr().cast()) };
         if code == sys::CUresult::CUDA_SUCCESS {
-            return Ok(loaded);
+            return Ok((loaded, architecture >= 90));
         }
     }
     let (name, image) = (module.name, CString::new(module.ptx).expect("PTX is text"));
@@ -69,7 +70,8 @@ pub(super) fn load_module(module: &'static Module, capability: (i32, i32)) -> Re
         sys::cuModuleLoadDataEx(&mut module, image.as_ptr().cast(), options.len() as u32, options.as_mut_ptr(), values.as_mut_ptr())
     };
     if code == sys::CUresult::CUDA_SUCCESS {
-        return Ok(module);
+        // Emulated kernels run one at a time, as if all of them waited.
+        return Ok((module, cfg!(feature = "emulator")));
     }
     let log = CStr::from_bytes_until_nul(&log).map_or(String::new(), |l| l.to_string_lossy().trim().to_string());
     Err(Error::Cuda {

@@ -73,7 +73,8 @@ pub(super) struct Gpu {
     pub(super) waiting: Mutex<Vec<Waiting>>,
     /// The nodes of that graph.
     pub(super) order: Mutex<Order>,
-    modules: Vec<OnceLock<Handle<sys::CUmodule>>>,
+    /// The modules that were loaded, and whether their kernels begin by waiting for those before them.
+    modules: Vec<OnceLock<(Handle<sys::CUmodule>, bool)>>,
     functions: Vec<OnceLock<Handle<sys::CUfunction>>>,
     pub(super) checked: AtomicBool,
     /// Lengths, by address, of the memory that has guards around it.
@@ -137,9 +138,10 @@ impl Gpu {
         if slot.get().is_none() {
             let module = &MODULES[entry_info.module];
             // Two threads may load it twice; the one that comes second is left alone until the process ends.
-            let _ = slot.set(Handle(load_module(module, self.capability)?));
+            let (module, waits) = load_module(module, self.capability)?;
+            let _ = slot.set((Handle(module), waits));
         }
-        let module = slot.get().expect("just set").0;
+        let module = slot.get().expect("just set").0.0;
         let name = std::ffi::CString::new(entry_info.name).expect("names have no NUL");
         let mut function = std::ptr::null_mut();
         // SAFETY: the module is loaded and never unloaded; the name ends with a NUL.
@@ -149,6 +151,11 @@ impl Gpu {
         }
         let _ = self.functions[entry].set(Handle(function));
         Ok(function)
+    }
+
+    /// Whether a kernel, which was loaded, begins by waiting for those before it, so that it can be launched early.
+    pub(super) fn waits(&self, entry: usize) -> bool {
+        self.modules[ENTRIES[entry].module].get().is_some_and(|(_, waits)| *waits)
     }
 
     /// Waits for everything that was launched.

@@ -181,7 +181,7 @@ impl CudaBuffer {
         touched.iter().for_each(|(address, writes)| blocks.add(&pool, *address, *writes));
         drop(pool);
         self.device.make_way(&blocks)?;
-        self.device.in_order(&blocks, call)
+        self.device.in_order(None, &blocks, call)
     }
 
     /// A copy of its bytes from `at` on.

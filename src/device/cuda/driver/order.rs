@@ -22,6 +22,8 @@ pub(super) struct Order {
 
 struct Node {
     handle: Handle<sys::CUgraphNode>,
+    /// Whether it is a kernel that begins by waiting for those before it.
+    waits: bool,
     /// A bit for each node that comes before this one, and for itself.
     before: Vec<u64>,
 }
@@ -61,14 +63,14 @@ impl Order {
     }
 
     /// Adds a node that comes after `needed`.
-    fn add(&mut self, handle: sys::CUgraphNode, touched: &Touched, needed: &[usize]) {
+    fn add(&mut self, handle: sys::CUgraphNode, waits: bool, touched: &Touched, needed: &[usize]) {
         let node = self.nodes.len();
         let mut before = vec![0; node / 64 + 1];
         before[node / 64] |= 1 << (node % 64);
         for &earlier in needed {
             before.iter_mut().zip(&self.nodes[earlier].before).for_each(|(bits, earlier)| *bits |= earlier);
         }
-        self.nodes.push(Node { handle: Handle(handle), before });
+        self.nodes.push(Node { handle: Handle(handle), waits, before });
         for (block, writes) in touched.blocks() {
             let users = self.users.entry(block).or_default();
             if writes {
@@ -80,24 +82,54 @@ impl Order {
     }
 }
 
-/// Whether the nodes of graphs come one after another, as the environment variable asks: to measure what their order gains.
-fn chained() -> bool {
-    static CHAINED: OnceLock<bool> = OnceLock::new();
-    *CHAINED.get_or_init(|| std::env::var_os("STRAIT_GRAPH").is_some_and(|value| value == "chain"))
+/// How nodes follow each other. The environment variable `STRAIT_GRAPH` names another way than the first, to measure what each gains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edges {
+    /// When those that they need have ended.
+    Branches,
+    /// All of them one after another: `chain`.
+    Chain,
+    /// As `Branches`, but kernels that begin by waiting are launched before, and wait on the device: `dependents`.
+    Dependents,
+}
+
+impl Edges {
+    fn wanted() -> Edges {
+        static WANTED: OnceLock<Edges> = OnceLock::new();
+        *WANTED.get_or_init(|| match std::env::var("STRAIT_GRAPH").as_deref() {
+            Ok("chain") => Edges::Chain,
+            Ok("dependents") => Edges::Dependents,
+            _ => Edges::Branches,
+        })
+    }
+}
+
+/// A dependency of a node, which is launched early if it waits by itself: after the kernel before it has let it, instead of when that ended.
+fn edge(early: bool) -> sys::CUgraphEdgeData {
+    let (port, kind) = if early { (1, sys::CUgraphDependencyType::CU_GRAPH_DEPENDENCY_TYPE_PROGRAMMATIC as u8) } else { (0, 0) };
+    sys::CUgraphEdgeData { from_port: port, to_port: 0, type_: kind, reserved: [0; 5] }
 }
 
 impl CudaDevice {
-    /// Gives work, which touches this, to the graph that is being captured: `call` adds one node.
-    pub(super) fn in_order(self, touched: &Touched, call: impl FnOnce() -> Result<()>) -> Result<()> {
-        if chained() {
+    /// Gives work, which touches this, to the graph that is being captured: `call` adds one node, that of the kernel `entry` or a copy.
+    pub(super) fn in_order(self, entry: Option<usize>, touched: &Touched, call: impl FnOnce() -> Result<()>) -> Result<()> {
+        let edges = Edges::wanted();
+        if edges == Edges::Chain {
             return call();
         }
-        let mut order = self.0.order.lock().unwrap_or_else(|e| e.into_inner());
-        let (stream, needed) = (self.0.stream(), order.needed(touched));
+        let gpu = self.0;
+        let waits = match entry {
+            Some(entry) if edges == Edges::Dependents => gpu.function(entry).map(|_| gpu.waits(entry))?,
+            _ => false,
+        };
+        let mut order = gpu.order.lock().unwrap_or_else(|e| e.into_inner());
+        let (stream, needed) = (gpu.stream(), order.needed(touched));
         let mut handles: Vec<sys::CUgraphNode> = needed.iter().map(|&node| order.nodes[node].handle.0).collect();
+        let kinds: Vec<sys::CUgraphEdgeData> = needed.iter().map(|&node| edge(waits && order.nodes[node].waits)).collect();
+        let kinds = if edges == Edges::Dependents { kinds.as_ptr() } else { std::ptr::null() };
         let set = sys::CUstreamUpdateCaptureDependencies_flags::CU_STREAM_SET_CAPTURE_DEPENDENCIES as u32;
         // SAFETY: this thread captures the stream, and the nodes are of its graph. The driver copies their list.
-        let code = unsafe { sys::cuStreamUpdateCaptureDependencies_v2(stream, handles.as_mut_ptr(), std::ptr::null(), handles.len(), set) };
+        let code = unsafe { sys::cuStreamUpdateCaptureDependencies_v2(stream, handles.as_mut_ptr(), kinds, handles.len(), set) };
         check(code, "order what is captured")?;
         call()?;
         let (mut status, mut id, mut graph) = (sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE, 0, std::ptr::null_mut());
@@ -109,7 +141,7 @@ impl CudaDevice {
             check(code, "look at what is captured")?;
             if count == 1 { *last } else { unreachable!("work makes one node, which is the stream's last") }
         };
-        order.add(added, touched, &needed);
+        order.add(added, waits, touched, &needed);
         Ok(())
     }
 }
@@ -122,7 +154,7 @@ mod tests {
     fn adds(order: &mut Order, reads: &[u64], writes: &[u64]) -> Vec<usize> {
         let touched = Touched::of(reads.iter().map(|&block| (block, false)).chain(writes.iter().map(|&block| (block, true))));
         let needed = order.needed(&touched);
-        order.add(std::ptr::null_mut(), &touched, &needed);
+        order.add(std::ptr::null_mut(), false, &touched, &needed);
         needed
     }
 

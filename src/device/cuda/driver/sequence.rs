@@ -76,7 +76,7 @@ impl CudaDevice {
     fn make(self, launch: &Waiting) -> Result<()> {
         let mut params: Vec<*mut c_void> = launch.arguments.iter().map(|words| words.as_ptr().cast_mut().cast()).collect();
         // SAFETY: these are the arguments that it was made with.
-        self.in_order(&launch.touched, || unsafe { self.submit(launch.entry, launch.grid, &mut params) })
+        self.in_order(Some(launch.entry), &launch.touched, || unsafe { self.submit(launch.entry, launch.grid, &mut params) })
     }
 
     /// Makes launches in an order with the same effect, as many as possible by one kernel, which takes along what it can of `others` that
@@ -96,7 +96,7 @@ impl CudaDevice {
             let (sequence, grid) = (Sequence(words.try_into().expect("resized")), Grid::blocks(together.blocks() as usize, THREADS));
             // SAFETY: the kernel takes a sequence, and the steps are those of launches.
             let submit = |params: &mut [*mut c_void]| unsafe { self.submit(kernel!("run_in_turn"), grid, params) };
-            self.in_order(&together.touched(), || (sequence,).with(submit))?;
+            self.in_order(Some(kernel!("run_in_turn")), &together.touched(), || (sequence,).with(submit))?;
         }
         Ok(others.iter().map(|launch| waiting.iter().any(|other| std::ptr::eq(*other, launch))).collect())
     }
