@@ -62,6 +62,11 @@ impl Order {
         needed
     }
 
+    /// How a node that is a kernel which waits by itself, or is not, follows each of `needed`. Only kernels can let others be launched early.
+    fn edges(&self, needed: &[usize], waits: bool) -> Vec<sys::CUgraphEdgeData> {
+        needed.iter().map(|&node| edge(waits && self.nodes[node].waits)).collect()
+    }
+
     /// Adds a node that comes after `needed`.
     fn add(&mut self, handle: sys::CUgraphNode, waits: bool, touched: &Touched, needed: &[usize]) {
         let node = self.nodes.len();
@@ -125,7 +130,7 @@ impl CudaDevice {
         let mut order = gpu.order.lock().unwrap_or_else(|e| e.into_inner());
         let (stream, needed) = (gpu.stream(), order.needed(touched));
         let mut handles: Vec<sys::CUgraphNode> = needed.iter().map(|&node| order.nodes[node].handle.0).collect();
-        let kinds: Vec<sys::CUgraphEdgeData> = needed.iter().map(|&node| edge(waits && order.nodes[node].waits)).collect();
+        let kinds = order.edges(&needed, waits);
         let kinds = if edges == Edges::Dependents { kinds.as_ptr() } else { std::ptr::null() };
         let set = sys::CUstreamUpdateCaptureDependencies_flags::CU_STREAM_SET_CAPTURE_DEPENDENCIES as u32;
         // SAFETY: this thread captures the stream, and the nodes are of its graph. The driver copies their list.
@@ -150,7 +155,7 @@ impl CudaDevice {
 mod tests {
     use super::*;
 
-    /// Work that reads and writes blocks: its number, and what it needs.
+    /// Work that reads and writes blocks, and what it needs.
     fn adds(order: &mut Order, reads: &[u64], writes: &[u64]) -> Vec<usize> {
         let touched = Touched::of(reads.iter().map(|&block| (block, false)).chain(writes.iter().map(|&block| (block, true))));
         let needed = order.needed(&touched);
@@ -179,5 +184,13 @@ mod tests {
         }
         assert_eq!(adds(&mut order, &[100, 150, 300], &[]), [207]);
         assert_eq!(adds(&mut order, &[4], &[300]), [208, 4]);
+    }
+    #[test]
+    fn kernels_are_launched_early_after_kernels_alone() {
+        let (mut order, touched) = (Order::default(), Touched::default());
+        [true, false].iter().for_each(|&waits| order.add(std::ptr::null_mut(), waits, &touched, &[]));
+        let kinds = |waits: bool| order.edges(&[0, 1], waits).iter().map(|edge| (edge.from_port, edge.type_)).collect::<Vec<_>>();
+        assert_eq!(kinds(true), [(1, 1), (0, 0)]);
+        assert_eq!(kinds(false), [(0, 0), (0, 0)]);
     }
 }
