@@ -90,7 +90,9 @@ struct RadialForm {
   __device__ __forceinline__ void evaluate(const T (&u)[COUNT], const T (&)[COUNT], Pull<T> (&out)[COUNT]) const {
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) out[i] = {T(0), T(0), T(0), 0};
-    for (uint32_t scale = 0; scale < radial.count; ++scale) {
+    uint32_t scale = 0;
+    // There is at least one.
+    do {
       const T factor = T(radial.factor[scale]), slope = T(radial.slope[scale]);
 #pragma unroll
       for (int i = 0; i < COUNT; ++i) {
@@ -107,7 +109,7 @@ struct RadialForm {
         out[i].part += near ? less : k;
         out[i].count += near;
       }
-    }
+    } while (++scale < radial.count);
   }
 };
 

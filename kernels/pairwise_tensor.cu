@@ -11,7 +11,7 @@ namespace {
 constexpr int SIDE = 64;      // rows and columns of a tile, as in pairwise.cu
 constexpr int WIDE = 64;      // coordinates at a time
 constexpr int THREADS = 128;  // a warp has sixteen rows
-constexpr int KEPT = 4;       // tiles whose pulls are added in f32
+constexpr int KEPT = 8;       // tiles whose pulls are added in f32
 constexpr int PLANES = SplitBf16::PLANES;
 
 // Rows as the tensor cores take them. Twin of `Split` in src/ops/divergence/cuda.rs.
@@ -57,17 +57,15 @@ __device__ __forceinline__ void split_rows(const T* x, const T* y, const float* 
   for (uint32_t row = warp; row < SIDE; row += 8) {
     const uint64_t at = uint64_t(blockIdx.x) * SIDE + row;
     double squares = 0;
-    for (uint64_t k = 2 * lane; k < to.width; k += 64) {
-      float v[2];
+    for (uint64_t k = lane; k < to.width; k += 32) {
+      const bool there = row < rows.count && k < p.d;
+      const float v[2] = {there ? float(rows.x[row * p.d + k] - (centre ? T(centre[k]) : T(0))) : 0.f, 0.f};
       uint32_t words[PLANES];
-#pragma unroll
-      for (int i = 0; i < 2; ++i)
-        v[i] = row < rows.count && k + i < p.d ? float(rows.x[row * p.d + k + i] - (centre ? T(centre[k + i]) : T(0))) : 0.f;
       SplitBf16::convert(v, words);
 #pragma unroll
-      for (int i = 0; i < PLANES; ++i) *reinterpret_cast<uint32_t*>(to.planes + i * plane + at * to.width + k) = words[i];
-      const float2 sum = sum_of_planes(words);
-      squares = fma(double(sum.x), double(sum.x), fma(double(sum.y), double(sum.y), squares));
+      for (int i = 0; i < PLANES; ++i) to.planes[i * plane + at * to.width + k] = uint16_t(words[i]);
+      const double sum = sum_of_planes(words).x;
+      squares = fma(sum, sum, squares);
     }
     const float square = float(strait::warp_sum(squares));
     if (lane == 0) to.squares[at] = square;
@@ -143,12 +141,38 @@ __device__ __forceinline__ void multiply_pulls(const uint32_t (&left)[PLANES][4]
   }
 }
 
+// Adds a thread's pulls on a row, from `at` on and 8 apart, of which `left` coordinates are there, to what is there, unless that is nothing
+// yet. Whole rows in accesses of 16 bytes, of which four wait together for the memory.
+__device__ __forceinline__ void add_pulls(double* at, const float (&pulled)[8][4], int half, double weight, int left, bool fresh) {
+  auto pull = [&](int i, int j) { return weight * double(pulled[i][half * 2 + j]); };
+  if (left > 7 * 8 + 1 && aligned16(at)) {
+#pragma unroll
+    for (int first = 0; first < 8; first += 4) {
+      Pack<double> sums[4] = {};
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (!fresh) sums[i] = load_pack(at + (first + i) * 8);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sums[i].v[0] += pull(first + i, 0), sums[i].v[1] += pull(first + i, 1);
+        store_pack(at + (first + i) * 8, sums[i]);
+      }
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+#pragma unroll
+      for (int j = 0; j < 2; ++j)
+        if (i * 8 + j < left) at[i * 8 + j] = fresh ? pull(i, j) : at[i * 8 + j] + pull(i, j);
+  }
+}
+
 // As `pairs` in pairwise.cu. Blocks along z have the pulls of WIDE coordinates each. Lane (4 g + t) has rows g and g + 8 of its warp's, and
 // columns, or coordinates, 8 i + 2 t and the next: results of a product lie as the left operand of the next one does.
 template <class Form>
 __device__ __forceinline__ void pairs(const Split& split, double* gradient, double* values, const Pairs& p, const Form& form) {
   DYNAMIC_SHARED(unsigned char, shared);
-  __shared__ double scratch[33];
+  __shared__ double scratch[33], own_rows[SIDE];
   const uint32_t upper = blockIdx.x, begin = blockIdx.y * p.slab, end = min(begin + p.slab, p.blocks), chunk = blockIdx.z;
   if (p.largest && far_apart(p, upper, begin, end)) return;
   const Block rows(p, upper, SIDE);
@@ -165,7 +189,8 @@ __device__ __forceinline__ void pairs(const Split& split, double* gradient, doub
   auto rows_of = [&](uint32_t step) { return chunks > 1 ? stage(step) : shared; };
   auto fetch = [&](uint32_t step) {
     if (next < end) {
-      const uint64_t from = uint64_t((chunk + 1 + next_part) % chunks) * WIDE;
+      const uint32_t at = chunk + 1 + next_part;
+      const uint64_t from = uint64_t(at < chunks ? at : at - chunks) * WIDE;
       if (chunks > 1 || next == first) fetch_rows(rows_of(step), split, p.blocks, upper, from);
       fetch_rows(stage(step) + PairTile::OPERAND, split, p.blocks, next, from);
       if (threadIdx.x < SIDE / 4)
@@ -176,8 +201,9 @@ __device__ __forceinline__ void pairs(const Split& split, double* gradient, doub
   };
   fetch(0);
 
-  double value = 0, totals[8][4] = {}, own_totals[2] = {};
+  double value = 0, own_totals[2] = {};
   float pulled[8][4] = {}, own[2] = {};
+  bool fresh = !p.more;
 #pragma unroll 1
   for (uint32_t lower = first; lower < end; ++lower) {
     const Block columns(p, lower, SIDE);
@@ -202,8 +228,8 @@ __device__ __forceinline__ void pairs(const Split& split, double* gradient, doub
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         product[i] = products[group / 8 + i / 4][i % 4];
-        // No smaller than 0 by rounding. What is not a number never comes here.
-        u[i] = Form::DISTANCE ? fmaxf(fmaf(-2.f, product[i], own_square[i / 2 % 2] + squares[group + i / 4 * 8 + i % 2]), 0.f) : 0.f;
+        // Perhaps a little less than 0, which the forms take.
+        u[i] = Form::DISTANCE ? fmaf(-2.f, product[i], own_square[i / 2 % 2] + squares[group + i / 4 * 8 + i % 2]) : 0.f;
       }
       form.evaluate(u, product, pull);
       if (!all) {
@@ -235,11 +261,19 @@ __device__ __forceinline__ void pairs(const Split& split, double* gradient, doub
     // Before the weight changes, too.
     if (!wanted || ((lower + 1) % KEPT != 0 && lower + 1 != end && lower + 1 != p.first)) continue;
 #pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      own_totals[half] = fma(weight, double(own[half]), own_totals[half]), own[half] = 0;
+      if (uint64_t(row + half * 8) < rows.count) {
+        const uint64_t k = uint64_t(chunk) * WIDE + column;
+        const int left = k < p.d ? int(min(p.d - k, uint64_t(WIDE))) : 0;
+        add_pulls(gradient + (rows.pulled(p, blockIdx.y) + row + half * 8) * p.d + k, pulled, half, weight, left, fresh);
+      }
+    }
+#pragma unroll
     for (int i = 0; i < 8; ++i)
 #pragma unroll
-      for (int j = 0; j < 4; ++j) totals[i][j] = fma(weight, double(pulled[i][j]), totals[i][j]), pulled[i][j] = 0;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) own_totals[i] = fma(weight, double(own[i]), own_totals[i]), own[i] = 0;
+      for (int j = 0; j < 4; ++j) pulled[i][j] = 0;
+    fresh = false;
   }
   if (chunk == 0) {
     value = strait::block_sum(value, scratch);
@@ -247,24 +281,23 @@ __device__ __forceinline__ void pairs(const Split& split, double* gradient, doub
     if (threadIdx.x == 0) *at = p.more ? *at + value : value;
   }
   if (!wanted) return;
-  const uint64_t plane = uint64_t(p.blocks) * SIDE * split.width;
+  // The rows' own part, with neighbouring coordinates in neighbouring threads.
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     double own_total = own_totals[half];
     for (int step = 1; step < 4; step *= 2) own_total += __shfl_xor_sync(0xffffffffu, own_total, step);
-    if (uint64_t(row + half * 8) >= rows.count) continue;
-    const uint16_t* here = split.planes + (uint64_t(upper) * SIDE + row + half * 8) * split.width;
-    double* const pulls = gradient + (rows.pulled(p, blockIdx.y) + row + half * 8) * p.d;
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const uint64_t k = uint64_t(chunk) * WIDE + i * 8 + column;
-      const uint32_t words[PLANES] = {*reinterpret_cast<const uint32_t*>(here + k), *reinterpret_cast<const uint32_t*>(here + plane + k)};
-      const float2 a = sum_of_planes(words);
-      const double pull[2] = {fma(own_total, double(a.x), totals[i][half * 2]), fma(own_total, double(a.y), totals[i][half * 2 + 1])};
-#pragma unroll
-      for (int j = 0; j < 2; ++j)
-        if (k + j < p.d) pulls[k + j] = p.more ? pulls[k + j] + pull[j] : pull[j];
-    }
+    if (column == 0) own_rows[row + half * 8] = own_total;
+  }
+  __syncthreads();
+  const uint64_t at = uint64_t(upper) * SIDE * split.width + uint64_t(chunk) * WIDE, plane = uint64_t(p.blocks) * SIDE * split.width;
+  double* const pulls = gradient + rows.pulled(p, blockIdx.y) * p.d + uint64_t(chunk) * WIDE;
+#pragma unroll 1
+  for (int i = threadIdx.x; i < int(rows.count) * WIDE; i += THREADS) {
+    const int r = i / WIDE, k = i % WIDE;
+    if (uint64_t(chunk) * WIDE + k >= p.d) continue;
+    const uint16_t* here = split.planes + at + r * split.width + k;
+    const uint32_t words[PLANES] = {here[0], here[plane]};
+    pulls[r * p.d + k] = fma(own_rows[r], double(sum_of_planes(words).x), pulls[r * p.d + k]);
   }
 }
 
@@ -277,15 +310,15 @@ KERNEL(split_rows_f32, 256, const float* x, const float* y, const float* centre,
 KERNEL(split_rows_f64, 256, const double* x, const double* y, const float* centre, const __grid_constant__ Pairs shape, const __grid_constant__ Split to) {
   split_rows(x, y, centre, shape, to);
 }
-KERNEL_BOUNDS(radial_pairs_f32x3, (128, 2), const __grid_constant__ Split split, double* gradient, double* values,
+KERNEL_BOUNDS(radial_pairs_f32x3, (128, 3), const __grid_constant__ Split split, double* gradient, double* values,
               const __grid_constant__ Pairs shape, const __grid_constant__ Radial radial) {
   pairs(split, gradient, values, shape, RadialForm<float>{radial});
 }
-KERNEL_BOUNDS(stein_pairs_f32x3, (128, 2), const __grid_constant__ Split split, double* gradient, double* values,
+KERNEL_BOUNDS(stein_pairs_f32x3, (128, 3), const __grid_constant__ Split split, double* gradient, double* values,
               const __grid_constant__ Pairs shape, double inverse) {
   pairs(split, gradient, values, shape, SteinForm<float>{float(inverse), float(double(shape.d) * inverse)});
 }
-KERNEL_BOUNDS(square_pairs_f32x3, (128, 2), const __grid_constant__ Split split, double* gradient, double* values,
+KERNEL_BOUNDS(square_pairs_f32x3, (128, 3), const __grid_constant__ Split split, double* gradient, double* values,
               const __grid_constant__ Pairs shape) {
   pairs(split, gradient, values, shape, SquareForm<float>{});
 }

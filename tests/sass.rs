@@ -31,6 +31,10 @@ const REGISTERS: &[(&str, u32)] = &[
     ("gaussian_kl_f32", 48),
     ("bottleneck_f32", 64),
     ("bottleneck_grad_f32", 64),
+    // Three blocks of 128 threads.
+    ("radial_pairs_f32x3", 168),
+    ("stein_pairs_f32x3", 168),
+    ("square_pairs_f32x3", 168),
     ("radial_pairs", 128),
     ("stein_pairs", 128),
     ("matmul_small_f32", 128),

@@ -14,19 +14,26 @@ pub fn interrupts(instruction: &Instruction) -> bool {
     matches!(instruction.operation(), "BRA" | "BSSY" | "BSYNC" | "NOP" | "BAR" | "WARPSYNC" | "CALL" | "RET" | "EXIT")
 }
 
-/// Whether an instruction reads sixteen bytes of global memory for each thread.
-fn reads_whole_chunks(instruction: &Instruction) -> bool {
-    matches!(instruction.operation(), "LDG" | "LDGSTS") && instruction.width() == 128
+/// The instruction by which a kernel reads whole chunks of sixteen bytes: where there are asynchronous copies, other loads are not of the
+/// operands.
+fn reader(instructions: &[Instruction]) -> &'static str {
+    if instructions.iter().any(|i| i.operation() == "LDGSTS" && i.width() == 128) { "LDGSTS" } else { "LDG" }
 }
 
-/// How good a way through a loop is: the whole chunks that it reads, then few instructions. That is the way that a block takes in the
-/// middle of large operands.
+/// Whether an instruction reads sixteen bytes of global memory for each thread.
+fn reads_whole_chunks(instruction: &Instruction, reader: &str) -> bool {
+    instruction.operation() == reader && instruction.width() == 128
+}
+
+/// How good a way through a loop is: the whole chunks that it reads, the multiplications on tensor cores, then few instructions. That is
+/// the way that a block takes in the middle of large operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Merit(usize, isize);
+struct Merit(usize, usize, isize);
 
 /// The best way from each instruction back to the head of a loop.
 struct Ways<'a> {
     instructions: &'a [Instruction],
+    reader: &'static str,
     head: usize,
     best: HashMap<usize, Option<(Merit, usize)>>,
 }
@@ -58,10 +65,11 @@ impl Ways<'_> {
                 continue;
             }
             let instruction = &self.instructions[at];
-            let wide = usize::from(reads_whole_chunks(instruction));
+            let wide = usize::from(reads_whole_chunks(instruction, self.reader));
+            let tensor = usize::from(instruction.operation() == "HMMA");
             let merits = self.successors(at).into_iter().filter_map(|next| {
-                let rest = if next == self.head { Some(Merit(0, 0)) } else { self.best.get(&next)?.map(|(merit, _)| merit) };
-                rest.map(|rest| (Merit(rest.0 + wide, rest.1 - 1), next))
+                let rest = if next == self.head { Some(Merit(0, 0, 0)) } else { self.best.get(&next)?.map(|(merit, _)| merit) };
+                rest.map(|rest| (Merit(rest.0 + wide, rest.1 + tensor, rest.2 - 1), next))
             });
             let best = merits.max();
             self.best.insert(at, best);
@@ -84,20 +92,23 @@ impl Ways<'_> {
 /// whole chunks, if there are any, are the hot ones; others are for operands that do not lie so.
 pub fn hot_loops(function: &Function) -> Vec<Vec<Instruction>> {
     let instructions = &function.instructions;
+    let reader = reader(instructions);
     let heads: BTreeSet<usize> = instructions.iter().enumerate().filter_map(|(at, i)| i.target.filter(|&target| target <= at)).collect();
     let mut turns: Vec<Vec<usize>> = Vec::new();
     for head in heads {
-        let mut ways = Ways { instructions, head, best: HashMap::new() };
+        let mut ways = Ways { instructions, reader, head, best: HashMap::new() };
         ways.search(head);
-        turns.extend(ways.turn());
+        // A way that goes further up goes around an outer loop.
+        turns.extend(ways.turn().filter(|turn| turn.iter().all(|&at| at >= head)));
     }
-    let count = |turn: &[usize], which: fn(&Instruction) -> bool| turn.iter().filter(|&&at| which(&instructions[at])).count();
-    let most = turns.iter().map(|turn| count(turn, multiplies)).max().unwrap_or(0);
-    turns.retain(|turn| most > 0 && count(turn, multiplies) * 2 >= most);
+    let count = |turn: &[usize], which: &dyn Fn(&Instruction) -> bool| turn.iter().filter(|&&at| which(&instructions[at])).count();
+    let whole = |instruction: &Instruction| reads_whole_chunks(instruction, reader);
+    let most = turns.iter().map(|turn| count(turn, &multiplies)).max().unwrap_or(0);
+    turns.retain(|turn| most > 0 && count(turn, &multiplies) * 2 >= most);
     let heads: Vec<usize> = turns.iter().map(|turn| turn[0]).collect();
     turns.retain(|turn| !turn[1..].iter().any(|at| heads.contains(at)));
-    if turns.iter().any(|turn| count(turn, reads_whole_chunks) > 0) {
-        turns.retain(|turn| count(turn, reads_whole_chunks) > 0);
+    if turns.iter().any(|turn| count(turn, &whole) > 0) {
+        turns.retain(|turn| count(turn, &whole) > 0);
     }
     turns.into_iter().map(|turn| turn.into_iter().map(|at| instructions[at].clone()).collect()).collect()
 }

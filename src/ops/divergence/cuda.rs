@@ -24,6 +24,9 @@ const NARROW: usize = 16;
 /// off by 2^-16 of the rows' lengths, a kernel is by no more than 3e-4.
 const REACH: f64 = 128.0;
 
+/// Blocks that keep a GPU's tensor cores busy. Few in unit tests, so that few rows have long slabs.
+const BUSY: usize = if cfg!(test) { 1 } else { 1024 };
+
 /// What computes sums over pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cores {
@@ -52,7 +55,7 @@ impl Cores {
     fn busy(self) -> usize {
         match self {
             Cores::Cuda(_) => 512,
-            Cores::Tensor => 1024,
+            Cores::Tensor => BUSY,
         }
     }
 }
@@ -155,7 +158,8 @@ impl Sums {
         let [first, blocks_, slab] = [first, blocks, slab].map(|n| n as u32);
         let wanted = u32::from(wanted[0]) | u32::from(wanted[1]) << 1;
         let (largest, limit) = (Ptr::NULL, 0.0);
-        let pairs = Pairs { n, m, d: width as u64, first, blocks: blocks_, slab, wanted, own: own.into(), more: 0, weights, largest, limit };
+        let pairs =
+            Pairs { n, m, d: width as u64, first, blocks: blocks_, slab, wanted, own: own.into(), more: 0, weights, largest, limit };
         let pulls = CudaBuffer::new(gpu, slabs * kept * size_of::<f64>())?;
         let values = CudaBuffer::new(gpu, slabs * blocks * size_of::<f64>())?;
         Ok(Sums { gpu, cores, pairs, grid: Grid::blocks(blocks, THREADS).by(slabs, 1), slabs, pulls, values, split: None })
