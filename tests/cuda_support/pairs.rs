@@ -247,9 +247,10 @@ fn equal_rows_have_no_distance_and_equal_numbers_the_right_length() {
     let (n, d) = (40, 64);
     // Nearly as far as rows may be for tensor cores; those that differ are so far apart that their kernels are nothing.
     let f = |length: f64| move |x: &[Tensor]| x[0].mmd2(&x[1], &MmdKernel::Rbf(vec![length / 7.9]), Estimator::Unbiased);
-    let signs = sample(1, n, d, 1.0, 0.0).to_f64_vec().unwrap();
-    // Numbers of which two bf16 leave much, and whose small part is large.
-    let equal = signs.iter().map(|v| v.signum() * (1.0 + 2f64.powi(-8) - 2f64.powi(-17))).collect();
+    // Each row and its opposite, so that the centre is 0; numbers of which two bf16 leave much, and whose small part is large.
+    let signs: Vec<f64> = sample(1, n / 2, d, 1.0, 0.0).to_f64_vec().unwrap().iter().map(|v| v.signum()).collect();
+    let number = 1.0 + 2f64.powi(-8) - 2f64.powi(-17);
+    let equal = signs.iter().map(|v| v * number).chain(signs.iter().map(|v| -v * number)).collect();
     let equal = Tensor::from_vec(equal, [n, d], &Device::cpu()).unwrap().to_dtype(DType::F32).unwrap();
     for x in [equal, sample(2, n, d, 1.0, 0.0)] {
         let all = rows_of(&x);

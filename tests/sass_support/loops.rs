@@ -14,15 +14,9 @@ pub fn interrupts(instruction: &Instruction) -> bool {
     matches!(instruction.operation(), "BRA" | "BSSY" | "BSYNC" | "NOP" | "BAR" | "WARPSYNC" | "CALL" | "RET" | "EXIT")
 }
 
-/// The instruction by which a kernel reads whole chunks of sixteen bytes: where there are asynchronous copies, other loads are not of the
-/// operands.
-fn reader(instructions: &[Instruction]) -> &'static str {
-    if instructions.iter().any(|i| i.operation() == "LDGSTS" && i.width() == 128) { "LDGSTS" } else { "LDG" }
-}
-
 /// Whether an instruction reads sixteen bytes of global memory for each thread.
-fn reads_whole_chunks(instruction: &Instruction, reader: &str) -> bool {
-    instruction.operation() == reader && instruction.width() == 128
+fn reads_whole_chunks(instruction: &Instruction) -> bool {
+    matches!(instruction.operation(), "LDG" | "LDGSTS") && instruction.width() == 128
 }
 
 /// How good a way through a loop is: the whole chunks that it reads, the multiplications on tensor cores, then few instructions. That is
@@ -33,12 +27,19 @@ struct Merit(usize, usize, isize);
 /// The best way from each instruction back to the head of a loop.
 struct Ways<'a> {
     instructions: &'a [Instruction],
-    reader: &'static str,
     head: usize,
+    /// What reads operands: asynchronous copies, if the loop has some.
+    reader: &'static str,
     best: HashMap<usize, Option<(Merit, usize)>>,
 }
 
-impl Ways<'_> {
+impl<'a> Ways<'a> {
+    fn new(instructions: &'a [Instruction], head: usize) -> Ways<'a> {
+        let end = instructions.iter().rposition(|i| i.target == Some(head)).map_or(head, |last| last.max(head));
+        let copies = instructions[head..=end].iter().any(|i| reads_whole_chunks(i) && i.operation() == "LDGSTS");
+        Ways { instructions, head, reader: if copies { "LDGSTS" } else { "LDG" }, best: HashMap::new() }
+    }
+
     fn successors(&self, at: usize) -> Vec<usize> {
         let instruction = &self.instructions[at];
         let next = (at + 1 < self.instructions.len()).then_some(at + 1);
@@ -65,7 +66,7 @@ impl Ways<'_> {
                 continue;
             }
             let instruction = &self.instructions[at];
-            let wide = usize::from(reads_whole_chunks(instruction, self.reader));
+            let wide = usize::from(reads_whole_chunks(instruction) && instruction.operation() == self.reader);
             let tensor = usize::from(instruction.operation() == "HMMA");
             let merits = self.successors(at).into_iter().filter_map(|next| {
                 let rest = if next == self.head { Some(Merit(0, 0, 0)) } else { self.best.get(&next)?.map(|(merit, _)| merit) };
@@ -92,23 +93,21 @@ impl Ways<'_> {
 /// whole chunks, if there are any, are the hot ones; others are for operands that do not lie so.
 pub fn hot_loops(function: &Function) -> Vec<Vec<Instruction>> {
     let instructions = &function.instructions;
-    let reader = reader(instructions);
     let heads: BTreeSet<usize> = instructions.iter().enumerate().filter_map(|(at, i)| i.target.filter(|&target| target <= at)).collect();
     let mut turns: Vec<Vec<usize>> = Vec::new();
     for head in heads {
-        let mut ways = Ways { instructions, reader, head, best: HashMap::new() };
+        let mut ways = Ways::new(instructions, head);
         ways.search(head);
         // A way that goes further up goes around an outer loop.
         turns.extend(ways.turn().filter(|turn| turn.iter().all(|&at| at >= head)));
     }
-    let count = |turn: &[usize], which: &dyn Fn(&Instruction) -> bool| turn.iter().filter(|&&at| which(&instructions[at])).count();
-    let whole = |instruction: &Instruction| reads_whole_chunks(instruction, reader);
-    let most = turns.iter().map(|turn| count(turn, &multiplies)).max().unwrap_or(0);
-    turns.retain(|turn| most > 0 && count(turn, &multiplies) * 2 >= most);
+    let count = |turn: &[usize], which: fn(&Instruction) -> bool| turn.iter().filter(|&&at| which(&instructions[at])).count();
+    let most = turns.iter().map(|turn| count(turn, multiplies)).max().unwrap_or(0);
+    turns.retain(|turn| most > 0 && count(turn, multiplies) * 2 >= most);
     let heads: Vec<usize> = turns.iter().map(|turn| turn[0]).collect();
     turns.retain(|turn| !turn[1..].iter().any(|at| heads.contains(at)));
-    if turns.iter().any(|turn| count(turn, &whole) > 0) {
-        turns.retain(|turn| count(turn, &whole) > 0);
+    if turns.iter().any(|turn| count(turn, reads_whole_chunks) > 0) {
+        turns.retain(|turn| count(turn, reads_whole_chunks) > 0);
     }
     turns.into_iter().map(|turn| turn.into_iter().map(|at| instructions[at].clone()).collect()).collect()
 }
