@@ -218,7 +218,7 @@ __device__ __forceinline__ void pairs(const Split& split, double* gradient, doub
       multiply_rows(rows_of(step), there, products);
     }
     const float* squares = reinterpret_cast<const float*>(there + PairTile::OPERAND) + column;
-    const bool all = rows.count == SIDE && columns.count == SIDE && (p.own || upper != lower);
+    const bool all = rows.count == SIDE && columns.count == SIDE && upper != lower;
     float sum = 0;
     int count = 0;
 #pragma unroll
@@ -231,12 +231,19 @@ __device__ __forceinline__ void pairs(const Split& split, double* gradient, doub
         // Perhaps a little less than 0, which the forms take.
         u[i] = Form::DISTANCE ? fmaf(-2.f, product[i], own_square[i / 2 % 2] + squares[group + i / 4 * 8 + i % 2]) : 0.f;
       }
+      auto itself = [&](int i) { return upper == lower && row + i / 2 % 2 * 8 == group + i / 4 * 8 + column + i % 2; };
+      if (!all) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) u[i] = itself(i) ? 0.f : u[i];
+      }
       form.evaluate(u, product, pull);
       if (!all) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
           const int r = row + i / 2 % 2 * 8, c = group + i / 4 * 8 + column + i % 2;
-          if (uint64_t(r) >= rows.count || uint64_t(c) >= columns.count || (!p.own && upper == lower && r == c)) pull[i] = {0.f, 0.f, 0.f, 0};
+          if (uint64_t(r) >= rows.count || uint64_t(c) >= columns.count || (!p.own && itself(i))) pull[i] = {0.f, 0.f, 0.f, 0};
+          // Exactly nothing: the pulls of others may be much smaller than a row.
+          if (Form::DISTANCE && itself(i)) pull[i].moved = 0;
         }
       }
 #pragma unroll

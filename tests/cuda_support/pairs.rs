@@ -281,6 +281,24 @@ fn nearly_flat_kernels_keep_their_digits() {
     }
 }
 
+/// A row's pair with itself is counted, and is much nearer than any other.
+#[test]
+fn rows_do_not_pull_themselves() {
+    let Some(gpu) = gpu() else { return };
+    let tensor = gpu.with_precision(Precision::F32x3);
+    let (x, y) = (sample(1, 70, 33, 1.0, 0.0), sample(2, 64, 33, 1.0, 0.1));
+    let wide = |x: &Tensor| x.to_dtype(DType::F64).unwrap();
+    let f = |x: &[Tensor]| x[0].mmd2(&x[1], &MmdKernel::Rbf(vec![1.2]), Estimator::Biased);
+    let (found, exact) = (run(&tensor, &[&x, &y], &[true, true], &f), run(&Device::cpu(), &[&wide(&x), &wide(&y)], &[true, true], &f));
+    sees_tensor_cores(&gpu, &[&x, &y], &[true, true], &f, &found);
+    for (found, exact) in found.iter().zip(&exact) {
+        let (found, exact) = (found.to_f64_vec().unwrap(), exact.to_f64_vec().unwrap());
+        let off = length(&found.iter().zip(&exact).map(|(f, e)| f - e).collect::<Vec<_>>()) / length(&exact);
+        println!("off by {off:e} of {:e}", length(&exact));
+        assert!(off < 2e-4, "off by {off:e} of {:e}", length(&exact));
+    }
+}
+
 /// To the bit as on the CUDA cores, whose blocks of rows are the same.
 #[test]
 fn rows_that_tensor_cores_would_spoil_are_for_the_cuda_cores() {
