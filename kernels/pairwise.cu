@@ -5,153 +5,9 @@
 // its rows needs neither atomics nor any other block: with a gradient a pair is looked at from both of its rows. Slabs depend on
 // shapes alone, and a second kernel adds theirs in order. Distances are sums of squared differences, which lose no digits wherever
 // the rows are; sums beyond a tile are in f64, since the pulls within and between samples nearly cancel.
-#include "rows.cuh"
+#include "pairwise.cuh"
 
 namespace {
-
-// Two samples, [n, d] and [m, d], in blocks of rows: first those of the first. Twin of `Pairs` in src/device/cuda/args.rs.
-struct Pairs {
-  uint64_t n, m, d;
-  uint32_t first, blocks;  // row blocks of the first sample, and of both
-  uint32_t slab;           // tiles of a slab
-  uint32_t wanted;         // bits 0 and 1: the gradient of the first and the second sample
-  uint32_t own;            // whether pairs of a row with itself count
-  uint32_t more;           // whether to add to what is there
-  double weights[3];       // of the sums over unordered pairs within the first sample, between the two, within the second
-};
-
-// A sum of radial kernels of the squared distance u. Twin of `Radial` in src/device/cuda/args.rs.
-struct Radial {
-  uint32_t gaussian, count;
-  double factor[16];  // Gaussian: -1 / (2 s^2). Inverse multiquadric: C.
-  double slope[16];   // of k, or of k^2, in the pull; the largest is 1
-};
-
-// e^t - 1 and e^t for t <= 0: the CPU's polynomials (src/device/cpu/math/pair.rs).
-__device__ __forceinline__ void exp_pair(float t, float& less, float& k) {
-  t = t < -88.f ? -88.f : t;
-  const float shifted = fmaf(t, 1.44269504f, 12582912.f), n = shifted - 12582912.f;
-  const float r = fmaf(n, 2.1219444e-4f, fmaf(n, -0.6933594f, t));
-  float p = fmaf(1.f / 5040.f, r, 1.f / 720.f);
-  p = fmaf(p, r, 1.f / 120.f);
-  p = fmaf(p, r, 1.f / 24.f);
-  p = fmaf(p, r, 1.f / 6.f);
-  p = fmaf(p, r, 0.5f);
-  const float q = fmaf(p * r, r, r);
-  const float power = __uint_as_float((__float_as_uint(shifted) << 23) + 0x3f800000u);
-  less = fmaf(q, power, power - 1.f);
-  k = fmaf(q, power, power);
-}
-__device__ __forceinline__ void exp_pair(double t, double& less, double& k) {
-  t = t < -709. ? -709. : t;
-  const double shifted = fma(t, 1.4426950408889634, 6755399441055744.), n = shifted - 6755399441055744.;
-  const double r = fma(n, -1.9082149292705877e-10, fma(n, -0.6931471803691238, t));
-  double p = fma(1. / 6227020800., r, 1. / 479001600.);
-  p = fma(p, r, 1. / 39916800.);
-  p = fma(p, r, 1. / 3628800.);
-  p = fma(p, r, 1. / 362880.);
-  p = fma(p, r, 1. / 40320.);
-  p = fma(p, r, 1. / 5040.);
-  p = fma(p, r, 1. / 720.);
-  p = fma(p, r, 1. / 120.);
-  p = fma(p, r, 1. / 24.);
-  p = fma(p, r, 1. / 6.);
-  p = fma(p, r, 0.5);
-  const double q = fma(p * r, r, r);
-  const double power = __longlong_as_double(int64_t((uint64_t(__double_as_longlong(shifted)) << 52) + 0x3ff0000000000000u));
-  less = fma(q, power, power - 1.);
-  k = fma(q, power, power);
-}
-
-// Without the slow path for subnormal numbers: scales and distances are none.
-__device__ __forceinline__ float reciprocal(float x) { return __fdividef(1.f, x); }
-__device__ __forceinline__ double reciprocal(double x) { return 1. / x; }
-
-// The contribution of a pair: to the value `part` + `count`, to the pull on its row `moved` (b - a) + `own` a. The count of kernels above
-// 1/2, whose parts are k - 1, is exact: sums keep the digits in which the samples differ, both where k is flat and where it is small.
-template <class T>
-struct Pull {
-  T part, moved, own;
-  int count;
-};
-
-template <class T>
-struct RadialForm {
-  static constexpr bool DISTANCE = true, PRODUCT = false, OWN = false;
-  const Radial& radial;
-
-  // Evaluates the pairs of a thread.
-  template <int COUNT>
-  __device__ __forceinline__ void evaluate(const T (&u)[COUNT], const T (&)[COUNT], Pull<T> (&out)[COUNT]) const {
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) out[i] = {T(0), T(0), T(0), 0};
-    for (uint32_t scale = 0; scale < radial.count; ++scale) {
-      const T factor = T(radial.factor[scale]), slope = T(radial.slope[scale]);
-#pragma unroll
-      for (int i = 0; i < COUNT; ++i) {
-        T less, k;
-        if (radial.gaussian) {
-          exp_pair(u[i] * factor, less, k);
-          out[i].moved = fma(slope, k, out[i].moved);
-        } else {
-          const T ratio = reciprocal(factor + u[i]);
-          less = -(u[i] * ratio), k = factor * ratio;
-          out[i].moved = fma(slope, k * k, out[i].moved);
-        }
-        const bool near = k > T(0.5);
-        out[i].part += near ? less : k;
-        out[i].count += near;
-      }
-    }
-  }
-};
-
-// h = k (a.b + d / s^2 - u (1 / s^2 + 1 / s^4)) with k = exp(-u / (2 s^2)), the Stein kernel of the standard normal. With B the bracket,
-// dh/da = k b - w (a - b) = (w + k) (b - a) + k a, w = k (2 (1 / s^2 + 1 / s^4) + B / s^2).
-template <class T>
-struct SteinForm {
-  static constexpr bool DISTANCE = true, PRODUCT = true, OWN = true;
-  T inverse, constant;  // 1 / s^2, d / s^2
-
-  template <int COUNT>
-  __device__ __forceinline__ void evaluate(const T (&u)[COUNT], const T (&product)[COUNT], Pull<T> (&out)[COUNT]) const {
-    const T alpha = fma(inverse, inverse, inverse);
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
-      T less, k;
-      exp_pair(u[i] * (T(-0.5) * inverse), less, k);
-      const T bracket = fma(-alpha, u[i], product[i] + constant);
-      out[i] = {k * bracket, fma(k, fma(bracket, inverse, T(2) * alpha), k), k, 0};
-    }
-  }
-};
-
-// h = (a.b)^2, whose pull is taken without its factor 2 and before the rows' lengths are.
-template <class T>
-struct SquareForm {
-  static constexpr bool DISTANCE = false, PRODUCT = true, OWN = false;
-
-  template <int COUNT>
-  __device__ __forceinline__ void evaluate(const T (&)[COUNT], const T (&product)[COUNT], Pull<T> (&out)[COUNT]) const {
-#pragma unroll
-    for (int i = 0; i < COUNT; ++i) out[i] = {product[i] * product[i], product[i], T(0), 0};
-  }
-};
-
-// Consecutive rows of one sample, at most `SIDE`.
-template <class T>
-struct Rows {
-  const T* x;
-  uint64_t count, at;  // rows here; number of the first in its sample
-  bool second;
-
-  __device__ __forceinline__ Rows(const T* x, const T* y, const Pairs& p, uint32_t block, uint32_t side) {
-    second = block >= p.first;
-    at = uint64_t(second ? block - p.first : block) * side;
-    count = min(uint64_t(side), (second ? p.m : p.n) - at);
-    this->x = (second ? y : x) + at * p.d;
-  }
-};
 
 template <class T>
 struct Tile {
@@ -180,12 +36,12 @@ __device__ __forceinline__ void pairs(const T* x, const T* y, double* gradient, 
   __shared__ double scratch[33];
   const int r = int(threadIdx.x) / 16, c = int(threadIdx.x) % 16;
   const uint32_t upper = blockIdx.x, begin = blockIdx.y * p.slab, end = min(begin + p.slab, p.blocks);
+  // The others were for the tensor cores.
+  if (Form::DISTANCE && sizeof(T) == 4 && p.largest && !far_apart(p, upper, begin, end)) return;
   const Rows<T> rows(x, y, p, upper, SIDE);
-  const bool wanted = (p.wanted >> (rows.second ? 1 : 0)) & 1, deep = p.d > DEPTH;
+  const bool wanted = rows.wanted(p), deep = p.d > DEPTH;
   // The slabs' gradients: each [rows of the wanted samples, d].
-  const uint64_t all = ((p.wanted & 1) ? p.n : 0) + ((p.wanted & 2) ? p.m : 0);
-  const uint64_t before = rows.second && (p.wanted & 1) ? p.n : 0;
-  double* const pulls = gradient + (blockIdx.y * all + before + rows.at) * p.d;
+  double* const pulls = gradient + rows.pulled(p, blockIdx.y) * p.d;
   bool fresh = !p.more;
   double value = 0;
   if (!deep) Tile::load(a, rows, 0, p.d);
@@ -228,7 +84,7 @@ __device__ __forceinline__ void pairs(const T* x, const T* y, double* gradient, 
         own[i] += one.own;
         count += one.count;
       }
-    const double weight = p.weights[rows.second == columns.second ? (rows.second ? 2 : 0) : 1];
+    const double weight = rows.weight(p, columns);
     // The tile on the diagonal holds each pair twice.
     if (lower >= upper) value += (double(part) + count) * (lower == upper ? 0.5 * weight : weight);
     if (!wanted) continue;

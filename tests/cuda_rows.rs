@@ -2,6 +2,8 @@
 #![cfg(feature = "cuda")]
 
 mod cuda_support;
+#[path = "cuda_support/pairs.rs"]
+mod pairs;
 
 use cuda_support::{check, distance, gpu, normal};
 use strait::ops::{Estimator, MmdKernel, Noise};

@@ -6,6 +6,7 @@
 
 use std::process::Command;
 
+use strait::device::Precision;
 use strait::nn::{Param, Params};
 use strait::ops::{ConvOptions, Estimator, MmdKernel, Noise};
 use strait::optim::{Algorithm, Optimizer};
@@ -40,6 +41,8 @@ fn work(gpu: &Device) -> Result<()> {
     grad(&x.softmax_cross_entropy(&labels, 0.0)?.mean_all()?, &[&x])?;
     let (x, y) = (normal(2, &[128, 64], gpu)?.requires_grad(), normal(3, &[128, 64], gpu)?);
     grad(&x.mmd2(&y, &MmdKernel::Rbf(vec![8.0]), Estimator::Unbiased)?, &[&x])?;
+    let tensor = gpu.with_precision(Precision::F32x3);
+    grad(&x.to_device(&tensor)?.mmd2(&y.to_device(&tensor)?, &MmdKernel::Rbf(vec![8.0]), Estimator::Unbiased)?, &[&x])?;
     let (x, w, bias) =
         (normal(4, &[128, 256], gpu)?.requires_grad(), normal(5, &[128, 256], gpu)?.requires_grad(), normal(6, &[128], gpu)?);
     grad(&x.linear(&w, Some(&bias), Activation::Relu)?.sum_all()?, &[&x, &w])?;

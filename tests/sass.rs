@@ -12,7 +12,7 @@ use strait::device::cuda::ptx::{ENTRIES, MODULES};
 
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
 
-/// Most registers of a thread in the hot kernels, by the beginning of their names: more would lower the number of warps that a
+/// Most registers of a thread in the hot kernels, by the beginning of their names, of which the first counts: more would lower the number of warps that a
 /// multiprocessor holds.
 const REGISTERS: &[(&str, u32)] = &[
     ("unary_", 40),
@@ -31,6 +31,10 @@ const REGISTERS: &[(&str, u32)] = &[
     ("gaussian_kl_f32", 48),
     ("bottleneck_f32", 64),
     ("bottleneck_grad_f32", 64),
+    // Three blocks of 128 threads.
+    ("radial_pairs_f32x3", 168),
+    ("stein_pairs_f32x3", 168),
+    ("square_pairs_f32x3", 168),
     ("radial_pairs", 128),
     ("stein_pairs", 128),
     ("matmul_small_f32", 128),
@@ -81,7 +85,8 @@ fn kernels_assemble_without_spills_and_keep_their_registers() {
         if usage.spilled > 0 {
             wrong.push(format!("{} spills {} bytes on {}", usage.kernel, usage.spilled, usage.architecture));
         }
-        if let Some((_, most)) = REGISTERS.iter().find(|(name, most)| usage.kernel.starts_with(name) && usage.registers > *most) {
+        let most = REGISTERS.iter().find(|(name, _)| usage.kernel.starts_with(name)).map_or(u32::MAX, |(_, most)| *most);
+        if usage.registers > most {
             wrong.push(format!("{} uses {} registers on {}, more than {most}", usage.kernel, usage.registers, usage.architecture));
         }
     }

@@ -8,9 +8,9 @@ use strait::{DType, Result, Tensor};
 use super::operations::{self, Algorithm, Mmd};
 use super::products::{self, Form, Pass};
 use super::{Build, Case, Job, Kind, Place, Suite, steps};
-use Kind::{Bf16, F32};
+use Kind::{Bf16, F32, F32x3};
 
-const P: &[Kind] = &[F32, Kind::F32x3, Kind::Tf32, Bf16];
+const P: &[Kind] = &[F32, F32x3, Kind::Tf32, Bf16];
 
 type Function = fn(&Tensor) -> Result<Tensor>;
 /// Of the dimension.
@@ -155,11 +155,12 @@ fn discrepancies(all: &mut List) {
             for (suffix, estimator) in [("", Estimator::Biased), ("_unbiased", Estimator::Unbiased)] {
                 let short = move |s: &[usize], kind: Kind| {
                     let wanted = if name == "rbf" { s[0] == s[1] && s[0] >= 1024 } else { name == "imq7" && s[0] == 8192 };
-                    wanted && s[2] == 64 && kind == F32 && backward && suffix.is_empty()
+                    let kinds = kind == F32 || kind == F32x3 && s[0] == 8192;
+                    wanted && s[2] == 64 && kinds && backward && suffix.is_empty()
                 };
                 let mmd = Mmd { kernel, estimator, backward, offsets: [0.0, 0.125], spread: 1.0 };
                 let build = move |p, t, s: &[usize]| operations::mmd2(p, t, s, mmd);
-                all.add(&format!("mmd2_{name}{passes}{suffix}"), &[F32, Bf16], &sizes, short, build);
+                all.add(&format!("mmd2_{name}{passes}{suffix}"), &[F32, F32x3, Bf16], &sizes, short, build);
             }
         }
     }
@@ -168,7 +169,7 @@ fn discrepancies(all: &mut List) {
         let kernel: Kernel = if spread < 1.0 { |_| MmdKernel::Rbf(vec![0.05]) } else { RBF };
         let mmd = Mmd { kernel, estimator: Estimator::Unbiased, backward: true, offsets: [offset; 2], spread };
         let build = move |p, t, s: &[usize]| operations::mmd2(p, t, s, mmd);
-        all.add(id, &[F32], &list(&[&[2048, 2048, 64], &[2048, 2048, 2]]), |_, _| false, build);
+        all.add(id, &[F32, F32x3], &list(&[&[2048, 2048, 64], &[2048, 2048, 2]]), |_, _| false, build);
     }
 }
 

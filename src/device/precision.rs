@@ -1,4 +1,4 @@
-//! The precision in which GPUs multiply matrices of f32.
+//! The precision in which GPUs multiply matrices of f32, and sum over pairs of rows.
 
 use std::fmt;
 
@@ -7,6 +7,10 @@ use std::fmt;
 /// It is part of the device's value, [`crate::Device::with_precision`], so what a tensor is multiplied in can be seen from where it is,
 /// and tensors of two precisions are not mixed by accident. The CPU multiplies in full; so do GPUs in f64. Products of 16-bit floats
 /// are exact in f32, and use the tensor cores in every precision.
+///
+/// Sums over pairs of rows ([`crate::Tensor::mmd2`], [`crate::Tensor::ksd`], [`crate::Tensor::pulling_away`]) of f32 compute in full in
+/// [`Precision::F32`]. In all others rows of more than 16 numbers are sums of two bf16 on the tensor cores, as in [`Precision::F32x3`], unless
+/// they are so long, compared with the kernel's scale, that this would lose too many digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Precision {

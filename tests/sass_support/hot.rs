@@ -1,4 +1,4 @@
-//! The loops that products spend their time in, held to a table.
+//! The loops that products, and sums over pairs on tensor cores, spend their time in, held to a table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -33,6 +33,9 @@ const HOT: &[(&str, u32)] = &[
     ("matmul_bf16_large", 81_920),
     ("matmul_f16_medium", 40_960),
     ("matmul_f16_large", 81_920),
+    ("radial_pairs_f32x3", 74_240),
+    ("stein_pairs_f32x3", 74_240),
+    ("square_pairs_f32x3", 74_240),
 ];
 
 const COLUMNS: [&str; 6] = [

@@ -19,19 +19,27 @@ fn reads_whole_chunks(instruction: &Instruction) -> bool {
     matches!(instruction.operation(), "LDG" | "LDGSTS") && instruction.width() == 128
 }
 
-/// How good a way through a loop is: the whole chunks that it reads, then few instructions. That is the way that a block takes in the
-/// middle of large operands.
+/// How good a way through a loop is: the whole chunks that it reads, the multiplications on tensor cores, then few instructions. That is
+/// the way that a block takes in the middle of large operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Merit(usize, isize);
+struct Merit(usize, usize, isize);
 
 /// The best way from each instruction back to the head of a loop.
 struct Ways<'a> {
     instructions: &'a [Instruction],
     head: usize,
+    /// What reads operands: asynchronous copies, if the loop has some.
+    reader: &'static str,
     best: HashMap<usize, Option<(Merit, usize)>>,
 }
 
-impl Ways<'_> {
+impl<'a> Ways<'a> {
+    fn new(instructions: &'a [Instruction], head: usize) -> Ways<'a> {
+        let end = instructions.iter().rposition(|i| i.target == Some(head)).map_or(head, |last| last.max(head));
+        let copies = instructions[head..=end].iter().any(|i| reads_whole_chunks(i) && i.operation() == "LDGSTS");
+        Ways { instructions, head, reader: if copies { "LDGSTS" } else { "LDG" }, best: HashMap::new() }
+    }
+
     fn successors(&self, at: usize) -> Vec<usize> {
         let instruction = &self.instructions[at];
         let next = (at + 1 < self.instructions.len()).then_some(at + 1);
@@ -58,10 +66,11 @@ impl Ways<'_> {
                 continue;
             }
             let instruction = &self.instructions[at];
-            let wide = usize::from(reads_whole_chunks(instruction));
+            let wide = usize::from(reads_whole_chunks(instruction) && instruction.operation() == self.reader);
+            let tensor = usize::from(instruction.operation() == "HMMA");
             let merits = self.successors(at).into_iter().filter_map(|next| {
-                let rest = if next == self.head { Some(Merit(0, 0)) } else { self.best.get(&next)?.map(|(merit, _)| merit) };
-                rest.map(|rest| (Merit(rest.0 + wide, rest.1 - 1), next))
+                let rest = if next == self.head { Some(Merit(0, 0, 0)) } else { self.best.get(&next)?.map(|(merit, _)| merit) };
+                rest.map(|rest| (Merit(rest.0 + wide, rest.1 + tensor, rest.2 - 1), next))
             });
             let best = merits.max();
             self.best.insert(at, best);
@@ -87,9 +96,10 @@ pub fn hot_loops(function: &Function) -> Vec<Vec<Instruction>> {
     let heads: BTreeSet<usize> = instructions.iter().enumerate().filter_map(|(at, i)| i.target.filter(|&target| target <= at)).collect();
     let mut turns: Vec<Vec<usize>> = Vec::new();
     for head in heads {
-        let mut ways = Ways { instructions, head, best: HashMap::new() };
+        let mut ways = Ways::new(instructions, head);
         ways.search(head);
-        turns.extend(ways.turn());
+        // A way that goes further up goes around an outer loop.
+        turns.extend(ways.turn().filter(|turn| turn.iter().all(|&at| at >= head)));
     }
     let count = |turn: &[usize], which: fn(&Instruction) -> bool| turn.iter().filter(|&&at| which(&instructions[at])).count();
     let most = turns.iter().map(|turn| count(turn, multiplies)).max().unwrap_or(0);

@@ -45,7 +45,7 @@ impl MmdKernel {
     }
 
     /// The square of the smallest length over which the kernel changes.
-    fn finest(&self) -> f64 {
+    pub(crate) fn finest(&self) -> f64 {
         let square: fn(f64) -> f64 = match self {
             MmdKernel::Rbf(_) => |s| s * s,
             MmdKernel::Imq(_) => |c| 0.5 * c,

@@ -1,7 +1,7 @@
 //! The fused forms against the composed ones, and what they reject. Gradients against differences: tests/gradients.rs.
 
 use super::*;
-use crate::device::Device;
+use crate::device::{Device, Precision};
 use crate::{Rng, grad, grad_graph};
 
 fn normal(seed: u64, shape: [usize; 2], dtype: DType) -> Tensor {
@@ -14,6 +14,30 @@ fn error(got: &Tensor, expected: &Tensor) -> f64 {
     let largest = expected.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     let worst = got.iter().zip(&expected).map(|(g, e)| (g - e).abs()).fold(0.0, |m: f64, e| if e > m || e.is_nan() { e } else { m });
     worst / largest
+}
+
+/// On tensor cores; here all tiles of a block's rows are one slab.
+#[test]
+fn slabs_of_many_tiles() {
+    let Ok(gpu) = Device::cuda(0) else { return };
+    let tensor = gpu.with_precision(Precision::F32x3);
+    let all = |device: &Device, dtype, first: bool| {
+        let [x, y] = [(1, 230, 1.0), (2, 200, 0.9)].map(|(seed, n, scale)| {
+            let x = normal(seed, [n, 70], DType::F32).affine(scale, 0.3).unwrap();
+            x.to_dtype(dtype).unwrap().to_device(device).unwrap().requires_grad()
+        });
+        let y = if first { y.detach() } else { y };
+        let mmd = x.mmd2(&y, &MmdKernel::Rbf(vec![8.0, 12.0]), Estimator::Unbiased).unwrap();
+        let inputs = if first { vec![&x] } else { vec![&x, &y] };
+        let slopes = grad(&mmd, &inputs).unwrap();
+        [vec![mmd.detach(), x.ksd(8.0).unwrap().detach()], slopes, grad(&x.ksd(8.0).unwrap(), &[&x]).unwrap()].concat()
+    };
+    for first in [true, false] {
+        let expected = all(&Device::cpu(), DType::F64, first);
+        for (found, expected) in all(&tensor, DType::F32, first).iter().zip(&expected) {
+            assert!(error(found, expected) < 1e-5, "{:?}: {}", found.dims(), error(found, expected));
+        }
+    }
 }
 
 type Function<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
