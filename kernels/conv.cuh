@@ -238,39 +238,63 @@ struct SourceLoader {
   __device__ __forceinline__ void stash(T*) const {}
 };
 
+// The part of a convolution that a block computes. Blocks with the same columns follow each other: what they gather is in the cache.
 template <class Tile>
-__device__ __forceinline__ void convolve(const Convolution& p) {
-  using T = typename Tile::T;
-  __shared__ __align__(16) T shared[Tile::SHARED];
-  // Blocks with the same columns follow each other: what they gather is in the cache.
-  uint32_t rest = blockIdx.x;
-  const uint32_t tiles = p.tiles_m * p.phases[0] * p.phases[1] * p.tiles_n, counter = rest % tiles, splits = gridDim.x / tiles;
-  const uint64_t row = uint64_t(rest % p.tiles_m) * Tile::M;
-  rest /= p.tiles_m;
-  const Direction x(p.axis[1], p.transposed, rest % p.phases[1]);
-  rest /= p.phases[1];
-  const Direction y(p.axis[0], p.transposed, rest % p.phases[0]);
-  rest /= p.phases[0];
-  const uint64_t col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
-  if (col >= p.batch * (uint64_t(y.count) * x.count)) return;
+struct ConvolutionPart {
+  uint32_t tiles;  // of all phases
+  Direction x, y;
+  uint64_t row, col, split, first_k;
+  uint32_t k;
 
-  const uint64_t first_k = split * p.split_k;
-  const uint32_t k = share(uint64_t(p.channels) * y.taps * x.taps, split, p.split_k);
-  WeightLoader<T, Tile::M, Tile::THREADS> weight(p, y, x, row, first_k);
-  SourceLoader<T, Tile::N, Tile::THREADS> source(p, y, x, col, first_k);
-  auto store_to = [&](void* to, const void* bias) {
+  __device__ __forceinline__ explicit ConvolutionPart(const Convolution& p)
+      : tiles(p.tiles_m * p.phases[0] * p.phases[1] * p.tiles_n),
+        x(p.axis[1], p.transposed, blockIdx.x / p.tiles_m % p.phases[1]),
+        y(p.axis[0], p.transposed, blockIdx.x / (p.tiles_m * p.phases[1]) % p.phases[0]) {
+    const uint32_t rest = blockIdx.x / (p.tiles_m * p.phases[1] * p.phases[0]);
+    row = uint64_t(blockIdx.x % p.tiles_m) * Tile::M;
+    col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
+    first_k = split * p.split_k;
+    k = share(uint64_t(p.channels) * y.taps * x.taps, split, p.split_k);
+  }
+
+  // Phases have as many tiles as the one with the most results.
+  __device__ __forceinline__ bool there(const Convolution& p) const { return col < p.batch * (uint64_t(y.count) * x.count); }
+
+  template <class T>
+  __device__ __forceinline__ ImageStore<T> store(const Convolution& p, void* to, const void* bias) const {
     const uint32_t width = p.transposed ? p.axis[1].image : p.axis[1].windows, height = p.transposed ? p.axis[0].image : p.axis[0].windows;
     T* out = static_cast<T*>(to) + uint64_t(y.first) * width + x.first;
     return ImageStore<T>(out, static_cast<const T*>(bias), row, col, p.rows, p.batch, uint64_t(height) * width, y.count, x.count,
                          y.next * width, x.next);
-  };
+  }
+
+  // To the results, or to the split's part.
+  template <class T>
+  __device__ __forceinline__ ImageStore<T> store(const Convolution& p) const {
+    return p.parts ? store<T>(p, static_cast<T*>(p.parts) + split * p.plane, nullptr) : store<T>(p, p.out, p.bias);
+  }
+
+  // After the block has left its part: the last one at the tile adds them up.
+  template <class Adding, class T>
+  __device__ __forceinline__ void add(const Convolution& p, T* shared) const {
+    const uint32_t counter = blockIdx.x % tiles, splits = gridDim.x / tiles;
+    if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;
+    add_parts<Adding>(shared, store<T>(p, p.parts, nullptr), store<T>(p, p.out, p.bias), splits, p.plane, false);
+  }
+};
+
+template <class Tile>
+__device__ __forceinline__ void convolve(const Convolution& p) {
+  using T = typename Tile::T;
+  __shared__ __align__(16) T shared[Tile::SHARED];
+  const ConvolutionPart<Tile> part(p);
+  if (!part.there(p)) return;
+  WeightLoader<T, Tile::M, Tile::THREADS> weight(p, part.y, part.x, part.row, part.first_k);
+  SourceLoader<T, Tile::N, Tile::THREADS> source(p, part.y, part.x, part.col, part.first_k);
   Results<Tile> results;
-  multiply(shared, weight, source, k, results, false);
-  finish(shared, results, [&] {
-    return p.parts ? store_to(static_cast<T*>(p.parts) + split * p.plane, nullptr) : store_to(p.out, p.bias);
-  }, false);
-  if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;
-  add_parts<Tile>(shared, store_to(p.parts, nullptr), store_to(p.out, p.bias), splits, p.plane, false);
+  multiply(shared, weight, source, part.k, results, false);
+  finish(shared, results, [&] { return part.template store<T>(p); }, false);
+  part.template add<Tile>(p, shared);
 }
 
 }  // namespace

@@ -132,6 +132,29 @@ INSTRUCTION void cp_async_wait() {
 #endif
 }
 
+// What lies `index` times `scale` bytes after an address in global memory, or zero without reading anything: a multiplication, a
+// predicate and a load, where they are written.
+template <class T>
+INSTRUCTION T load_or_zero(const T* from, int32_t index, int32_t scale, bool there) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 2, "what the instruction loads");
+#ifdef STRAIT_EMU
+  return there ? *reinterpret_cast<const T*>(reinterpret_cast<const char*>(from) + int64_t(index) * scale) : T(0.f);
+#else
+  const size_t base = __cvta_generic_to_global(from);
+  if constexpr (sizeof(T) == 4) {
+    uint32_t bits;
+    asm volatile("{ .reg .pred p; .reg .b64 a; setp.ne.u32 p, %4, 0; mad.wide.s32 a, %2, %3, %1; mov.b32 %0, 0; @p ld.global.b32 %0, [a]; }"
+                 : "=r"(bits) : "l"(base), "r"(index), "r"(scale), "r"(uint32_t(there)));
+    return reinterpret_cast<const T&>(bits);
+  } else {
+    uint16_t bits;
+    asm volatile("{ .reg .pred p; .reg .b64 a; setp.ne.u32 p, %4, 0; mad.wide.s32 a, %2, %3, %1; mov.b16 %0, 0; @p ld.global.b16 %0, [a]; }"
+                 : "=h"(bits) : "l"(base), "r"(index), "r"(scale), "r"(uint32_t(there)));
+    return reinterpret_cast<const T&>(bits);
+  }
+#endif
+}
+
 // ---------------------------------------------------------------- sums in a fixed order
 template <class T>
 __device__ __forceinline__ T warp_sum(T v) {

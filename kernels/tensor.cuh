@@ -68,16 +68,34 @@ struct Half {
   }
 };
 
-// Warps along the rows and the columns; a warp has 16 DOWN x 8 ACROSS results. src/device/cuda/matmul.rs knows its size in shared memory.
-template <class Mode_, int WARPS_M_, int WARPS_N_, int DOWN_, int ACROSS_>
+// Converts COUNT neighbours and stores them in shared memory, those of each plane PLANE bytes after those of the one before.
+template <class Mode, int COUNT, int PLANE>
+__device__ __forceinline__ void store_converted(unsigned char* to, const typename Mode::In* from) {
+  constexpr int PER_WORD = 4 / sizeof(typename Mode::Element), WORDS = COUNT / PER_WORD;
+  struct __align__(4 * WORDS) Words {
+    uint32_t v[WORDS];
+  } planes[Mode::PLANES];
+#pragma unroll
+  for (int j = 0; j < WORDS; ++j) {
+    uint32_t word[Mode::PLANES];
+    Mode::convert(from + j * PER_WORD, word);
+#pragma unroll
+    for (int p = 0; p < Mode::PLANES; ++p) planes[p].v[j] = word[p];
+  }
+#pragma unroll
+  for (int p = 0; p < Mode::PLANES; ++p) *reinterpret_cast<Words*>(to + p * PLANE) = planes[p];
+}
+
+// Warps along the rows and the columns; a warp has 16 DOWN x 8 ACROSS results. Elements that need no conversion are COPIED
+// asynchronously, some stages ahead; the others wait in registers for one stage. src/device/cuda/cores.rs knows its size in shared memory.
+template <class Mode_, int WARPS_M_, int WARPS_N_, int DOWN_, int ACROSS_, bool COPIED_ = sizeof(typename Mode_::In) == 2>
 struct TensorTile {
   using Mode = Mode_;
   using In = typename Mode::In;
   using E = typename Mode::Element;
   static constexpr int WARPS_M = WARPS_M_, WARPS_N = WARPS_N_, DOWN = DOWN_, ACROSS = ACROSS_;
   static constexpr int M = 16 * DOWN * WARPS_M, N = 8 * ACROSS * WARPS_N, THREADS = 32 * WARPS_M * WARPS_N;
-  // Elements that need no conversion are copied asynchronously, some stages ahead; the others wait in registers for one stage.
-  static constexpr bool COPIED = sizeof(In) == 2;
+  static constexpr bool COPIED = COPIED_;
   static constexpr int STAGES = COPIED ? 4 : 2;
   // Elements of the sum that a stage holds, and that an instruction takes.
   static constexpr int DEPTH = 64 / int(sizeof(E)) / Mode::PLANES, STEP = 32 / sizeof(E);
