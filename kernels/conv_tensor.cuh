@@ -20,14 +20,13 @@ struct TensorGathered {
   In staged[OWN][EACH];
 
   __device__ __forceinline__ static int side() { return threadIdx.x % SIDE; }
-  // The first element along, and the distance of another one.
-  __device__ __forceinline__ static int along() { return threadIdx.x / SIDE * COUNT; }
-  __device__ __forceinline__ static constexpr int further(int i) { return i / COUNT * (GROUPS * COUNT) + i % COUNT; }
+  // The first element along.
+  __device__ __forceinline__ static int along() { return threadIdx.x / SIDE * EACH; }
 
-  // The thread's elements along, of the `there` first: from the first one and so many elements from one to the next.
-  __device__ __forceinline__ void gather(int q, const In* first, uint32_t apart, int there) {
+  // The thread's elements along, of the `there` first, so many elements apart.
+  __device__ __forceinline__ void gather(int q, const In* from, uint32_t apart, int there) {
 #pragma unroll
-    for (int i = 0; i < EACH; ++i) staged[q][i] = strait::load_or_zero(first, int32_t(apart), further(i) * sizeof(In), further(i) < there);
+    for (int i = 0; i < EACH; ++i) staged[q][i] = strait::load_or_zero(from, int32_t(apart), i * int(sizeof(In)), i < there);
   }
 
   __device__ __forceinline__ void stash(unsigned char* stage) const {
@@ -36,15 +35,25 @@ struct TensorGathered {
     for (int q = 0; q < OWN; ++q)
 #pragma unroll
       for (int i = 0; i < EACH; i += COUNT)
-        store_converted<typename Tile::Mode, COUNT, PLANE>(to + q * SIDE * PITCH + further(i) * int(sizeof(E)), staged[q] + i);
+        store_converted<typename Tile::Mode, COUNT, PLANE>(to + q * SIDE * PITCH + i * int(sizeof(E)), staged[q] + i);
   }
 };
 
-// A channel's tap: how far its cell is from that of the first, in elements, which are fewer than 2^31: src/device/cuda/conv.rs sees to it.
+// As Patch, with fewer elements than 2^31 in an image: src/device/cuda/conv.rs sees to it.
 struct __align__(16) Tap {
   int32_t offset;
   uint32_t row, col;
 };
+
+// A channel's tap: the offset of its cell from that of the first tap of the first channel, and which bits of a pixel say that it has none.
+struct __align__(8) TapBits {
+  int32_t offset;
+  uint32_t bits;
+};
+// Bits for the rows of taps come after those for the columns, and the last stands for what is beyond all channels: as MOST_TAPS of
+// src/device/cuda/conv.rs has it.
+constexpr int FIRST_ROW_BIT = 15;
+constexpr uint32_t NO_TAP = 1u << 31;
 
 // ---------------------------------------------------------------- conv2d and its transpose
 
@@ -75,22 +84,23 @@ struct TensorWeight : TensorGathered<Tile, LINES, true, Tile::DEPTH> {
 };
 
 // As SourceLoader: a thread has some pixels, and reads from a table where their cells under the taps of a stage lie. The block makes the
-// table one stage ahead. Which of a pixel's taps have a cell is the same for all channels: a bit for each row and column of taps.
+// table one stage ahead. Which of a pixel's taps have no cell is the same for all channels: a bit for each row and
+// column of taps.
 template <class Tile, int LINES>
 struct TensorSource : TensorGathered<Tile, LINES, false, Tile::THREADS / 2> {
   using Base = TensorGathered<Tile, LINES, false, Tile::THREADS / 2>;
   using In = typename Tile::In;
   static constexpr int OWN = Base::OWN;
   const In* cell[OWN];  // under the first tap
-  uint32_t rows[OWN], cols[OWN];
-  Tap* table;
+  uint32_t outside[OWN];
+  TapBits* table;
   uint32_t here = 0;   // the stage's place in the table
   const Counter& tap;  // which the weight's loader, called before this, advances
   int k;               // elements of the sum from the thread's next tap on
   uint32_t plane, down, right;
 
   // Whole blocks call it; `table` has room for two stages.
-  __device__ __forceinline__ TensorSource(const Convolution& p, const ConvolutionPart<Tile>& part, Tap* table_, const Counter& tap_)
+  __device__ __forceinline__ TensorSource(const Convolution& p, const ConvolutionPart<Tile>& part, TapBits* table_, const Counter& tap_)
       : table(table_), tap(tap_), k(int(part.k) - int(threadIdx.x % Tile::DEPTH)) {
     const uint32_t per_image = part.y.count * part.x.count, width = part.x.source;
     plane = part.y.source * width, down = part.y.tap_step * width, right = part.x.tap_step;
@@ -99,36 +109,37 @@ struct TensorSource : TensorGathered<Tile, LINES, false, Tile::THREADS / 2> {
       const uint64_t col = part.col + Base::side() + q * Base::SIDE, n = divide(col, per_image);
       const uint32_t pixel = uint32_t(col - n * per_image), row = pixel / part.x.count;
       const uint32_t top = part.y.origin + row * part.y.step, left = part.x.origin + (pixel - row * part.x.count) * part.x.step;
-      rows[q] = inside(top, part.y.tap_step, part.y.taps, n < p.batch ? part.y.source : 0);
-      cols[q] = inside(left, part.x.tap_step, part.x.taps, width);
+      outside[q] = NO_TAP | bits(top, part.y.tap_step, part.y.taps, n < p.batch ? part.y.source : 0) << FIRST_ROW_BIT |
+                   bits(left, part.x.tap_step, part.x.taps, width);
       cell[q] = static_cast<const In*>(p.source) + int64_t(n * p.channels) * plane + (int64_t(int32_t(top)) * width + int32_t(left));
     }
     prepare(here);
     __syncthreads();
   }
 
-  // A bit for each of the taps that has a cell.
-  __device__ __forceinline__ static uint32_t inside(uint32_t first, uint32_t step, uint32_t taps, uint32_t cells) {
-    uint32_t bits = 0;
+  // A bit for each of the taps that has no cell.
+  __device__ __forceinline__ static uint32_t bits(uint32_t first, uint32_t step, uint32_t taps, uint32_t cells) {
+    uint32_t all = 0;
 #pragma unroll 1
-    for (uint32_t t = 0; t < taps; ++t, first += step) bits |= uint32_t(first < cells) << t;
-    return bits;
+    for (uint32_t t = 0; t < taps; ++t, first += step) all |= uint32_t(first >= cells) << t;
+    return all;
   }
 
   // Writes the taps of the next stage to a place; those beyond the last have no cell.
   __device__ __forceinline__ void prepare(uint32_t place) {
-    const Tap next = {int32_t(tap.major * plane + tap.row * down + tap.col * right), k > 0 ? 1u << tap.row : 0, 1u << tap.col};
+    TapBits next = {int32_t(tap.major * plane + tap.row * down + tap.col * right), 1u << (tap.row + FIRST_ROW_BIT) | 1u << tap.col};
+    if (k <= 0) next.bits = NO_TAP;
     if (threadIdx.x < Tile::DEPTH) table[place + threadIdx.x] = next;
     k -= Tile::DEPTH;
   }
 
   __device__ __forceinline__ void fetch(unsigned char*, int) {
-    const Tap* taps = table + (here + Base::along());
+    const TapBits* taps = table + (here + Base::along());
 #pragma unroll
     for (int i = 0; i < Base::EACH; ++i) {
-      const Tap of = taps[Base::further(i)];
+      const TapBits of = taps[i];
 #pragma unroll
-      for (int q = 0; q < OWN; ++q) this->staged[q][i] = strait::load_or_zero(cell[q], of.offset, sizeof(In), bool(rows[q] & of.row) & bool(cols[q] & of.col));
+      for (int q = 0; q < OWN; ++q) this->staged[q][i] = strait::load_or_zero(cell[q], of.offset, sizeof(In), !(of.bits & outside[q]));
     }
     here ^= Tile::DEPTH;
     prepare(here);
@@ -148,7 +159,7 @@ __device__ __forceinline__ void tensor_convolve(const Convolution& p) {
   const ConvolutionPart<Tile> part(p);
   if (!part.there(p)) return;
   TensorWeight<Tile, Tile::M> weight(p, part);
-  TensorSource<Tile, Tile::N> source(p, part, reinterpret_cast<Tap*>(shared + Tile::SHARED), weight.tap);
+  TensorSource<Tile, Tile::N> source(p, part, reinterpret_cast<TapBits*>(shared + Tile::SHARED), weight.tap);
   float results[Tile::DOWN][Tile::ACROSS][4] = {};
   tensor_multiply<Tile>(shared, weight, source, part.k, results);
   tensor_store<Tile>(shared, results, part.template store<float>(p));
@@ -214,7 +225,7 @@ struct TensorPatches : TensorGathered<Tile, LINES, true, 16> {
     }
 #pragma unroll
     for (int i = 0; i < Base::EACH; ++i) {
-      const Tap of = taps[Base::further(i)];
+      const Tap of = taps[i];
 #pragma unroll
       for (int q = 0; q < Base::OWN; ++q)
         this->staged[q][i] = strait::load_or_zero(from[q], of.offset, sizeof(In), (top[q] + of.row < height[q]) & (left[q] + of.col < windows.width));

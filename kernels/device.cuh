@@ -8,6 +8,7 @@
 // DYNAMIC_SHARED(float, name). Instructions without a C++ spelling have a wrapper here, with both bodies; kernels hold no asm.
 #pragma once
 #include <stdint.h>
+#include <type_traits>
 #ifdef STRAIT_EMU
 #include "shim.h"
 #define INSTRUCTION EMU_CALL
@@ -132,7 +133,7 @@ INSTRUCTION void cp_async_wait() {
 #endif
 }
 
-// What lies `index` times `scale` bytes after an address in global memory, or zero without reading anything: a multiplication, a
+// The element that is `index` times `scale` bytes after an address in global memory, or zero without reading anything: an address, a
 // predicate and a load, where they are written.
 template <class T>
 INSTRUCTION T load_or_zero(const T* from, int32_t index, int32_t scale, bool there) {
@@ -140,18 +141,14 @@ INSTRUCTION T load_or_zero(const T* from, int32_t index, int32_t scale, bool the
 #ifdef STRAIT_EMU
   return there ? *reinterpret_cast<const T*>(reinterpret_cast<const char*>(from) + int64_t(index) * scale) : T(0.f);
 #else
-  const size_t base = __cvta_generic_to_global(from);
-  if constexpr (sizeof(T) == 4) {
-    uint32_t bits;
+  std::conditional_t<sizeof(T) == 4, uint32_t, uint16_t> bits;
+  if constexpr (sizeof(T) == 4)
     asm volatile("{ .reg .pred p; .reg .b64 a; setp.ne.u32 p, %4, 0; mad.wide.s32 a, %2, %3, %1; mov.b32 %0, 0; @p ld.global.b32 %0, [a]; }"
-                 : "=r"(bits) : "l"(base), "r"(index), "r"(scale), "r"(uint32_t(there)));
-    return reinterpret_cast<const T&>(bits);
-  } else {
-    uint16_t bits;
+                 : "=r"(bits) : "l"(from), "r"(index), "r"(scale), "r"(uint32_t(there)));
+  else
     asm volatile("{ .reg .pred p; .reg .b64 a; setp.ne.u32 p, %4, 0; mad.wide.s32 a, %2, %3, %1; mov.b16 %0, 0; @p ld.global.b16 %0, [a]; }"
-                 : "=h"(bits) : "l"(base), "r"(index), "r"(scale), "r"(uint32_t(there)));
-    return reinterpret_cast<const T&>(bits);
-  }
+                 : "=h"(bits) : "l"(from), "r"(index), "r"(scale), "r"(uint32_t(there)));
+  return reinterpret_cast<const T&>(bits);
 #endif
 }
 
