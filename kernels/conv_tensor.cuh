@@ -153,6 +153,19 @@ struct TensorParts {
   static constexpr int M = Tile::M, N = Tile::N, THREADS = Tile::THREADS, SHARED = Tile::SHARED / sizeof(T);
 };
 
+// Stores a tile's results, or leaves them as a part and adds up the parts if it is the last.
+template <class Tile, class Arguments, class Part>
+__device__ __forceinline__ void tensor_finish(unsigned char* shared, const float (&results)[Tile::DOWN][Tile::ACROSS][4], const Arguments& p, const Part& part) {
+  using Out = typename Tile::In;
+  if constexpr (std::is_same<Out, float>::value) {
+    tensor_store<Tile>(shared, results, p.parts ? part.template part<float>(p, part.split) : part.template results<float>(p));
+  } else {
+    if (p.parts) tensor_store<Tile>(shared, results, part.template part<float>(p, part.split));
+    else tensor_store<Tile>(shared, results, part.template results<float, Out>(p));
+  }
+  if constexpr (ADDS_PARTS<TensorParts<Tile>>) add_up<TensorParts<Tile>, Out>(reinterpret_cast<float*>(shared), p, part);
+}
+
 template <class Tile>
 __device__ __forceinline__ void tensor_convolve(const Convolution& p) {
   DYNAMIC_SHARED(unsigned char, shared);
@@ -162,8 +175,7 @@ __device__ __forceinline__ void tensor_convolve(const Convolution& p) {
   TensorSource<Tile, Tile::N> source(p, part, reinterpret_cast<TapBits*>(shared + Tile::SHARED), weight.tap);
   float results[Tile::DOWN][Tile::ACROSS][4] = {};
   tensor_multiply<Tile>(shared, weight, source, part.k, results);
-  tensor_store<Tile>(shared, results, part.template store<float>(p));
-  if constexpr (ADDS_PARTS<TensorParts<Tile>>) part.template add<TensorParts<Tile>>(p, reinterpret_cast<float*>(shared));
+  tensor_finish<Tile>(shared, results, p, part);
 }
 
 // ---------------------------------------------------------------- the gradient of the weight
@@ -244,8 +256,7 @@ __device__ __forceinline__ void tensor_weight_gradient(const WeightGradient& p) 
   TensorPatches<Tile, Tile::N> images(p, reinterpret_cast<Tap*>(shared + Tile::SHARED), part.col, window);
   float results[Tile::DOWN][Tile::ACROSS][4] = {};
   tensor_multiply<Tile>(shared, cotangent, images, part.k, results);
-  tensor_store<Tile>(shared, results, part.template store<float>(p));
-  if constexpr (ADDS_PARTS<TensorParts<Tile>>) part.template add<TensorParts<Tile>>(p, reinterpret_cast<float*>(shared));
+  tensor_finish<Tile>(shared, results, p, part);
 }
 
 }  // namespace

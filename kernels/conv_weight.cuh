@@ -118,29 +118,35 @@ struct PatchLoader {
 };
 
 // Results to the weight's gradient, of which a row of the product is an output channel.
-template <class T>
+template <class T, class Out = T>
 struct GradientStore {
-  T* out;
+  struct __align__(CHUNK<T> * sizeof(Out)) Chunk {
+    Out v[CHUNK<T>];
+  };
+  Out* out;
   int rows, cols;  // of the tile that there are, or more
   uint32_t stride;
-  bool whole;      // whether 16 bytes are written at a time
+  bool whole;      // whether chunks are written as a whole
 
-  __device__ __forceinline__ GradientStore(T* to, uint64_t row, uint64_t col, uint32_t rows_, uint32_t cols_) : stride(cols_) {
+  __device__ __forceinline__ GradientStore(Out* to, uint64_t row, uint64_t col, uint32_t rows_, uint32_t cols_) : stride(cols_) {
     rows = limited(rows_, row);
     cols = limited(cols_, col);
     out = to + row * stride + col;
-    whole = aligned16(out) && stride % CHUNK<T> == 0;
+    whole = reinterpret_cast<uintptr_t>(out) % sizeof(Chunk) == 0 && stride % CHUNK<T> == 0;
   }
 
-  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
+  __device__ __forceinline__ void operator()(int row, int col, const Pack<T>& v) const {
     if (row >= rows || col >= cols) return;
-    T* to = out + uint64_t(row) * stride + col;
+    Out* to = out + uint64_t(row) * stride + col;
+    Chunk chunk;
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i) chunk.v[i] = Out(v.v[i]);
     if (whole) {
-      *reinterpret_cast<Pack<T>*>(to) = v;
+      *reinterpret_cast<Chunk*>(to) = chunk;
     } else {
 #pragma unroll
       for (int i = 0; i < CHUNK<T>; ++i)
-        if (col + i < cols) to[i] = v.v[i];
+        if (col + i < cols) to[i] = chunk.v[i];
     }
   }
 
@@ -164,9 +170,9 @@ struct GradientStore {
 template <class Tile>
 struct GradientPart {
   uint64_t row, col, split, first_k;
-  uint32_t k;
+  uint32_t tiles, k;
 
-  __device__ __forceinline__ explicit GradientPart(const WeightGradient& p) {
+  __device__ __forceinline__ explicit GradientPart(const WeightGradient& p) : tiles(p.tiles_m * p.tiles_n) {
     const uint32_t rest = blockIdx.x / p.tiles_m;
     row = uint64_t(blockIdx.x % p.tiles_m) * Tile::M;
     col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
@@ -174,25 +180,22 @@ struct GradientPart {
     k = share(p.batch * p.axis[0].windows * p.axis[1].windows, split, p.split_k);
   }
 
-  template <class T>
-  __device__ __forceinline__ GradientStore<T> store(const WeightGradient& p, void* to) const {
-    const uint64_t taps = uint64_t(p.axis[0].kernel) * p.axis[1].kernel;
-    return GradientStore<T>(static_cast<T*>(to), row, col, p.out_channels, uint32_t(p.in_channels * taps));
+  __device__ __forceinline__ static uint32_t columns(const WeightGradient& p) {
+    return uint32_t(p.in_channels * (uint64_t(p.axis[0].kernel) * p.axis[1].kernel));
   }
 
-  // To the results, or to the split's part.
+  // To a split's part, and to the results.
   template <class T>
-  __device__ __forceinline__ GradientStore<T> store(const WeightGradient& p) const {
-    return store<T>(p, p.parts ? static_cast<T*>(p.parts) + split * p.plane : p.out);
+  __device__ __forceinline__ GradientStore<T> part(const WeightGradient& p, uint64_t of) const {
+    return GradientStore<T>(static_cast<T*>(p.parts) + of * p.plane, row, col, p.out_channels, columns(p));
+  }
+  template <class T, class Out = T>
+  __device__ __forceinline__ GradientStore<T, Out> results(const WeightGradient& p) const {
+    return GradientStore<T, Out>(static_cast<Out*>(p.out), row, col, p.out_channels, columns(p));
   }
 
-  // After the block has left its part: the last one at the tile adds them up.
-  template <class Adding, class T>
-  __device__ __forceinline__ void add(const WeightGradient& p, T* shared) const {
-    const uint32_t tiles = p.tiles_m * p.tiles_n, splits = gridDim.x / tiles;
-    if (!p.arrived || !last_to_arrive(p.arrived + blockIdx.x % tiles, splits, shared)) return;
-    add_parts<Adding>(shared, store<T>(p, p.parts), store<T>(p, p.out), splits, p.plane, false);
-  }
+  __device__ __forceinline__ uint32_t counter() const { return blockIdx.x % tiles; }
+  __device__ __forceinline__ uint32_t splits() const { return gridDim.x / tiles; }
 };
 
 template <class Tile>
@@ -205,8 +208,8 @@ __device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
   PatchLoader<T, Tile::N, Tile::THREADS> images(p, reinterpret_cast<Patch*>(shared + Tile::SHARED), part.col, window);
   Results<Tile> results;
   multiply(shared, cotangent, images, part.k, results, false);
-  finish(shared, results, [&] { return part.template store<T>(p); }, false);
-  part.template add<Tile>(p, shared);
+  finish(shared, results, [&] { return p.parts ? part.template part<T>(p, part.split) : part.template results<T>(p); }, false);
+  add_up<Tile, T>(shared, p, part);
 }
 
 }  // namespace

@@ -56,12 +56,14 @@ struct SplitBf16 {
   }
 };
 
-// As it is: the product of two 16-bit floats is an f32.
+// As it is: the product of two 16-bit floats is an f32. `convert` packs two that were not copied.
 template <class T>
 struct Half {
   using In = T;
   using Element = uint16_t;
   static constexpr int PLANES = 1;
+  __device__ __forceinline__ static void convert(const T* x, uint32_t (&to)[PLANES]) { to[0] = bits(x[0]) | uint32_t(bits(x[1])) << 16; }
+  __device__ __forceinline__ static uint16_t bits(const T& x) { return reinterpret_cast<const uint16_t&>(x); }
   __device__ __forceinline__ static void multiply(float (&d)[4], const uint32_t (&a)[PLANES][4], const uint32_t (&b)[PLANES][2]) {
     if constexpr (std::is_same<T, __half>::value) strait::mma_m16n8k16_f16(d, a[0], b[0]);
     else strait::mma_m16n8k16_bf16(d, a[0], b[0]);
