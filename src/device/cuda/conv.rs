@@ -25,7 +25,8 @@ use crate::shape::Shape;
 /// # Errors
 /// Out of memory; what the driver reports; a plane, or all taps of all channels, of 2^30 elements or more.
 pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
-    convolve(device, dtype, dims, [x, weight, bias], out, false)
+    let cores = plan::cores(dtype, device.precision(), dims);
+    convolve(device, dtype, dims, [x, weight, bias], out, false, &|sizes, phases| Cut::of(sizes, phases, dtype.size(), cores))
 }
 
 /// g [N, Co, Ho, Wo] and weight [Co, Ci, kh, kw] to [N, Ci, H, W], with a bias `[Ci]` unless that is null.
@@ -33,10 +34,20 @@ pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weig
 /// # Errors
 /// As for [`conv2d`].
 pub(crate) fn conv2d_input_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [g, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
-    convolve(device, dtype, dims, [g, weight, bias], out, true)
+    let cores = plan::cores(dtype, device.precision(), dims);
+    convolve(device, dtype, dims, [g, weight, bias], out, true, &|sizes, phases| Cut::of(sizes, phases, dtype.size(), cores))
 }
 
-fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3], out: Ptr, transposed: bool) -> Result<()> {
+/// `choose` divides the products of [rows, columns, depth] of so many phases.
+fn convolve(
+    device: CudaDevice,
+    dtype: DType,
+    dims: &ConvDims,
+    inputs: [Ptr; 3],
+    out: Ptr,
+    transposed: bool,
+    choose: &dyn Fn([usize; 3], usize) -> Cut,
+) -> Result<()> {
     let axis = axes(dims)?;
     let [source, weight, bias] = inputs;
     let taps = dims.kernel[0] * dims.kernel[1];
@@ -52,8 +63,7 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
     let along = |d: usize| if transposed { dims.kernel[d].div_ceil(axis[d].period as usize) } else { dims.kernel[d] };
     let depth = channels * along(0) * along(1);
     let results = dims.batch * rows * size[0] * size[1];
-    let cores = plan::cores(dtype, device.precision(), dims);
-    let cut = Cut::of([rows, cols, depth], phases[0] * phases[1], dtype.size(), cores);
+    let cut = choose([rows, cols, depth], phases[0] * phases[1]);
     let parts = Parts::new(device, dtype, [results, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1])))?;
     let args = Arguments {
         source: source.or(out),
@@ -112,11 +122,24 @@ fn convolve_on_tensor_cores(device: CudaDevice, cut: Cut, blocks: usize, args: A
 ///
 /// # Errors
 /// As for [`conv2d`].
-pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, g]: [Ptr; 2], out: Ptr) -> Result<()> {
+pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 2], out: Ptr) -> Result<()> {
+    let cores = plan::cores(dtype, device.precision(), dims);
+    weight_grad(device, dtype, dims, inputs, out, &|sizes| Cut::of(sizes, 1, dtype.size(), cores))
+}
+
+/// `choose` divides the product of [rows, columns, depth].
+fn weight_grad(
+    device: CudaDevice,
+    dtype: DType,
+    dims: &ConvDims,
+    [x, g]: [Ptr; 2],
+    out: Ptr,
+    choose: &dyn Fn([usize; 3]) -> Cut,
+) -> Result<()> {
     let axis = axes(dims)?;
     let (rows, cols) = (dims.out_channels, dims.in_channels * dims.kernel[0] * dims.kernel[1]);
     let depth = dims.batch * dims.output[0] * dims.output[1];
-    let cut = Cut::of([rows, cols, depth], 1, dtype.size(), plan::cores(dtype, device.precision(), dims));
+    let cut = choose([rows, cols, depth]);
     let parts = Parts::new(device, dtype, [rows * cols, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1])))?;
     let args = GradArguments {
         images: x.or(out),
@@ -273,3 +296,6 @@ fn stages(tile: Tile) -> usize {
     let stages = if tile == Tile::Small { 4 } else { 3 };
     stages * 128 * 2 * tile.side()
 }
+
+#[cfg(test)]
+mod tests;

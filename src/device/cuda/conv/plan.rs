@@ -15,7 +15,8 @@ pub(crate) fn fits_tensor_cores(dims: &ConvDims) -> bool {
     let product = |numbers: [usize; 3]| numbers.into_iter().fold(1usize, usize::saturating_mul);
     let padded = [0, 1].map(|d| dims.input[d].saturating_add(dims.padding[d].saturating_mul(2)));
     let around = padded[0].saturating_mul(padded[1]).saturating_add(padded[1]);
-    let images = product([dims.in_channels, dims.input[0], dims.input[1]]).max(product([dims.out_channels, dims.output[0], dims.output[1]]));
+    let images =
+        product([dims.in_channels, dims.input[0], dims.input[1]]).max(product([dims.out_channels, dims.output[0], dims.output[1]]));
     dims.kernel.iter().all(|&taps| taps <= MOST_TAPS) && images.saturating_add(around) < 1 << 31
 }
 
