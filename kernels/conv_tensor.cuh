@@ -1,7 +1,7 @@
 // Convolutions on the tensor cores: tensor.cuh with loaders that gather what those of conv.cuh and conv_weight.cuh do.
 #pragma once
 #include "conv_weight.cuh"
-#include "tensor.cuh"
+#include "tensor_loader.cuh"
 
 namespace {
 
@@ -95,13 +95,13 @@ struct TensorSource : TensorGathered<Tile, LINES, false, Tile::THREADS / 2> {
   uint32_t outside[OWN];
   TapBits* table;
   uint32_t here = 0;   // the stage's place in the table
-  const Counter& tap;  // which the weight's loader, called before this, advances
-  int k;               // elements of the sum from the thread's next tap on
+  Counter tap;         // the thread's next
+  int k;               // elements of the sum from there on
   uint32_t plane, down, right;
 
   // Whole blocks call it; `table` has room for two stages.
-  __device__ __forceinline__ TensorSource(const Convolution& p, const ConvolutionPart<Tile>& part, TapBits* table_, const Counter& tap_)
-      : table(table_), tap(tap_), k(int(part.k) - int(threadIdx.x % Tile::DEPTH)) {
+  __device__ __forceinline__ TensorSource(const Convolution& p, const ConvolutionPart<Tile>& part, TapBits* table_)
+      : table(table_), tap(part.first_k + threadIdx.x % Tile::DEPTH, Tile::DEPTH, part.y.taps, part.x.taps), k(int(part.k) - int(threadIdx.x % Tile::DEPTH)) {
     const uint32_t per_image = part.y.count * part.x.count, width = part.x.source;
     plane = part.y.source * width, down = part.y.tap_step * width, right = part.x.tap_step;
 #pragma unroll
@@ -131,6 +131,7 @@ struct TensorSource : TensorGathered<Tile, LINES, false, Tile::THREADS / 2> {
     if (k <= 0) next.bits = NO_TAP;
     if (threadIdx.x < Tile::DEPTH) table[place + threadIdx.x] = next;
     k -= Tile::DEPTH;
+    tap.advance();
   }
 
   __device__ __forceinline__ void fetch(unsigned char*, int) {
@@ -168,13 +169,22 @@ __device__ __forceinline__ void tensor_finish(unsigned char* shared, const float
 
 template <class Tile>
 __device__ __forceinline__ void tensor_convolve(const Convolution& p) {
+  using In = typename Tile::In;
   DYNAMIC_SHARED(unsigned char, shared);
   const ConvolutionPart<Tile> part(p);
   if (!part.there(p)) return;
-  TensorWeight<Tile, Tile::M> weight(p, part);
-  TensorSource<Tile, Tile::N> source(p, part, reinterpret_cast<TapBits*>(shared + Tile::SHARED), weight.tap);
+  TensorSource<Tile, Tile::N> source(p, part, reinterpret_cast<TapBits*>(shared + Tile::SHARED));
   float results[Tile::DOWN][Tile::ACROSS][4] = {};
-  tensor_multiply<Tile>(shared, weight, source, part.k, results);
+  // Unless it is transposed, the weight is a matrix.
+  const In* first = static_cast<const In*>(p.weight) + (part.row * p.weight_row + part.first_k);
+  const Lines<In> lines = {first, p.weight_row, 1, limited(p.rows, part.row), p.rows, p.weight_row};
+  if (!p.transposed && lines.whole()) {
+    TensorLoader<Tile, Tile::M, BY_LINE> weight(lines);
+    tensor_multiply<Tile>(shared, weight, source, part.k, results);
+  } else {
+    TensorWeight<Tile, Tile::M> weight(p, part);
+    tensor_multiply<Tile>(shared, weight, source, part.k, results);
+  }
   tensor_finish<Tile>(shared, results, p, part);
 }
 
