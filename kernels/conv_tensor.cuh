@@ -12,7 +12,7 @@ template <class Tile, int LINES, bool TRANSPOSED_, int SIDE_>
 struct TensorGathered {
   using In = typename Tile::In;
   using E = typename Tile::E;
-  static constexpr bool TRANSPOSED = TRANSPOSED_;
+  static constexpr bool TRANSPOSED = TRANSPOSED_, GATHERED = true;
   static constexpr int SIDE = SIDE_, OWN = (TRANSPOSED ? Tile::DEPTH : LINES) / SIDE, GROUPS = Tile::THREADS / SIDE;
   static constexpr int COUNT = 16 / sizeof(E), EACH = (TRANSPOSED ? LINES : Tile::DEPTH) / GROUPS;
   static constexpr int PITCH = TRANSPOSED ? Tile::template TRANSPOSED<LINES> : Tile::BY_LINE, PLANE = Tile::template PLANE<LINES>;
@@ -45,6 +45,20 @@ struct __align__(16) Tap {
   uint32_t row, col;
 };
 
+// The weight of a convolution that is not transposed, which is a matrix.
+template <class Tile, int LINES>
+struct TensorMatrix : TensorLoader<Tile, LINES, BY_LINE> {
+  using Base = TensorLoader<Tile, LINES, BY_LINE>;
+  Counter& tap;
+
+  __device__ __forceinline__ TensorMatrix(const Lines<typename Tile::In>& from, Counter& tap_) : Base(from), tap(tap_) {}
+
+  __device__ __forceinline__ void fetch(unsigned char* stage, int k_left) {
+    Base::fetch(stage, k_left);
+    tap.advance();
+  }
+};
+
 // A channel's tap: the offset of its cell from that of the first tap of the first channel, and which bits of a pixel say that it has none.
 struct __align__(8) TapBits {
   int32_t offset;
@@ -63,13 +77,13 @@ struct TensorWeight : TensorGathered<Tile, LINES, true, Tile::DEPTH> {
   using Base = TensorGathered<Tile, LINES, true, Tile::DEPTH>;
   using In = typename Tile::In;
   const In* weight;  // of the thread's first line, and the first tap
-  Counter tap;
+  Counter& tap;
   uint64_t channel;
   uint32_t row, down, right;  // from line to line, and from tap to tap
   int lines;
 
-  __device__ __forceinline__ TensorWeight(const Convolution& p, const ConvolutionPart<Tile>& part)
-      : tap(part.first_k + Base::side(), Tile::DEPTH, part.y.taps, part.x.taps), channel(p.weight_channel), row(uint32_t(p.weight_row)) {
+  __device__ __forceinline__ TensorWeight(const Convolution& p, const ConvolutionPart<Tile>& part, Counter& tap_)
+      : tap(tap_), channel(p.weight_channel), row(uint32_t(p.weight_row)) {
     const uint64_t first_row = part.row + Base::along();
     down = part.y.next_tap * p.axis[1].kernel;
     right = part.x.next_tap;
@@ -95,13 +109,13 @@ struct TensorSource : TensorGathered<Tile, LINES, false, Tile::THREADS / 2> {
   uint32_t outside[OWN];
   TapBits* table;
   uint32_t here = 0;   // the stage's place in the table
-  Counter tap;         // the thread's next
+  const Counter& tap;  // the thread's next, which the weight's loader, called before this, advances
   int k;               // elements of the sum from there on
   uint32_t plane, down, right;
 
   // Whole blocks call it; `table` has room for two stages.
-  __device__ __forceinline__ TensorSource(const Convolution& p, const ConvolutionPart<Tile>& part, TapBits* table_)
-      : table(table_), tap(part.first_k + threadIdx.x % Tile::DEPTH, Tile::DEPTH, part.y.taps, part.x.taps), k(int(part.k) - int(threadIdx.x % Tile::DEPTH)) {
+  __device__ __forceinline__ TensorSource(const Convolution& p, const ConvolutionPart<Tile>& part, TapBits* table_, const Counter& tap_)
+      : table(table_), tap(tap_), k(int(part.k) - int(threadIdx.x % Tile::DEPTH)) {
     const uint32_t per_image = part.y.count * part.x.count, width = part.x.source;
     plane = part.y.source * width, down = part.y.tap_step * width, right = part.x.tap_step;
 #pragma unroll
@@ -131,7 +145,6 @@ struct TensorSource : TensorGathered<Tile, LINES, false, Tile::THREADS / 2> {
     if (k <= 0) next.bits = NO_TAP;
     if (threadIdx.x < Tile::DEPTH) table[place + threadIdx.x] = next;
     k -= Tile::DEPTH;
-    tap.advance();
   }
 
   __device__ __forceinline__ void fetch(unsigned char*, int) {
@@ -173,16 +186,17 @@ __device__ __forceinline__ void tensor_convolve(const Convolution& p) {
   DYNAMIC_SHARED(unsigned char, shared);
   const ConvolutionPart<Tile> part(p);
   if (!part.there(p)) return;
-  TensorSource<Tile, Tile::N> source(p, part, reinterpret_cast<TapBits*>(shared + Tile::SHARED));
+  // Each of the first threads has a tap of a stage.
+  Counter tap(part.first_k + threadIdx.x % Tile::DEPTH, Tile::DEPTH, part.y.taps, part.x.taps);
+  TensorSource<Tile, Tile::N> source(p, part, reinterpret_cast<TapBits*>(shared + Tile::SHARED), tap);
   float results[Tile::DOWN][Tile::ACROSS][4] = {};
-  // Unless it is transposed, the weight is a matrix.
   const In* first = static_cast<const In*>(p.weight) + (part.row * p.weight_row + part.first_k);
   const Lines<In> lines = {first, p.weight_row, 1, limited(p.rows, part.row), p.rows, p.weight_row};
   if (!p.transposed && lines.whole()) {
-    TensorLoader<Tile, Tile::M, BY_LINE> weight(lines);
+    TensorMatrix<Tile, Tile::M> weight(lines, tap);
     tensor_multiply<Tile>(shared, weight, source, part.k, results);
   } else {
-    TensorWeight<Tile, Tile::M> weight(p, part);
+    TensorWeight<Tile, Tile::M> weight(p, part, tap);
     tensor_multiply<Tile>(shared, weight, source, part.k, results);
   }
   tensor_finish<Tile>(shared, results, p, part);

@@ -150,6 +150,7 @@ struct TensorFragment {
 //   fetch(stage, k_left)     begins to bring the next DEPTH elements of its lines, of which `k_left` are there (all, or none if that is
 //                            not positive) and the others are zeros
 //   stash(stage)             stores what waits in registers
+// and the right one GATHERED: whether that takes many instructions.
 template <class Tile, class A, class B>
 __device__ __forceinline__ void tensor_multiply(unsigned char* shared, A& a, B& b, uint32_t k, float (&results)[Tile::DOWN][Tile::ACROSS][4]) {
   using Mode = typename Tile::Mode;
@@ -186,6 +187,8 @@ __device__ __forceinline__ void tensor_multiply(unsigned char* shared, A& a, B& 
 #pragma unroll
     for (int step = 0; step < Tile::DEPTH; step += Tile::STEP) {
       uint32_t left[DOWN][PLANES][4], right[ACROSS][PLANES][2];
+      // Before the fragments, for whose registers what is gathered would have to wait.
+      if (B::GATHERED && step == 0) fetch(block + AHEAD);
 #pragma unroll
       for (int plane = 0; plane < PLANES; ++plane) {
 #pragma unroll
@@ -199,7 +202,7 @@ __device__ __forceinline__ void tensor_multiply(unsigned char* shared, A& a, B& 
         for (int m = 0; m < DOWN; ++m) left_lines.read(left[m][plane], here + plane * PLANE_A, m * 16, step);
       }
       // Here, so that it is issued among the multiplications.
-      if (step == 0) fetch(block + AHEAD);
+      if (!B::GATHERED && step == 0) fetch(block + AHEAD);
 #pragma unroll
       for (int m = 0; m < DOWN; ++m)
 #pragma unroll

@@ -11,7 +11,7 @@ struct TensorChunks {
   using In = typename Tile::In;
   using E = typename Tile::E;
   using Mode = typename Tile::Mode;
-  static constexpr bool TRANSPOSED = TRANSPOSED_, COPIED = Tile::COPIED;
+  static constexpr bool TRANSPOSED = TRANSPOSED_, COPIED = Tile::COPIED, GATHERED = false;
   // Along memory, and by how many threads each goes across.
   static constexpr int COUNT = CHUNK<In>, ALONG = (TRANSPOSED ? LINES : Tile::DEPTH) / COUNT, ACROSS = Tile::THREADS / ALONG;
   static constexpr int PER_THREAD = LINES * Tile::DEPTH / COUNT / Tile::THREADS;

@@ -1,12 +1,14 @@
-//! The precision in which GPUs multiply matrices of f32.
+//! The precision in which GPUs multiply matrices, and convolve images, of f32.
 
 use std::fmt;
 
-/// The precision in which a GPU multiplies matrices of f32. Sums are always in f32.
+/// The precision in which a GPU multiplies matrices of f32 and convolves images of f32, both ways and in gradients of any order. Sums are
+/// always in f32.
 ///
 /// It is part of the device's value, [`crate::Device::with_precision`], so what a tensor is multiplied in can be seen from where it is,
 /// and tensors of two precisions are not mixed by accident. The CPU multiplies in full; so do GPUs in f64. Products of 16-bit floats
-/// are exact in f32, and use the tensor cores in every precision.
+/// are exact in f32, and use the tensor cores in every precision. Convolutions with windows of more than 15 taps in a direction, or images of
+/// 2^31 elements, are computed in full f32 in every precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Precision {

@@ -1,4 +1,4 @@
-//! Convolutions: how they are cut into blocks, and their launches.
+//! Convolutions: their kernels' arguments, and their launches.
 
 mod plan;
 

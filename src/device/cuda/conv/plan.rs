@@ -30,10 +30,9 @@ fn speed(cores: Cores, tile: Tile, size: usize) -> Speed {
     let large = tile == Tile::Large;
     match cores {
         Cores::Cuda => tile.on_cuda_cores(size),
-        Cores::F32x3 => Speed(if large { &[160, 230] } else { &[80, 135, 165, 180] }),
-        Cores::Tf32 => Speed(if large { &[200, 310] } else { &[60, 100, 150, 170] }),
-        Cores::Rounded => Speed(if large { &[280, 430] } else { &[135, 220, 265, 290] }),
-        Cores::Bf16 | Cores::F16 => Speed(if large { &[270, 450] } else { &[120, 200, 240, 260] }),
+        Cores::F32x3 => Speed(if large { &[185, 310] } else { &[80, 135, 165, 180] }),
+        Cores::Tf32 => Speed(if large { &[200, 315] } else { &[65, 110, 160, 180] }),
+        Cores::Rounded | Cores::Bf16 | Cores::F16 => Speed(if large { &[300, 480] } else { &[115, 205, 255, 290] }),
     }
 }
 
