@@ -6,6 +6,7 @@
 
 use std::process::Command;
 
+use strait::device::Precision;
 use strait::nn::{Param, Params};
 use strait::ops::{ConvOptions, Estimator, MmdKernel, Noise};
 use strait::optim::{Algorithm, Optimizer};
@@ -44,6 +45,9 @@ fn work(gpu: &Device) -> Result<()> {
         (normal(4, &[128, 256], gpu)?.requires_grad(), normal(5, &[128, 256], gpu)?.requires_grad(), normal(6, &[128], gpu)?);
     grad(&x.linear(&w, Some(&bias), Activation::Relu)?.sum_all()?, &[&x, &w])?;
     let (x, w) = (normal(7, &[4, 16, 16, 16], gpu)?.requires_grad(), normal(8, &[32, 16, 3, 3], gpu)?.requires_grad());
+    grad(&x.conv2d(&w, None, ConvOptions { padding: [1, 1], ..ConvOptions::default() })?.sum_all()?, &[&x, &w])?;
+    let tensor_cores = gpu.with_precision(Precision::F32x3);
+    let (x, w) = (normal(7, &[4, 16, 16, 16], &tensor_cores)?.requires_grad(), normal(8, &[32, 16, 3, 3], &tensor_cores)?.requires_grad());
     grad(&x.conv2d(&w, None, ConvOptions { padding: [1, 1], ..ConvOptions::default() })?.sum_all()?, &[&x, &w])?;
     let mut params = Params::default();
     params.push("weight".into(), &Param::new(&normal(9, &[8192], gpu)?));
