@@ -104,9 +104,18 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, dims: &ConvDims,
     }
 }
 
+/// The first GPU; without one the test has nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
+fn gpu() -> Option<CudaDevice> {
+    match Device::cuda(0) {
+        Ok(Device::Cuda(gpu)) => Some(gpu),
+        Err(error) if std::env::var_os("STRAIT_REQUIRE_GPU").is_some_and(|v| v == "1") => panic!("{error}"),
+        _ => None,
+    }
+}
+
 #[test]
 fn tensor_cores_convolve_at_every_edge() {
-    let Some(Device::Cuda(gpu)) = Device::cuda(0).ok() else { return };
+    let Some(gpu) = gpu() else { return };
     let mut turn = 0;
     for tile in [Tile::Medium, Tile::Large] {
         let side = tile.side();
