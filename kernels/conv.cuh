@@ -41,18 +41,21 @@ struct Counter {
 };
 
 // Results to images, of which a column of the product is a pixel and a row a channel.
-template <class T>
+template <class T, class Out = T>
 struct ImageStore {
-  T* out;
-  const T* bias;
+  struct __align__(CHUNK<T> * sizeof(Out)) Chunk {
+    Out v[CHUNK<T>];
+  };
+  Out* out;
+  const Out* bias;
   int rows, cols;                    // of the tile that there are, or more
   uint32_t first, height, width;     // the tile's first column within its image; columns of an image
   uint64_t image, plane;             // elements from image to image and from channel to channel
   uint32_t down, right;              // elements from column to column
-  bool whole;                        // whether 16 bytes are written at a time
+  bool whole;                        // whether chunks are written as a whole
 
   // `to` is the first image's first column.
-  __device__ __forceinline__ ImageStore(T* to, const T* bias_, uint64_t row, uint64_t col, uint64_t rows_, uint64_t batch, uint64_t plane_,
+  __device__ __forceinline__ ImageStore(Out* to, const Out* bias_, uint64_t row, uint64_t col, uint64_t rows_, uint64_t batch, uint64_t plane_,
                                         uint32_t height_, uint32_t width_, uint32_t down_, uint32_t right_)
       : height(height_), width(width_), image(rows_ * plane_), plane(plane_), down(down_), right(right_) {
     const uint64_t per_image = uint64_t(height) * width, n = divide(col, per_image);
@@ -61,26 +64,27 @@ struct ImageStore {
     first = uint32_t(col - n * per_image);
     out = to + n * image + row * plane;
     bias = bias_ ? bias_ + row : nullptr;
-    whole = right == 1 && down == width && aligned16(out) && plane % CHUNK<T> == 0 && per_image % CHUNK<T> == 0;
+    whole = right == 1 && down == width && reinterpret_cast<uintptr_t>(out) % sizeof(Chunk) == 0 && plane % CHUNK<T> == 0 && per_image % CHUNK<T> == 0;
   }
 
-  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
+  __device__ __forceinline__ void operator()(int row, int col, const Pack<T>& v) const {
     if (row >= rows || col >= cols) return;
-    const T add = bias ? bias[row] : T(0);
+    const T add = bias ? T(bias[row]) : T(0);
     uint32_t at = first + col;
     const uint32_t n = at / (height * width);
     at -= n * (height * width);
-    T* to = out + n * image + row * plane;
+    Out* to = out + n * image + row * plane;
+    Chunk chunk;
 #pragma unroll
-    for (int i = 0; i < CHUNK<T>; ++i) v.v[i] += add;
+    for (int i = 0; i < CHUNK<T>; ++i) chunk.v[i] = Out(v.v[i] + add);
     if (whole) {
-      *reinterpret_cast<Pack<T>*>(to + at) = v;
+      *reinterpret_cast<Chunk*>(to + at) = chunk;
       return;
     }
     uint32_t y = at / width, x = at - y * width;
 #pragma unroll
     for (int i = 0; i < CHUNK<T>; ++i) {
-      if (col + i < cols) to[uint64_t(y) * down + uint64_t(x) * right] = v.v[i];
+      if (col + i < cols) to[uint64_t(y) * down + uint64_t(x) * right] = chunk.v[i];
       if (++x == width) {
         x = 0;
         if (++y == height) {
@@ -238,39 +242,70 @@ struct SourceLoader {
   __device__ __forceinline__ void stash(T*) const {}
 };
 
+// The part of a convolution that a block computes. Blocks with the same columns follow each other: what they gather is in the cache.
+template <class Tile>
+struct ConvolutionPart {
+  uint32_t tiles;  // of all phases
+  Direction x, y;
+  uint64_t row, col, split, first_k;
+  uint32_t k;
+
+  __device__ __forceinline__ explicit ConvolutionPart(const Convolution& p)
+      : tiles(p.tiles_m * p.phases[0] * p.phases[1] * p.tiles_n),
+        x(p.axis[1], p.transposed, blockIdx.x / p.tiles_m % p.phases[1]),
+        y(p.axis[0], p.transposed, blockIdx.x / (p.tiles_m * p.phases[1]) % p.phases[0]) {
+    const uint32_t rest = blockIdx.x / (p.tiles_m * p.phases[1] * p.phases[0]);
+    row = uint64_t(blockIdx.x % p.tiles_m) * Tile::M;
+    col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
+    first_k = split * p.split_k;
+    k = share(uint64_t(p.channels) * y.taps * x.taps, split, p.split_k);
+  }
+
+  // Phases have as many tiles as the one with the most results.
+  __device__ __forceinline__ bool there(const Convolution& p) const { return col < p.batch * (uint64_t(y.count) * x.count); }
+
+  template <class T, class Out = T>
+  __device__ __forceinline__ ImageStore<T, Out> store(const Convolution& p, void* to, const void* bias) const {
+    const uint32_t width = p.transposed ? p.axis[1].image : p.axis[1].windows, height = p.transposed ? p.axis[0].image : p.axis[0].windows;
+    Out* out = static_cast<Out*>(to) + uint64_t(y.first) * width + x.first;
+    return ImageStore<T, Out>(out, static_cast<const Out*>(bias), row, col, p.rows, p.batch, uint64_t(height) * width, y.count, x.count,
+                              y.next * width, x.next);
+  }
+
+  // To a split's part, and to the results.
+  template <class T>
+  __device__ __forceinline__ ImageStore<T> part(const Convolution& p, uint64_t of) const {
+    return store<T>(p, static_cast<T*>(p.parts) + of * p.plane, nullptr);
+  }
+  template <class T, class Out = T>
+  __device__ __forceinline__ ImageStore<T, Out> results(const Convolution& p) const {
+    return store<T, Out>(p, p.out, p.bias);
+  }
+
+  __device__ __forceinline__ uint32_t counter() const { return blockIdx.x % tiles; }
+  __device__ __forceinline__ uint32_t splits() const { return gridDim.x / tiles; }
+};
+
+// After a block has left its part: the last one at a tile of type `Tile` adds them up.
+template <class Tile, class Out, class Arguments, class Part>
+__device__ __forceinline__ void add_up(typename Tile::T* shared, const Arguments& p, const Part& part) {
+  using T = typename Tile::T;
+  if (!p.arrived || !last_to_arrive(p.arrived + part.counter(), part.splits(), shared)) return;
+  add_parts<Tile>(shared, part.template part<T>(p, 0), part.template results<T, Out>(p), part.splits(), p.plane, false);
+}
+
 template <class Tile>
 __device__ __forceinline__ void convolve(const Convolution& p) {
   using T = typename Tile::T;
   __shared__ __align__(16) T shared[Tile::SHARED];
-  // Blocks with the same columns follow each other: what they gather is in the cache.
-  uint32_t rest = blockIdx.x;
-  const uint32_t tiles = p.tiles_m * p.phases[0] * p.phases[1] * p.tiles_n, counter = rest % tiles, splits = gridDim.x / tiles;
-  const uint64_t row = uint64_t(rest % p.tiles_m) * Tile::M;
-  rest /= p.tiles_m;
-  const Direction x(p.axis[1], p.transposed, rest % p.phases[1]);
-  rest /= p.phases[1];
-  const Direction y(p.axis[0], p.transposed, rest % p.phases[0]);
-  rest /= p.phases[0];
-  const uint64_t col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
-  if (col >= p.batch * (uint64_t(y.count) * x.count)) return;
-
-  const uint64_t first_k = split * p.split_k;
-  const uint32_t k = share(uint64_t(p.channels) * y.taps * x.taps, split, p.split_k);
-  WeightLoader<T, Tile::M, Tile::THREADS> weight(p, y, x, row, first_k);
-  SourceLoader<T, Tile::N, Tile::THREADS> source(p, y, x, col, first_k);
-  auto store_to = [&](void* to, const void* bias) {
-    const uint32_t width = p.transposed ? p.axis[1].image : p.axis[1].windows, height = p.transposed ? p.axis[0].image : p.axis[0].windows;
-    T* out = static_cast<T*>(to) + uint64_t(y.first) * width + x.first;
-    return ImageStore<T>(out, static_cast<const T*>(bias), row, col, p.rows, p.batch, uint64_t(height) * width, y.count, x.count,
-                         y.next * width, x.next);
-  };
+  const ConvolutionPart<Tile> part(p);
+  if (!part.there(p)) return;
+  WeightLoader<T, Tile::M, Tile::THREADS> weight(p, part.y, part.x, part.row, part.first_k);
+  SourceLoader<T, Tile::N, Tile::THREADS> source(p, part.y, part.x, part.col, part.first_k);
   Results<Tile> results;
-  multiply(shared, weight, source, k, results, false);
-  finish(shared, results, [&] {
-    return p.parts ? store_to(static_cast<T*>(p.parts) + split * p.plane, nullptr) : store_to(p.out, p.bias);
-  }, false);
-  if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;
-  add_parts<Tile>(shared, store_to(p.parts, nullptr), store_to(p.out, p.bias), splits, p.plane, false);
+  multiply(shared, weight, source, part.k, results, false);
+  finish(shared, results, [&] { return p.parts ? part.template part<T>(p, part.split) : part.template results<T>(p); }, false);
+  add_up<Tile, T>(shared, p, part);
 }
 
 }  // namespace

@@ -51,6 +51,37 @@ struct CotangentLoader {
 struct __align__(16) Patch {
   int64_t offset;
   uint32_t row, col;
+
+  // Of a column of the product. Those beyond the last have no cell inside.
+  __device__ __forceinline__ Patch(const WeightGradient& p, uint64_t column) {
+    const Counter tap(column, 1, p.axis[0].kernel, p.axis[1].kernel);
+    row = tap.row * p.axis[0].dilation;
+    col = tap.col * p.axis[1].dilation;
+    offset = (int64_t(tap.major) * p.axis[0].image + row) * p.axis[1].image + col;
+    if (tap.major >= p.in_channels) row = 1u << 31;
+  }
+};
+
+// The images, and where windows begin in them.
+template <class T>
+struct Windows {
+  const T* images;
+  uint64_t image;
+  uint32_t height, width, step[2], padding[2];
+
+  __device__ __forceinline__ explicit Windows(const WeightGradient& p) {
+    images = static_cast<const T*>(p.images);
+    height = p.axis[0].image, width = p.axis[1].image;
+    image = uint64_t(p.in_channels) * height * width;
+#pragma unroll
+    for (int d = 0; d < 2; ++d) step[d] = p.axis[d].stride, padding[d] = p.axis[d].padding;
+  }
+
+  // A window's first cell, which may be outside: where it would be, its row and its column modulo 2^32.
+  __device__ __forceinline__ const T* first(const Counter& window, uint32_t& top, uint32_t& left) const {
+    top = window.row * step[0] - padding[0], left = window.col * step[1] - padding[1];
+    return images + int64_t(window.major * image) + (int64_t(int32_t(top)) * width + int32_t(left));
+  }
 };
 
 // The image's cells under one tap of all windows of all images; taps of channels are the lines.
@@ -58,42 +89,26 @@ template <class T, int LINES, int THREADS>
 struct PatchLoader {
   static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
-  const T* images;
+  const Windows<T> windows;
   const Patch* patches;  // of the thread's first line
   Counter& window;
-  uint64_t image;
-  uint32_t height, width, step[2], padding[2];
 
   // Whole blocks call it; `table` has room for LINES.
-  __device__ __forceinline__ PatchLoader(const WeightGradient& p, Patch* table, uint64_t first_col, Counter& window_) : window(window_) {
-    images = static_cast<const T*>(p.images);
-    height = p.axis[0].image, width = p.axis[1].image;
-    image = uint64_t(p.in_channels) * height * width;
-#pragma unroll
-    for (int d = 0; d < 2; ++d) step[d] = p.axis[d].stride, padding[d] = p.axis[d].padding;
-    if (threadIdx.x < LINES) {
-      const Counter tap(first_col + threadIdx.x, 1, p.axis[0].kernel, p.axis[1].kernel);
-      Patch patch;
-      patch.row = tap.row * p.axis[0].dilation;
-      patch.col = tap.col * p.axis[1].dilation;
-      patch.offset = (int64_t(tap.major) * height + patch.row) * width + patch.col;
-      // Lines beyond the last have no cell inside.
-      if (tap.major >= p.in_channels) patch.row = 1u << 31;
-      table[threadIdx.x] = patch;
-    }
+  __device__ __forceinline__ PatchLoader(const WeightGradient& p, Patch* table, uint64_t first_col, Counter& window_)
+      : windows(p), patches(table + threadIdx.x / DEPTH<T>), window(window_) {
+    if (threadIdx.x < LINES) table[threadIdx.x] = Patch(p, first_col + threadIdx.x);
     __syncthreads();
-    patches = table + threadIdx.x / DEPTH<T>;
   }
 
   __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
     const int k = threadIdx.x % DEPTH<T>, line = threadIdx.x / DEPTH<T>;
-    const uint32_t top = window.row * step[0] - padding[0], left = window.col * step[1] - padding[1];
-    const uint32_t rows = uint32_t(k) < k_left ? height : 0;
-    const T* from = images + int64_t(window.major * image) + (int64_t(int32_t(top)) * width + int32_t(left));
+    uint32_t top, left;
+    const T* from = windows.first(window, top, left);
+    const uint32_t rows = uint32_t(k) < k_left ? windows.height : 0;
 #pragma unroll
     for (int i = 0; i < PER_THREAD; ++i) {
       const Patch patch = patches[i * STEP];
-      const bool there = top + patch.row < rows && left + patch.col < width;
+      const bool there = top + patch.row < rows && left + patch.col < windows.width;
       strait::cp_async<sizeof(T)>(stage + by_line<T>(line + i * STEP, k / CHUNK<T>) + k % CHUNK<T>, from + patch.offset, there ? sizeof(T) : 0);
     }
     window.advance();
@@ -103,29 +118,35 @@ struct PatchLoader {
 };
 
 // Results to the weight's gradient, of which a row of the product is an output channel.
-template <class T>
+template <class T, class Out = T>
 struct GradientStore {
-  T* out;
+  struct __align__(CHUNK<T> * sizeof(Out)) Chunk {
+    Out v[CHUNK<T>];
+  };
+  Out* out;
   int rows, cols;  // of the tile that there are, or more
   uint32_t stride;
-  bool whole;      // whether 16 bytes are written at a time
+  bool whole;      // whether chunks are written as a whole
 
-  __device__ __forceinline__ GradientStore(T* to, uint64_t row, uint64_t col, uint32_t rows_, uint32_t cols_) : stride(cols_) {
+  __device__ __forceinline__ GradientStore(Out* to, uint64_t row, uint64_t col, uint32_t rows_, uint32_t cols_) : stride(cols_) {
     rows = limited(rows_, row);
     cols = limited(cols_, col);
     out = to + row * stride + col;
-    whole = aligned16(out) && stride % CHUNK<T> == 0;
+    whole = reinterpret_cast<uintptr_t>(out) % sizeof(Chunk) == 0 && stride % CHUNK<T> == 0;
   }
 
-  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
+  __device__ __forceinline__ void operator()(int row, int col, const Pack<T>& v) const {
     if (row >= rows || col >= cols) return;
-    T* to = out + uint64_t(row) * stride + col;
+    Out* to = out + uint64_t(row) * stride + col;
+    Chunk chunk;
+#pragma unroll
+    for (int i = 0; i < CHUNK<T>; ++i) chunk.v[i] = Out(v.v[i]);
     if (whole) {
-      *reinterpret_cast<Pack<T>*>(to) = v;
+      *reinterpret_cast<Chunk*>(to) = chunk;
     } else {
 #pragma unroll
       for (int i = 0; i < CHUNK<T>; ++i)
-        if (col + i < cols) to[i] = v.v[i];
+        if (col + i < cols) to[i] = chunk.v[i];
     }
   }
 
@@ -145,28 +166,50 @@ struct GradientStore {
   __device__ __forceinline__ T load_sum(uint32_t, uint64_t) const { return 0; }
 };
 
+// The part of a gradient that a block computes.
+template <class Tile>
+struct GradientPart {
+  uint64_t row, col, split, first_k;
+  uint32_t tiles, k;
+
+  __device__ __forceinline__ explicit GradientPart(const WeightGradient& p) : tiles(p.tiles_m * p.tiles_n) {
+    const uint32_t rest = blockIdx.x / p.tiles_m;
+    row = uint64_t(blockIdx.x % p.tiles_m) * Tile::M;
+    col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
+    first_k = split * p.split_k;
+    k = share(p.batch * p.axis[0].windows * p.axis[1].windows, split, p.split_k);
+  }
+
+  __device__ __forceinline__ static uint32_t columns(const WeightGradient& p) {
+    return uint32_t(p.in_channels * (uint64_t(p.axis[0].kernel) * p.axis[1].kernel));
+  }
+
+  // To a split's part, and to the results.
+  template <class T>
+  __device__ __forceinline__ GradientStore<T> part(const WeightGradient& p, uint64_t of) const {
+    return GradientStore<T>(static_cast<T*>(p.parts) + of * p.plane, row, col, p.out_channels, columns(p));
+  }
+  template <class T, class Out = T>
+  __device__ __forceinline__ GradientStore<T, Out> results(const WeightGradient& p) const {
+    return GradientStore<T, Out>(static_cast<Out*>(p.out), row, col, p.out_channels, columns(p));
+  }
+
+  __device__ __forceinline__ uint32_t counter() const { return blockIdx.x % tiles; }
+  __device__ __forceinline__ uint32_t splits() const { return gridDim.x / tiles; }
+};
+
 template <class Tile>
 __device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
   using T = typename Tile::T;
   DYNAMIC_SHARED(T, shared);
-  Patch* table = reinterpret_cast<Patch*>(shared + Tile::SHARED);
-  uint32_t rest = blockIdx.x;
-  const uint32_t tiles = p.tiles_m * p.tiles_n, counter = rest % tiles, splits = gridDim.x / tiles;
-  const uint64_t row = uint64_t(rest % p.tiles_m) * Tile::M;
-  rest /= p.tiles_m;
-  const uint64_t col = uint64_t(rest % p.tiles_n) * Tile::N, split = rest / p.tiles_n;
-  const uint64_t taps = uint64_t(p.axis[0].kernel) * p.axis[1].kernel, first_k = split * p.split_k;
-  const uint32_t columns = uint32_t(p.in_channels * taps);
-  const uint32_t k = share(p.batch * p.axis[0].windows * p.axis[1].windows, split, p.split_k);
-  Counter window(first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, p.axis[0].windows, p.axis[1].windows);
-  CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, row, window);
-  PatchLoader<T, Tile::N, Tile::THREADS> images(p, table, col, window);
-  auto store_to = [&](void* to) { return GradientStore<T>(static_cast<T*>(to), row, col, p.out_channels, columns); };
+  const GradientPart<Tile> part(p);
+  Counter window(part.first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, p.axis[0].windows, p.axis[1].windows);
+  CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, part.row, window);
+  PatchLoader<T, Tile::N, Tile::THREADS> images(p, reinterpret_cast<Patch*>(shared + Tile::SHARED), part.col, window);
   Results<Tile> results;
-  multiply(shared, cotangent, images, k, results, false);
-  finish(shared, results, [&] { return store_to(p.parts ? static_cast<T*>(p.parts) + split * p.plane : p.out); }, false);
-  if (!p.arrived || !last_to_arrive(p.arrived + counter, splits, shared)) return;
-  add_parts<Tile>(shared, store_to(p.parts), store_to(p.out), splits, p.plane, false);
+  multiply(shared, cotangent, images, part.k, results, false);
+  finish(shared, results, [&] { return p.parts ? part.template part<T>(p, part.split) : part.template results<T>(p); }, false);
+  add_up<Tile, T>(shared, p, part);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 // DYNAMIC_SHARED(float, name). Instructions without a C++ spelling have a wrapper here, with both bodies; kernels hold no asm.
 #pragma once
 #include <stdint.h>
+#include <type_traits>
 #ifdef STRAIT_EMU
 #include "shim.h"
 #define INSTRUCTION EMU_CALL
@@ -129,6 +130,25 @@ INSTRUCTION void cp_async_wait() {
   emu::cp_async_wait(N);
 #else
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+#endif
+}
+
+// The element that is `index` times `scale` bytes after an address in global memory, or zero without reading anything: an address, a
+// predicate and a load, where they are written.
+template <class T>
+INSTRUCTION T load_or_zero(const T* from, int32_t index, int32_t scale, bool there) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 2, "what the instruction loads");
+#ifdef STRAIT_EMU
+  return there ? *reinterpret_cast<const T*>(reinterpret_cast<const char*>(from) + int64_t(index) * scale) : T(0.f);
+#else
+  std::conditional_t<sizeof(T) == 4, uint32_t, uint16_t> bits;
+  if constexpr (sizeof(T) == 4)
+    asm volatile("{ .reg .pred p; .reg .b64 a; setp.ne.u32 p, %4, 0; mad.wide.s32 a, %2, %3, %1; mov.b32 %0, 0; @p ld.global.b32 %0, [a]; }"
+                 : "=r"(bits) : "l"(from), "r"(index), "r"(scale), "r"(uint32_t(there)));
+  else
+    asm volatile("{ .reg .pred p; .reg .b64 a; setp.ne.u32 p, %4, 0; mad.wide.s32 a, %2, %3, %1; mov.b16 %0, 0; @p ld.global.b16 %0, [a]; }"
+                 : "=h"(bits) : "l"(from), "r"(index), "r"(scale), "r"(uint32_t(there)));
+  return reinterpret_cast<const T&>(bits);
 #endif
 }
 

@@ -24,8 +24,8 @@ __device__ __forceinline__ bool last_to_arrive(uint32_t* arrived, uint32_t count
 }
 
 // Adds up the `splits` parts of a tile, `plane` elements apart, of which `from` reads the first, and stores the sums by `to`.
-template <class Tile, class Store>
-__device__ __forceinline__ void add_parts(typename Tile::T* shared, const Store& from, const Store& to, uint32_t splits, uint64_t plane, bool sums) {
+template <class Tile, class From, class To>
+__device__ __forceinline__ void add_parts(typename Tile::T* shared, const From& from, const To& to, uint32_t splits, uint64_t plane, bool sums) {
   using T = typename Tile::T;
   constexpr int ACROSS = Tile::N / CHUNK<T>, EACH = Tile::M * ACROSS / Tile::THREADS, TOGETHER = EACH < 2 ? EACH : 2;
   static_assert(EACH % TOGETHER == 0 && Tile::M * Tile::N <= Tile::SHARED, "threads add as many chunks, which fit");

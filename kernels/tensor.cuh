@@ -56,28 +56,48 @@ struct SplitBf16 {
   }
 };
 
-// As it is: the product of two 16-bit floats is an f32.
+// As it is: the product of two 16-bit floats is an f32. `convert` packs two that were not copied.
 template <class T>
 struct Half {
   using In = T;
   using Element = uint16_t;
   static constexpr int PLANES = 1;
+  __device__ __forceinline__ static void convert(const T* x, uint32_t (&to)[PLANES]) { to[0] = bits(x[0]) | uint32_t(bits(x[1])) << 16; }
+  __device__ __forceinline__ static uint16_t bits(const T& x) { return reinterpret_cast<const uint16_t&>(x); }
   __device__ __forceinline__ static void multiply(float (&d)[4], const uint32_t (&a)[PLANES][4], const uint32_t (&b)[PLANES][2]) {
     if constexpr (std::is_same<T, __half>::value) strait::mma_m16n8k16_f16(d, a[0], b[0]);
     else strait::mma_m16n8k16_bf16(d, a[0], b[0]);
   }
 };
 
-// Warps along the rows and the columns; a warp has 16 DOWN x 8 ACROSS results. src/device/cuda/matmul.rs knows its size in shared memory.
-template <class Mode_, int WARPS_M_, int WARPS_N_, int DOWN_, int ACROSS_>
+// Converts COUNT neighbours and stores them in shared memory, those of each plane PLANE bytes after those of the one before.
+template <class Mode, int COUNT, int PLANE>
+__device__ __forceinline__ void store_converted(unsigned char* to, const typename Mode::In* from) {
+  constexpr int PER_WORD = 4 / sizeof(typename Mode::Element), WORDS = COUNT / PER_WORD;
+  struct __align__(4 * WORDS) Words {
+    uint32_t v[WORDS];
+  } planes[Mode::PLANES];
+#pragma unroll
+  for (int j = 0; j < WORDS; ++j) {
+    uint32_t word[Mode::PLANES];
+    Mode::convert(from + j * PER_WORD, word);
+#pragma unroll
+    for (int p = 0; p < Mode::PLANES; ++p) planes[p].v[j] = word[p];
+  }
+#pragma unroll
+  for (int p = 0; p < Mode::PLANES; ++p) *reinterpret_cast<Words*>(to + p * PLANE) = planes[p];
+}
+
+// Warps along the rows and the columns; a warp has 16 DOWN x 8 ACROSS results. Elements that need no conversion are COPIED
+// asynchronously, some stages ahead; the others wait in registers for one stage. src/device/cuda/cores.rs knows its size in shared memory.
+template <class Mode_, int WARPS_M_, int WARPS_N_, int DOWN_, int ACROSS_, bool COPIED_ = sizeof(typename Mode_::In) == 2>
 struct TensorTile {
   using Mode = Mode_;
   using In = typename Mode::In;
   using E = typename Mode::Element;
   static constexpr int WARPS_M = WARPS_M_, WARPS_N = WARPS_N_, DOWN = DOWN_, ACROSS = ACROSS_;
   static constexpr int M = 16 * DOWN * WARPS_M, N = 8 * ACROSS * WARPS_N, THREADS = 32 * WARPS_M * WARPS_N;
-  // Elements that need no conversion are copied asynchronously, some stages ahead; the others wait in registers for one stage.
-  static constexpr bool COPIED = sizeof(In) == 2;
+  static constexpr bool COPIED = COPIED_;
   static constexpr int STAGES = COPIED ? 4 : 2;
   // Elements of the sum that a stage holds, and that an instruction takes.
   static constexpr int DEPTH = 64 / int(sizeof(E)) / Mode::PLANES, STEP = 32 / sizeof(E);
@@ -130,6 +150,7 @@ struct TensorFragment {
 //   fetch(stage, k_left)     begins to bring the next DEPTH elements of its lines, of which `k_left` are there (all, or none if that is
 //                            not positive) and the others are zeros
 //   stash(stage)             stores what waits in registers
+// and the right one GATHERED: whether that takes many instructions.
 template <class Tile, class A, class B>
 __device__ __forceinline__ void tensor_multiply(unsigned char* shared, A& a, B& b, uint32_t k, float (&results)[Tile::DOWN][Tile::ACROSS][4]) {
   using Mode = typename Tile::Mode;
@@ -166,6 +187,8 @@ __device__ __forceinline__ void tensor_multiply(unsigned char* shared, A& a, B& 
 #pragma unroll
     for (int step = 0; step < Tile::DEPTH; step += Tile::STEP) {
       uint32_t left[DOWN][PLANES][4], right[ACROSS][PLANES][2];
+      // Before the fragments, for whose registers what is gathered would have to wait.
+      if (B::GATHERED && step == 0) fetch(block + AHEAD);
 #pragma unroll
       for (int plane = 0; plane < PLANES; ++plane) {
 #pragma unroll
@@ -179,7 +202,7 @@ __device__ __forceinline__ void tensor_multiply(unsigned char* shared, A& a, B& 
         for (int m = 0; m < DOWN; ++m) left_lines.read(left[m][plane], here + plane * PLANE_A, m * 16, step);
       }
       // Here, so that it is issued among the multiplications.
-      if (step == 0) fetch(block + AHEAD);
+      if (!B::GATHERED && step == 0) fetch(block + AHEAD);
 #pragma unroll
       for (int m = 0; m < DOWN; ++m)
 #pragma unroll

@@ -11,7 +11,7 @@ struct TensorChunks {
   using In = typename Tile::In;
   using E = typename Tile::E;
   using Mode = typename Tile::Mode;
-  static constexpr bool TRANSPOSED = TRANSPOSED_, COPIED = Tile::COPIED;
+  static constexpr bool TRANSPOSED = TRANSPOSED_, COPIED = Tile::COPIED, GATHERED = false;
   // Along memory, and by how many threads each goes across.
   static constexpr int COUNT = CHUNK<In>, ALONG = (TRANSPOSED ? LINES : Tile::DEPTH) / COUNT, ACROSS = Tile::THREADS / ALONG;
   static constexpr int PER_THREAD = LINES * Tile::DEPTH / COUNT / Tile::THREADS;
@@ -32,21 +32,7 @@ struct TensorChunks {
   // Where chunk `i` of the thread is in a plane, in bytes.
   __device__ __forceinline__ static int place(int i) { return across() * PITCH + along() * int(sizeof(E)) + i * APART; }
 
-  __device__ __forceinline__ static void convert(unsigned char* to, const Pack<In>& chunk) {
-    constexpr int PER_WORD = 4 / sizeof(E), WORDS = COUNT / PER_WORD;
-    struct __align__(4 * WORDS) Words {
-      uint32_t v[WORDS];
-    } planes[Mode::PLANES];
-#pragma unroll
-    for (int j = 0; j < WORDS; ++j) {
-      uint32_t word[Mode::PLANES];
-      Mode::convert(chunk.v + j * PER_WORD, word);
-#pragma unroll
-      for (int p = 0; p < Mode::PLANES; ++p) planes[p].v[j] = word[p];
-    }
-#pragma unroll
-    for (int p = 0; p < Mode::PLANES; ++p) *reinterpret_cast<Words*>(to + p * PLANE) = planes[p];
-  }
+  __device__ __forceinline__ static void convert(unsigned char* to, const Pack<In>& chunk) { store_converted<Mode, COUNT, PLANE>(to, chunk.v); }
 
   __device__ __forceinline__ void stash(unsigned char* stage) const {
     if constexpr (!COPIED) {

@@ -87,8 +87,8 @@ pub trait Kernel: Debug + Send + Sync + 'static {
         Err(Error::NotOnDevice { op: self.name(), device: inputs[0].device().to_string() })
     }
 
-    /// Whether the code for GPUs reads and writes 16-bit floats itself; otherwise it is run in f32.
-    fn cuda_takes_half(&self) -> bool {
+    /// Whether the code for GPUs reads and writes 16-bit floats of these inputs and results itself; otherwise it is run in f32.
+    fn cuda_takes_half(&self, _inputs: &[Meta], _results: &[Meta]) -> bool {
         false
     }
 }

@@ -5,8 +5,9 @@
 mod cuda_support;
 
 use cuda_support::gpu;
+use strait::device::Precision;
 use strait::ops::{ConvOptions, PoolOptions};
-use strait::{DType, Device, Error, Result, Tensor, grad};
+use strait::{DType, Device, Error, Gradient, Result, Tensor, grad};
 
 fn normal(seed: u64, shape: [usize; 4], dtype: DType) -> Tensor {
     cuda_support::normal(seed, &shape).to_dtype(dtype).unwrap()
@@ -58,16 +59,46 @@ fn close(name: &str, gpu: &Device, inputs: &[Tensor], f: Function) {
     }
 }
 
+/// On tensor cores: within what becomes of the factors on their way there, and of `terms` sums in f32, relative to the sum of the products'
+/// sizes.
+fn bounded(name: &str, gpu: &Device, inputs: &[Tensor], terms: usize, f: Function) {
+    let to = |inputs: &[Tensor], dtype: DType| -> Vec<Tensor> { inputs.iter().map(|x| x.to_dtype(dtype).unwrap()).collect() };
+    let kinds = Precision::ALL[1..].iter().map(|&precision| (DType::F32, precision, 0.0));
+    let halves = [(DType::BF16, Precision::F32, 2f64.powi(-8)), (DType::F16, Precision::F32, 2f64.powi(-11))];
+    for (dtype, precision, last) in kinds.chain(halves) {
+        let rounded = to(inputs, dtype);
+        let wide = to(&rounded, DType::F64);
+        let sizes: Vec<Tensor> = wide.iter().map(|x| x.abs().unwrap()).collect();
+        let [expected, sizes] = [wide, sizes].map(|inputs| f(&inputs).unwrap().to_f64_vec().unwrap());
+        let [found, _] = both(name, &gpu.with_precision(precision), &rounded, f);
+        let error = if dtype == DType::F32 { precision.error() } else { 0.0 };
+        for (i, (f, e)) in found.iter().zip(&expected).enumerate() {
+            let bound = (error + (terms + 3) as f64 * 2f64.powi(-23)) * sizes[i] + last * e.abs();
+            assert!((f - e).abs() <= bound, "{name} in {dtype} and {precision}, element {i}: {f} for {e} within {bound:e}");
+        }
+    }
+}
+
 /// A convolution with this image [N, Ci, H, W], this weight [Co, Ci, kh, kw] and a bias, and both of its gradients.
 fn convolution(gpu: &Device, image: [usize; 4], weight: [usize; 4], options: ConvOptions) {
     let name = format!("{image:?} with {weight:?}, {options:?}");
     let (x, w) = (normal(1, image, DType::F64), normal(2, weight, DType::F64));
     let bias = normal(3, [1, 1, 1, weight[0]], DType::F64).reshape([weight[0]]).unwrap();
-    let windows = x.conv2d(&w, None, options).unwrap_or_else(|e| panic!("{name}: {e}")).dims().try_into().unwrap();
+    let windows: [usize; 4] = x.conv2d(&w, None, options).unwrap_or_else(|e| panic!("{name}: {e}")).dims().try_into().unwrap();
     let g = normal(4, windows, DType::F64);
-    close(&name, gpu, &[x.clone(), w.clone(), bias], &|t| t[0].conv2d(&t[1], Some(&t[2]), options));
-    close(&format!("{name}: input"), gpu, &[g.clone(), w], &|t| t[0].conv2d_input_grad(&t[1], [image[2], image[3]], options));
-    close(&format!("{name}: weight"), gpu, &[x, g], &|t| t[0].conv2d_weight_grad(&t[1], [weight[2], weight[3]], options));
+    let forward = |t: &[Tensor]| t[0].conv2d(&t[1], Some(&t[2]), options);
+    let input = |t: &[Tensor]| t[0].conv2d_input_grad(&t[1], [image[2], image[3]], options);
+    let slope = |t: &[Tensor]| t[0].conv2d_weight_grad(&t[1], [weight[2], weight[3]], options);
+    let taps = weight[2] * weight[3];
+    let passes: [(&str, Vec<Tensor>, usize, Function); 3] = [
+        ("", vec![x.clone(), w.clone(), bias], image[1] * taps, &forward),
+        (": input", vec![g.clone(), w], weight[0] * taps, &input),
+        (": weight", vec![x, g], windows[0] * windows[2] * windows[3], &slope),
+    ];
+    for (pass, inputs, terms, f) in passes {
+        close(&format!("{name}{pass}"), gpu, &inputs, f);
+        bounded(&format!("{name}{pass}"), gpu, &inputs, terms, f);
+    }
 }
 
 fn options(stride: [usize; 2], padding: [usize; 2], dilation: [usize; 2]) -> ConvOptions {
@@ -147,13 +178,77 @@ fn many_results_take_larger_tiles() {
 }
 
 #[test]
-fn convolutions_of_halves_are_computed_in_f32() {
+fn each_precision_is_as_exact_as_it_says_and_no_more() {
     let Some(gpu) = gpu() else { return };
-    for dtype in [DType::BF16, DType::F16] {
-        let inputs = [normal(1, [2, 3, 6, 5], dtype), normal(2, [4, 3, 3, 3], dtype)];
-        let [found, expected] = both("halves", &gpu, &inputs, &|t| t[0].conv2d(&t[1], None, ConvOptions::default()));
-        found.iter().zip(&expected).for_each(|(f, e)| assert!((f - e).abs() <= 1e-2 * e.abs().max(1.0), "{dtype}: {f} for {e}"));
+    let plain = ConvOptions::default().padding(1);
+    let inputs = [normal(1, [3, 20, 9, 8], DType::F32), normal(2, [17, 20, 3, 3], DType::F32), normal(3, [3, 17, 9, 8], DType::F32)];
+    let passes: [Function; 3] = [&|t| t[0].conv2d(&t[1], None, plain), &|t| t[2].conv2d_input_grad(&t[1], [9, 8], plain), &|t| {
+        t[0].conv2d_weight_grad(&t[2], [3, 3], plain)
+    }];
+    for pass in passes {
+        let wide: Vec<Tensor> = inputs.iter().map(|x| x.to_dtype(DType::F64).unwrap()).collect();
+        let sizes: Vec<Tensor> = wide.iter().map(|x| x.abs().unwrap()).collect();
+        let [exact, sizes] = [wide, sizes].map(|inputs| pass(&inputs).unwrap().to_f64_vec().unwrap());
+        let mut before = 0.0;
+        for precision in Precision::ALL {
+            let device = gpu.with_precision(precision);
+            let moved: Vec<Tensor> = inputs.iter().map(|x| x.to_device(&device).unwrap()).collect();
+            let found = pass(&moved).unwrap();
+            assert_eq!(found.device(), device);
+            let errors = found.to_f64_vec().unwrap().into_iter().zip(&exact).zip(&sizes).map(|((f, e), size)| (f - e).abs() / size);
+            let worst = errors.fold(0.0, f64::max);
+            assert!(worst > 1.5 * before, "{precision}: {worst:e} is not more than {before:e}");
+            before = worst;
+            // and in f64 in full
+            let moved: Vec<Tensor> = moved.iter().map(|x| x.to_dtype(DType::F64).unwrap()).collect();
+            let found = pass(&moved).unwrap().to_f64_vec().unwrap();
+            assert!(found.iter().zip(&exact).zip(&sizes).all(|((f, e), size)| (f - e).abs() <= 1e-14 * size), "{precision}");
+        }
     }
+}
+
+#[test]
+fn second_derivatives_are_as_exact_as_the_precision() {
+    let Some(gpu) = gpu() else { return };
+    let halving = ConvOptions::default().stride(2).padding(1);
+    let all = |device: &Device, dtype: DType| {
+        let draw = |seed, shape| normal(seed, shape, DType::F32).to_dtype(dtype).unwrap().to_device(device).unwrap();
+        let (x, w) = (draw(1, [2, 3, 9, 8]).requires_grad(), draw(2, [5, 3, 4, 4]).requires_grad());
+        let of = |y: &Tensor, seed: u64| {
+            let cotangent = draw(seed, y.dims().try_into().unwrap());
+            Gradient::of(y).cotangent(&cotangent).differentiable().unused_as_zero().wrt(&[&x, &w]).unwrap()
+        };
+        let y = x.conv2d(&w, None, halving).unwrap().conv_transpose2d(&w, None, halving, [0, 0]).unwrap();
+        let slopes = of(&y, 3);
+        [of(&slopes[0], 4), of(&slopes[1], 5), slopes, vec![y]].concat()
+    };
+    let expected = all(&Device::cpu(), DType::F64);
+    for precision in Precision::ALL {
+        for (i, (found, expected)) in all(&gpu.with_precision(precision), DType::F32).iter().zip(&expected).enumerate() {
+            let (found, expected) = (found.to_f64_vec().unwrap(), expected.to_f64_vec().unwrap());
+            let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+            let off = norm(&mut found.iter().zip(&expected).map(|(f, e)| f - e));
+            let bound = (2.0 * precision.error() + 2e-6) * norm(&mut expected.iter().copied());
+            assert!(off <= bound, "{precision}, result {i}: {off:e} is more than {bound:e}");
+        }
+    }
+}
+
+#[test]
+fn windows_of_many_taps_are_multiplied_in_full() {
+    let Some(gpu) = gpu() else { return };
+    let inputs = [normal(1, [2, 3, 20, 9], DType::F32), normal(2, [4, 3, 16, 3], DType::F32)];
+    let run = |device: &Device, dtype: DType| {
+        let moved: Vec<Tensor> = inputs.iter().map(|x| x.to_device(device).unwrap().to_dtype(dtype).unwrap()).collect();
+        moved[0].conv2d(&moved[1], None, ConvOptions::default()).unwrap().to_f64_vec().unwrap()
+    };
+    let full = run(&gpu, DType::F32);
+    for precision in Precision::ALL {
+        assert_eq!(bits(&run(&gpu.with_precision(precision), DType::F32)), bits(&full), "{precision}");
+    }
+    let rounded = inputs.each_ref().map(|x| x.to_dtype(DType::BF16).unwrap());
+    let [found, expected] = both("halves", &gpu, &rounded, &|t| t[0].conv2d(&t[1], None, ConvOptions::default()));
+    assert!(found.iter().zip(&expected).all(|(f, e)| (f - e).abs() <= 2f64.powi(-7) * e.abs() + 1e-4));
 }
 
 #[test]

@@ -204,11 +204,13 @@ fn convolutions(all: &mut List) {
     ];
     let batches: [&[usize]; 2] = [&[64], &[256]];
     for (suffix, pass) in [("forward", Pass::Forward), ("dx", Pass::Input), ("dw", Pass::Weight)] {
-        let short = |s: &[usize], kind: Kind| kind == F32 && s[0] == 64 && (s[1..] == [64, 32, 64, 3, 1] || s[1..] == [64, 32, 128, 4, 2]);
+        let short = |s: &[usize], kind: Kind| {
+            s[0] == 64 && (s[1..] == [64, 32, 64, 3, 1] && kind != Kind::F32x3 || s[1..] == [64, 32, 128, 4, 2] && kind == F32)
+        };
         let build = move |p, t, s: &[usize]| products::convolution(p, t, s, pass, Form { transposed: false, bias: true });
-        all.add(&format!("conv2d_{suffix}"), &[F32, Bf16], &grid(&batches, &down), short, build);
+        all.add(&format!("conv2d_{suffix}"), P, &grid(&batches, &down), short, build);
         let build = move |p, t, s: &[usize]| products::convolution(p, t, s, pass, Form { transposed: true, bias: true });
-        all.add(&format!("conv_transpose2d_{suffix}"), &[F32, Bf16], &grid(&batches, &up), |_, _| false, build);
+        all.add(&format!("conv_transpose2d_{suffix}"), P, &grid(&batches, &up), |_, _| false, build);
     }
     for (id, pass) in [("conv2d_plain_forward", Pass::Forward), ("conv2d_plain_both", Pass::Both)] {
         all.add_for_cpu(id, move |p, t, s| products::convolution(p, t, s, pass, Form { transposed: false, bias: false }));

@@ -37,7 +37,7 @@ impl Device {
         cuda::CudaDevice::open(index).map(Device::Cuda)
     }
 
-    /// This device, multiplying matrices of f32 in this precision. Another device than in other precisions, though tensors of both lie
+    /// This device, multiplying matrices and convolving images of f32 in this precision. Another device than in other precisions, though tensors of both lie
     /// in one memory: operands of both are an error. The CPU multiplies in full, whatever is asked.
     ///
     /// ```
@@ -54,7 +54,7 @@ impl Device {
         }
     }
 
-    /// The precision in which it multiplies matrices of f32.
+    /// The precision in which it multiplies matrices and convolves images of f32.
     pub fn precision(self) -> Precision {
         match self {
             Device::Cpu => Precision::F32,

@@ -1,12 +1,14 @@
-//! The precision in which GPUs multiply matrices of f32, and sum over pairs of rows.
+//! The precision in which GPUs multiply matrices, convolve images, and sum over pairs of rows, of f32.
 
 use std::fmt;
 
-/// The precision in which a GPU multiplies matrices of f32. Sums are always in f32.
+/// The precision in which a GPU multiplies matrices of f32 and convolves images of f32, both ways and in gradients of any order. Sums are
+/// always in f32.
 ///
 /// It is part of the device's value, [`crate::Device::with_precision`], so what a tensor is multiplied in can be seen from where it is,
 /// and tensors of two precisions are not mixed by accident. The CPU multiplies in full; so do GPUs in f64. Products of 16-bit floats
-/// are exact in f32, and use the tensor cores in every precision.
+/// are exact in f32, and use the tensor cores in every precision. Convolutions with windows of more than 15 taps in a direction, or images of
+/// 2^31 elements, are computed in full f32 in every precision.
 ///
 /// Sums over pairs of rows ([`crate::Tensor::mmd2`], [`crate::Tensor::ksd`], [`crate::Tensor::pulling_away`]) of f32 compute in full in
 /// [`Precision::F32`]. In all others rows of more than 16 numbers are sums of two bf16 on the tensor cores, as in [`Precision::F32x3`], unless

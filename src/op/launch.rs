@@ -28,7 +28,7 @@ pub fn launch(kernel: &(impl Kernel + ?Sized), inputs: &[&Tensor]) -> Result<Few
     let results = kernel.infer(&metas)?;
     let device = inputs[0].device();
     let strided = kernel.takes_strides();
-    let takes_half = device != Device::Cpu && kernel.cuda_takes_half();
+    let takes_half = device != Device::Cpu && kernel.cuda_takes_half(&metas, &results);
     let widened = |dtype: DType| dtype.is_half() && !takes_half;
     if inputs.iter().all(|t| (strided || t.layout().is_contiguous()) && !widened(t.dtype())) && !results.iter().any(|m| widened(m.dtype)) {
         return run(kernel, device, inputs, &results);

@@ -118,6 +118,9 @@ impl Kernel for Conv {
         let dims = sizes(inputs[0].dims(), inputs[1].dims(), &outputs[0].meta.shape, &self.options);
         cuda::conv2d(inputs[0].gpu(), inputs[0].dtype(), &dims, addresses(inputs), outputs[0].ptr())
     }
+    fn cuda_takes_half(&self, inputs: &[Meta], results: &[Meta]) -> bool {
+        cuda::fits_tensor_cores(&sizes(&inputs[0].shape, &inputs[1].shape, &results[0].shape, &self.options))
+    }
 }
 
 impl Op for Conv {
@@ -220,6 +223,9 @@ impl Kernel for ConvInput {
         let dims = sizes(&outputs[0].meta.shape, inputs[1].dims(), inputs[0].dims(), &self.options);
         cuda::conv2d_input_grad(inputs[0].gpu(), inputs[0].dtype(), &dims, addresses(inputs), outputs[0].ptr())
     }
+    fn cuda_takes_half(&self, inputs: &[Meta], results: &[Meta]) -> bool {
+        cuda::fits_tensor_cores(&sizes(&results[0].shape, &inputs[1].shape, &inputs[0].shape, &self.options))
+    }
 }
 
 impl Op for ConvInput {
@@ -265,6 +271,9 @@ impl Kernel for ConvWeight {
     fn cuda(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let dims = sizes(inputs[0].dims(), &outputs[0].meta.shape, inputs[1].dims(), &self.options);
         cuda::conv2d_weight_grad(inputs[0].gpu(), inputs[0].dtype(), &dims, [inputs[0].ptr(), inputs[1].ptr()], outputs[0].ptr())
+    }
+    fn cuda_takes_half(&self, inputs: &[Meta], results: &[Meta]) -> bool {
+        cuda::fits_tensor_cores(&sizes(&inputs[0].shape, &results[0].shape, &inputs[1].shape, &self.options))
     }
 }
 

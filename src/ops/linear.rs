@@ -74,7 +74,7 @@ impl Kernel for Linear {
         let product = Product::new(x.gpu(), out.meta.dtype, [rows, out_features, in_features], a, b, out.ptr());
         product.finish(bias, self.activation.code()).run()
     }
-    fn cuda_takes_half(&self) -> bool {
+    fn cuda_takes_half(&self, _: &[Meta], _: &[Meta]) -> bool {
         true
     }
 }

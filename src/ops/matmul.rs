@@ -116,7 +116,7 @@ impl Kernel for MatMul {
             Some([a, b]) => product.batch(a.shape.len(), Strided::new([a, b])).run(),
         }
     }
-    fn cuda_takes_half(&self) -> bool {
+    fn cuda_takes_half(&self, _: &[Meta], _: &[Meta]) -> bool {
         true
     }
 }

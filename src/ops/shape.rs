@@ -121,7 +121,7 @@ impl Kernel for Contiguous {
         let (x, out) = (inputs[0], &outputs[0]);
         cuda::convert(x.gpu(), (x.ptr(), x.dtype(), x.layout()), (out.ptr(), out.meta.dtype))
     }
-    fn cuda_takes_half(&self) -> bool {
+    fn cuda_takes_half(&self, _: &[Meta], _: &[Meta]) -> bool {
         true
     }
 }

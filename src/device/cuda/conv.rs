@@ -1,9 +1,14 @@
-//! Convolutions: how they are cut into blocks, and their launches.
+//! Convolutions: their kernels' arguments, and their launches.
+
+mod plan;
 
 use bytemuck::{NoUninit, Pod, Zeroable};
+use plan::Cut;
+pub(crate) use plan::fits_tensor_cores;
 
 use super::args::{Arg, Ptr};
-use super::cut::{LONGEST, Tile, cheapest};
+use super::cores::Cores;
+use super::cut::{LONGEST, Tile};
 use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
 use super::parts::{Parts, Sums};
@@ -20,7 +25,8 @@ use crate::shape::Shape;
 /// # Errors
 /// Out of memory; what the driver reports; a plane, or all taps of all channels, of 2^30 elements or more.
 pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
-    convolve(device, dtype, dims, [x, weight, bias], out, false)
+    let cores = plan::cores(dtype, device.precision(), dims);
+    convolve(device, dtype, dims, [x, weight, bias], out, false, &|sizes, phases| Cut::of(sizes, phases, dtype.size(), cores))
 }
 
 /// g [N, Co, Ho, Wo] and weight [Co, Ci, kh, kw] to [N, Ci, H, W], with a bias `[Ci]` unless that is null.
@@ -28,10 +34,20 @@ pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weig
 /// # Errors
 /// As for [`conv2d`].
 pub(crate) fn conv2d_input_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [g, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
-    convolve(device, dtype, dims, [g, weight, bias], out, true)
+    let cores = plan::cores(dtype, device.precision(), dims);
+    convolve(device, dtype, dims, [g, weight, bias], out, true, &|sizes, phases| Cut::of(sizes, phases, dtype.size(), cores))
 }
 
-fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3], out: Ptr, transposed: bool) -> Result<()> {
+/// `choose` divides the products of [rows, columns, depth] of so many phases.
+fn convolve(
+    device: CudaDevice,
+    dtype: DType,
+    dims: &ConvDims,
+    inputs: [Ptr; 3],
+    out: Ptr,
+    transposed: bool,
+    choose: &dyn Fn([usize; 3], usize) -> Cut,
+) -> Result<()> {
     let axis = axes(dims)?;
     let [source, weight, bias] = inputs;
     let taps = dims.kernel[0] * dims.kernel[1];
@@ -47,7 +63,7 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
     let along = |d: usize| if transposed { dims.kernel[d].div_ceil(axis[d].period as usize) } else { dims.kernel[d] };
     let depth = channels * along(0) * along(1);
     let results = dims.batch * rows * size[0] * size[1];
-    let cut = Cut::of([rows, cols, depth], phases[0] * phases[1], dtype.size());
+    let cut = choose([rows, cols, depth], phases[0] * phases[1]);
     let parts = Parts::new(device, dtype, [results, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1])))?;
     let args = Arguments {
         source: source.or(out),
@@ -70,23 +86,60 @@ fn convolve(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 3],
         transposed: transposed.into(),
         unused: 0,
     };
-    let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1] * cut.splits, THREADS);
-    dispatch_float!(dtype, T => match cut.tile {
-        Tile::Small => launch::<{ kernel!("conv2d_small", T) }, _>(device, grid, (args,))?,
-        _ => launch::<{ kernel!("conv2d_medium", T) }, _>(device, grid, (args,))?,
-    });
+    let blocks = cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1] * cut.splits;
+    if cut.cores == Cores::Cuda {
+        let grid = Grid::blocks(blocks, THREADS);
+        dispatch_float!(dtype, T => match cut.tile {
+            Tile::Small => launch::<{ kernel!("conv2d_small", T) }, _>(device, grid, (args,))?,
+            _ => launch::<{ kernel!("conv2d_medium", T) }, _>(device, grid, (args,))?,
+        });
+    } else {
+        convolve_on_tensor_cores(device, cut, blocks, args)?;
+    }
     parts.add(Sums { out, sums: Ptr::NULL, bias, bias_layout: [size[0] * size[1], rows], activation: (0, 0.0) })
+}
+
+fn convolve_on_tensor_cores(device: CudaDevice, cut: Cut, blocks: usize, args: Arguments) -> Result<()> {
+    // Besides the stages, where the cells of two stages' taps lie: `TapBits` in kernels/conv_tensor.cuh, at most 32 for each stage.
+    let grid = Grid::blocks(blocks, THREADS_TENSOR).shared(cut.cores.stages(cut.tile, false) + 2 * 32 * 8);
+    let (large, args) = (cut.tile == Tile::Large, (args,));
+    match (cut.cores, large) {
+        (Cores::Cuda, _) => unreachable!("this cut is for the CUDA cores"),
+        (Cores::F32x3, false) => launch::<{ kernel!("conv2d_f32x3_medium") }, _>(device, grid, args),
+        (Cores::F32x3, true) => launch::<{ kernel!("conv2d_f32x3_large") }, _>(device, grid, args),
+        (Cores::Tf32, false) => launch::<{ kernel!("conv2d_tf32_medium") }, _>(device, grid, args),
+        (Cores::Tf32, true) => launch::<{ kernel!("conv2d_tf32_large") }, _>(device, grid, args),
+        (Cores::Rounded, false) => launch::<{ kernel!("conv2d_rounded_medium") }, _>(device, grid, args),
+        (Cores::Rounded, true) => launch::<{ kernel!("conv2d_rounded_large") }, _>(device, grid, args),
+        (Cores::Bf16, false) => launch::<{ kernel!("conv2d_bf16_medium") }, _>(device, grid, args),
+        (Cores::Bf16, true) => launch::<{ kernel!("conv2d_bf16_large") }, _>(device, grid, args),
+        (Cores::F16, false) => launch::<{ kernel!("conv2d_f16_medium") }, _>(device, grid, args),
+        (Cores::F16, true) => launch::<{ kernel!("conv2d_f16_large") }, _>(device, grid, args),
+    }
 }
 
 /// x [N, Ci, H, W] and g [N, Co, Ho, Wo] to [Co, Ci, kh, kw].
 ///
 /// # Errors
 /// As for [`conv2d`].
-pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, g]: [Ptr; 2], out: Ptr) -> Result<()> {
+pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 2], out: Ptr) -> Result<()> {
+    let cores = plan::cores(dtype, device.precision(), dims);
+    weight_grad(device, dtype, dims, inputs, out, &|sizes| Cut::of(sizes, 1, dtype.size(), cores))
+}
+
+/// `choose` divides the product of [rows, columns, depth].
+fn weight_grad(
+    device: CudaDevice,
+    dtype: DType,
+    dims: &ConvDims,
+    [x, g]: [Ptr; 2],
+    out: Ptr,
+    choose: &dyn Fn([usize; 3]) -> Cut,
+) -> Result<()> {
     let axis = axes(dims)?;
     let (rows, cols) = (dims.out_channels, dims.in_channels * dims.kernel[0] * dims.kernel[1]);
     let depth = dims.batch * dims.output[0] * dims.output[1];
-    let cut = Cut::of([rows, cols, depth], 1, dtype.size());
+    let cut = choose([rows, cols, depth]);
     let parts = Parts::new(device, dtype, [rows * cols, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1])))?;
     let args = GradArguments {
         images: x.or(out),
@@ -103,14 +156,37 @@ pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDi
         tiles_m: cut.tiles[0] as u32,
         tiles_n: cut.tiles[1] as u32,
     };
-    // Besides the stages, where each column's cells lie: `Patch` in kernels/conv_weight.cuh.
-    let shared = stages(cut.tile) + cut.tile.side() * 16;
-    let grid = Grid::blocks(cut.tiles[0] * cut.tiles[1] * cut.splits, THREADS).shared(shared);
-    dispatch_float!(dtype, T => match cut.tile {
-        Tile::Small => launch::<{ kernel!("conv2d_weight_grad_small", T) }, _>(device, grid, (args,))?,
-        _ => launch::<{ kernel!("conv2d_weight_grad_medium", T) }, _>(device, grid, (args,))?,
-    });
+    let blocks = cut.tiles[0] * cut.tiles[1] * cut.splits;
+    // Besides the stages, where each column's cells lie: `Patch` in kernels/conv_weight.cuh, `Tap` in kernels/conv_tensor.cuh.
+    let table = cut.tile.side() * 16;
+    if cut.cores == Cores::Cuda {
+        let grid = Grid::blocks(blocks, THREADS).shared(stages(cut.tile) + table);
+        dispatch_float!(dtype, T => match cut.tile {
+            Tile::Small => launch::<{ kernel!("conv2d_weight_grad_small", T) }, _>(device, grid, (args,))?,
+            _ => launch::<{ kernel!("conv2d_weight_grad_medium", T) }, _>(device, grid, (args,))?,
+        });
+    } else {
+        let grid = Grid::blocks(blocks, THREADS_TENSOR).shared(cut.cores.stages(cut.tile, false) + table);
+        weight_grad_on_tensor_cores(device, cut, grid, args)?;
+    }
     parts.add(Sums { out, sums: Ptr::NULL, bias: Ptr::NULL, bias_layout: [1, 1], activation: (0, 0.0) })
+}
+
+fn weight_grad_on_tensor_cores(device: CudaDevice, cut: Cut, grid: Grid, args: GradArguments) -> Result<()> {
+    let (large, args) = (cut.tile == Tile::Large, (args,));
+    match (cut.cores, large) {
+        (Cores::Cuda, _) => unreachable!("this cut is for the CUDA cores"),
+        (Cores::F32x3, false) => launch::<{ kernel!("conv2d_weight_grad_f32x3_medium") }, _>(device, grid, args),
+        (Cores::F32x3, true) => launch::<{ kernel!("conv2d_weight_grad_f32x3_large") }, _>(device, grid, args),
+        (Cores::Tf32, false) => launch::<{ kernel!("conv2d_weight_grad_tf32_medium") }, _>(device, grid, args),
+        (Cores::Tf32, true) => launch::<{ kernel!("conv2d_weight_grad_tf32_large") }, _>(device, grid, args),
+        (Cores::Rounded, false) => launch::<{ kernel!("conv2d_weight_grad_rounded_medium") }, _>(device, grid, args),
+        (Cores::Rounded, true) => launch::<{ kernel!("conv2d_weight_grad_rounded_large") }, _>(device, grid, args),
+        (Cores::Bf16, false) => launch::<{ kernel!("conv2d_weight_grad_bf16_medium") }, _>(device, grid, args),
+        (Cores::Bf16, true) => launch::<{ kernel!("conv2d_weight_grad_bf16_large") }, _>(device, grid, args),
+        (Cores::F16, false) => launch::<{ kernel!("conv2d_weight_grad_f16_medium") }, _>(device, grid, args),
+        (Cores::F16, true) => launch::<{ kernel!("conv2d_weight_grad_f16_large") }, _>(device, grid, args),
+    }
 }
 
 /// One direction of a convolution. Twin of `Axis` in `kernels/conv.cuh`.
@@ -211,8 +287,9 @@ impl Arg for GradArguments {
     const PARAM: Param = Param::Bytes(size_of::<GradArguments>());
 }
 
-/// Threads of a block.
+/// Threads of a block, on CUDA cores and on tensor cores.
 const THREADS: u32 = 256;
+const THREADS_TENSOR: u32 = 128;
 
 /// Bytes of a tile's stages: four or three, each with 128 bytes for every row and column.
 fn stages(tile: Tile) -> usize {
@@ -220,22 +297,5 @@ fn stages(tile: Tile) -> usize {
     stages * 128 * 2 * tile.side()
 }
 
-/// The division of a product into blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cut {
-    tile: Tile,
-    tiles: [usize; 2],
-    /// Elements of the sum that a block adds up, and in how many parts that cuts it.
-    split_k: usize,
-    splits: usize,
-}
-
-impl Cut {
-    /// The cut of `phases` products that is estimated to take the least time.
-    fn of([rows, cols, depth]: [usize; 3], phases: usize, size: usize) -> Cut {
-        let tiles = [Tile::Medium, Tile::Small].map(|tile| (tile, tile.on_cuda_cores(size)));
-        let (tile, split_k) = cheapest(&tiles, [rows, cols, depth], phases, size, true);
-        let tiles = [rows.div_ceil(tile.side()), cols.div_ceil(tile.side())];
-        Cut { tile, tiles, split_k, splits: depth.div_ceil(split_k).max(1) }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@
 mod plan;
 
 use bytemuck::NoUninit;
-use plan::{Cores, Plan};
+use plan::Plan;
 
 use super::args::{ActivationCode, Arg, Ptr, Strided};
+use super::cores::Cores;
 use super::cut::Tile;
 use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
@@ -94,14 +95,7 @@ impl Product {
 
     /// The fastest kernel for this product, and its division into parts.
     fn plan(&self) -> Plan {
-        let cores = match (self.dtype, self.device.precision()) {
-            (DType::BF16, _) => Cores::Bf16,
-            (DType::F16, _) => Cores::F16,
-            (DType::F32, Precision::F32x3) => Cores::F32x3,
-            (DType::F32, Precision::Tf32) => Cores::Tf32,
-            (DType::F32, Precision::Bf16) => Cores::Rounded,
-            _ => Cores::Cuda,
-        };
+        let cores = Cores::of(self.dtype, self.device.precision());
         let count = self.batch.map_or(1, |(count, _)| count);
         Plan::of([self.rows, self.cols, self.depth], count, self.dtype.size(), cores, self.mask != Ptr::NULL)
     }
@@ -177,14 +171,7 @@ impl Product {
 /// Launches the kernel of a plan for tensor cores.
 fn on_tensor_cores(plan: Plan, device: CudaDevice, blocks: usize, args: (Arguments, Strided<2>)) -> Result<()> {
     let large = plan.tile == Tile::Large;
-    // As `TensorTile` of `kernels/tensor.cuh` has it: stages of the lines of both operands, 64 bytes for the planes of each and 16 for
-    // each plane.
-    let (planes, stages) = match plan.cores {
-        Cores::F32x3 => (2, 2),
-        Cores::Bf16 | Cores::F16 => (1, 4),
-        _ => (1, 2),
-    };
-    let grid = Grid::blocks(blocks, 128).shared(stages * 2 * plan.tile.side() * (64 + 16 * planes));
+    let grid = Grid::blocks(blocks, 128).shared(plan.cores.stages(plan.tile, true));
     match (plan.cores, large) {
         (Cores::Cuda, _) => unreachable!("this plan is for the CUDA cores"),
         (Cores::F32x3, false) => launch::<{ kernel!("matmul_f32x3_medium") }, _>(device, grid, args),

@@ -10,6 +10,7 @@ mod driver;
 mod args;
 pub(crate) mod conv;
 mod convert;
+mod cores;
 mod cut;
 #[cfg(feature = "cuda")]
 mod driver;

@@ -1,23 +1,7 @@
 //! The choice of the kernel for a product, and of the number of parts.
 
+use crate::device::cuda::cores::Cores;
 use crate::device::cuda::cut::{Speed, Tile, cheapest};
-
-/// The cores that multiply, and the conversion of the operands before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cores {
-    /// The CUDA cores: f32 and f64 in full.
-    Cuda,
-    /// Tensor cores, f32 as sums of two bf16.
-    F32x3,
-    /// Tensor cores, f32 rounded to TF32.
-    Tf32,
-    /// Tensor cores, f32 rounded to bf16.
-    Rounded,
-    /// Tensor cores, bf16 as they are.
-    Bf16,
-    /// Tensor cores, f16 as they are.
-    F16,
-}
 
 /// How fast a multiprocessor multiplies, by the same model as [`Tile::on_cuda_cores`].
 fn speed(cores: Cores, tile: Tile, size: usize) -> Speed {
