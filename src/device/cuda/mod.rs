@@ -1,7 +1,7 @@
 //! CUDA devices: one context, one stream and one memory pool for each GPU, and the launching of kernels.
 //!
-//! Everything of a device happens on its one stream, in the order in which it was asked for. That is what makes memory
-//! reusable the moment its tensor is dropped, and results the same in every run.
+//! Everything of a device happens on its one stream, in the order in which it was asked for, or, within a captured graph, as if it did. That
+//! is what makes memory reusable the moment its tensor is dropped, and results the same in every run.
 
 #[cfg(not(feature = "cuda"))]
 #[path = "absent.rs"]

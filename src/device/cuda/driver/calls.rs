@@ -8,6 +8,13 @@ use cudarc::driver::sys;
 use crate::device::cuda::ptx::Module;
 use crate::error::{Error, Result};
 
+/// A handle of the driver. Handles may be used from any thread.
+pub(super) struct Handle<T>(pub(super) T);
+// SAFETY: the driver's handles are plain numbers to it and safe to share between threads.
+unsafe impl<T> Send for Handle<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Handle<T> {}
+
 /// Whether there is a driver. cudarc panics without one, so this is asked before anything else.
 pub(super) fn present() -> bool {
     static LIBRARY: OnceLock<Option<libloading::Library>> = OnceLock::new();

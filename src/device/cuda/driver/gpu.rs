@@ -9,7 +9,7 @@ use std::thread::ThreadId;
 
 use cudarc::driver::sys;
 
-use super::calls::{attribute, check, describe, load_module, present};
+use super::calls::{Handle, attribute, check, describe, load_module, present};
 use super::counters::Counters;
 use super::order::Order;
 use super::pool::Pool;
@@ -46,13 +46,6 @@ impl fmt::Debug for CudaDevice {
         write!(f, "CudaDevice({}, {})", self.0.index, self.1)
     }
 }
-
-/// A module or function handle of the driver. Handles may be used from any thread.
-pub(super) struct Handle<T>(pub(super) T);
-// SAFETY: the driver's handles are plain numbers to it and safe to share between threads.
-unsafe impl<T> Send for Handle<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for Handle<T> {}
 
 /// The last launch, for the report of a fault.
 #[derive(Debug, Clone, Default)]

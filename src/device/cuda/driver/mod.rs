@@ -3,6 +3,7 @@
 
 mod calls;
 mod counters;
+mod edges;
 mod event;
 mod gpu;
 mod graph;
