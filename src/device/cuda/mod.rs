@@ -22,6 +22,8 @@ mod launch;
 pub(crate) mod matmul;
 mod parts;
 pub mod ptx;
+#[cfg(test)]
+mod testing;
 
 pub use args::{Arg, Args, Ptr, Strided};
 pub(crate) use convert::convert;

@@ -1,6 +1,7 @@
 use super::super::cut::unit;
 use super::*;
 use crate::device::cpu::conv as cpu;
+use crate::device::cuda::testing::gpu;
 use crate::device::{Device, Precision};
 use crate::dtype::Element;
 use crate::tensor::Tensor;
@@ -101,15 +102,6 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, dims: &ConvDims,
             // a NaN is not within the bound
             assert!((found - expected[i]).abs() <= bound, "{name}, {pass} at {i}: {found} for {} within {bound:e}", expected[i]);
         }
-    }
-}
-
-/// The first GPU; without one the test has nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
-fn gpu() -> Option<CudaDevice> {
-    match Device::cuda(0) {
-        Ok(Device::Cuda(gpu)) => Some(gpu),
-        Err(error) if std::env::var_os("STRAIT_REQUIRE_GPU").is_some_and(|v| v == "1") => panic!("{error}"),
-        _ => None,
     }
 }
 

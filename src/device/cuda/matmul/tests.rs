@@ -1,17 +1,9 @@
 use super::super::cut::{LONGEST, unit};
 use super::*;
 use crate::device::Device;
+use crate::device::cuda::testing::gpu;
 use crate::dtype::Element;
 use crate::tensor::Tensor;
-
-/// The first GPU; without one the tests have nothing to say, unless `STRAIT_REQUIRE_GPU=1` says that there must be one.
-fn gpu() -> Option<CudaDevice> {
-    match Device::cuda(0) {
-        Ok(Device::Cuda(gpu)) => Some(gpu),
-        Err(error) if std::env::var_os("STRAIT_REQUIRE_GPU").is_some_and(|v| v == "1") => panic!("{error}"),
-        _ => None,
-    }
-}
 
 #[test]
 fn plans_fill_the_multiprocessors() {
