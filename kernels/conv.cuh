@@ -67,7 +67,7 @@ struct ImageStore {
     whole = right == 1 && down == width && reinterpret_cast<uintptr_t>(out) % sizeof(Chunk) == 0 && plane % CHUNK<T> == 0 && per_image % CHUNK<T> == 0;
   }
 
-  __device__ __forceinline__ void operator()(int row, int col, const Pack<T>& v) const {
+  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
     if (row >= rows || col >= cols) return;
     const T add = bias ? T(bias[row]) : T(0);
     uint32_t at = first + col;

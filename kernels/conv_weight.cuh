@@ -135,7 +135,7 @@ struct GradientStore {
     whole = reinterpret_cast<uintptr_t>(out) % sizeof(Chunk) == 0 && stride % CHUNK<T> == 0;
   }
 
-  __device__ __forceinline__ void operator()(int row, int col, const Pack<T>& v) const {
+  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
     if (row >= rows || col >= cols) return;
     Out* to = out + uint64_t(row) * stride + col;
     Chunk chunk;

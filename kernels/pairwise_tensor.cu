@@ -100,6 +100,24 @@ __device__ __forceinline__ void fetch_rows(unsigned char* to, const Split& split
       strait::cp_async<16>(to + i * PairTile::PLANE + j * PairTile::BY_LINE, source + i * plane + j * split.width);
 }
 
+// Adds the products of a warp's left operand and all columns, at `at` along the sum. Of both planes' small parts, too, if ALL.
+template <bool ALL, class Lines>
+__device__ __forceinline__ void multiply_columns(const Lines& lines, const uint32_t (&left)[PLANES][4], const unsigned char* columns, int at,
+                                                 float (&sums)[8][4]) {
+#pragma unroll
+  for (int n = 0; n < 8; n += 2) {
+    uint32_t right[PLANES][4];
+#pragma unroll
+    for (int i = 0; i < PLANES; ++i) lines.read(right[i], columns + i * PairTile::PLANE, n * 8, at);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const uint32_t both[PLANES][2] = {{right[0][2 * half], right[0][2 * half + 1]}, {right[1][2 * half], right[1][2 * half + 1]}};
+      if (ALL) strait::mma_m16n8k16_bf16(sums[n + half], left[1], both[1]);
+      SplitBf16::multiply(sums[n + half], left, both);
+    }
+  }
+}
+
 // Adds the products of a warp's rows with all columns over the coordinates of a stage. All four products of the planes: the distance
 // between equal rows is then 0, and no pair's is too small by the part that is left out.
 __device__ __forceinline__ void multiply_rows(const unsigned char* rows, const unsigned char* columns, float (&products)[8][4]) {
@@ -110,35 +128,13 @@ __device__ __forceinline__ void multiply_rows(const unsigned char* rows, const u
     uint32_t left[PLANES][4];
 #pragma unroll
     for (int i = 0; i < PLANES; ++i) left_lines.read(left[i], rows + i * PairTile::PLANE, 0, k);
-#pragma unroll
-    for (int n = 0; n < 8; n += 2) {
-      uint32_t right[PLANES][4];
-#pragma unroll
-      for (int i = 0; i < PLANES; ++i) right_lines.read(right[i], columns + i * PairTile::PLANE, n * 8, k);
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const uint32_t both[PLANES][2] = {{right[0][2 * half], right[0][2 * half + 1]}, {right[1][2 * half], right[1][2 * half + 1]}};
-        strait::mma_m16n8k16_bf16(products[n + half], left[1], both[1]);
-        SplitBf16::multiply(products[n + half], left, both);
-      }
-    }
+    multiply_columns<true>(right_lines, left, columns, k, products);
   }
 }
 
 // Adds the product of what sixteen columns pull with and their coordinates.
 __device__ __forceinline__ void multiply_pulls(const uint32_t (&left)[PLANES][4], const unsigned char* columns, int first, float (&pulled)[8][4]) {
-  const TensorFragment<PairTile, WIDE, true, true> right_lines(0);
-#pragma unroll
-  for (int n = 0; n < 8; n += 2) {
-    uint32_t right[PLANES][4];
-#pragma unroll
-    for (int i = 0; i < PLANES; ++i) right_lines.read(right[i], columns + i * PairTile::PLANE, n * 8, first);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t both[PLANES][2] = {{right[0][2 * half], right[0][2 * half + 1]}, {right[1][2 * half], right[1][2 * half + 1]}};
-      SplitBf16::multiply(pulled[n + half], left, both);
-    }
-  }
+  multiply_columns<false>(TensorFragment<PairTile, WIDE, true, true>(0), left, columns, first, pulled);
 }
 
 // Adds a thread's pulls on a row, from `at` on and 8 apart, of which `left` coordinates are there, to what is there, unless that is nothing

@@ -4,10 +4,10 @@
 
 mod cuda_support;
 
-use cuda_support::gpu;
+use cuda_support::{check_replays, gpu};
 use strait::device::Precision;
 use strait::ops::{ConvOptions, PoolOptions};
-use strait::{DType, Device, Error, Gradient, Result, Tensor, grad};
+use strait::{DType, Device, Error, Gradient, Result, Rng, Tensor, grad};
 
 fn normal(seed: u64, shape: [usize; 4], dtype: DType) -> Tensor {
     cuda_support::normal(seed, &shape).to_dtype(dtype).unwrap()
@@ -322,4 +322,22 @@ fn upsampling_has_the_bits_of_the_cpu() {
     }
     let none = normal(0, [2, 3, 0, 4], DType::F32);
     equal("no cells", &gpu, &[none], &|x| x[0].upsample_nearest2d([2, 2])?.upsample_nearest2d_grad([2, 2]));
+}
+
+/// The weight's gradient is a long sum of few results, whose parts the last block at a tile adds up.
+#[test]
+fn captured_convolutions_are_eager_ones_in_every_precision() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    for precision in [Precision::F32, Precision::F32x3, Precision::Tf32, Precision::Bf16] {
+        let device = gpu.with_precision(precision);
+        let w = normal(1, [5, 3, 3, 3], DType::F32).to_device(&device)?.requires_grad();
+        let step = |rng: &mut Rng| -> Result<[Tensor; 3]> {
+            let x = rng.normal([8, 3, 17, 16], DType::F32, &device)?.requires_grad();
+            let y = x.conv2d(&w, None, ConvOptions { padding: [1, 1], ..ConvOptions::default() })?;
+            let mut slopes = grad(&y.mul(&y)?.sum_all()?, &[&x, &w])?;
+            Ok([y.detach(), slopes.remove(0), slopes.remove(0)])
+        };
+        check_replays(&device, step)?;
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ mod cuda_support;
 #[path = "cuda_support/pairs.rs"]
 mod pairs;
 
-use cuda_support::{check, distance, gpu, normal};
+use cuda_support::{check, check_replays, distance, gpu, normal};
 use strait::ops::{Estimator, MmdKernel, Noise};
 use strait::{DType, Device, Error, Result, Rng, Tensor};
 
@@ -420,22 +420,7 @@ fn captured_losses_draw_on_and_equal_eager_ones() -> Result<()> {
         let slope = strait::grad(&loss, &[&stats])?.swap_remove(0);
         Ok([z.detach(), loss.detach(), slope])
     };
-    let bits = |all: &[Tensor; 3]| all.iter().flat_map(|t| t.to_f64_vec().unwrap()).map(f64::to_bits).collect::<Vec<_>>();
-    let mut rng = Rng::new(5);
-    let eager = (0..4).map(|_| Ok(bits(&step(&mut rng)?))).collect::<Result<Vec<_>>>()?;
-    assert!(eager[0] != eager[1]);
-    let mut rng = Rng::new(5);
-    assert_eq!(bits(&step(&mut rng)?), eager[0]);
-    let mut kept = None;
-    let mut captured = gpu.capture(&mut rng, 1, |rng| {
-        kept = Some(step(rng)?);
-        Ok(())
-    })?;
-    for (times, last) in [(1, 1), (2, 3)] {
-        captured.replay(&mut rng, times)?;
-        assert_eq!(bits(kept.as_ref().expect("captured above")), eager[last]);
-    }
-    Ok(())
+    check_replays(&gpu, step)
 }
 
 /// In a process of its own, because a checked device stays so.

@@ -12,8 +12,8 @@ use strait::device::cuda::ptx::{ENTRIES, MODULES};
 
 const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
 
-/// Most registers of a thread in the hot kernels, by the beginning of their names, of which the first counts: more would lower the number of warps that a
-/// multiprocessor holds.
+/// Most registers of a thread in the hot kernels, by the beginning of their names, of which the first counts: more would lower the number of
+/// warps that a multiprocessor holds.
 const REGISTERS: &[(&str, u32)] = &[
     ("unary_", 40),
     ("binary_", 48),

@@ -107,3 +107,23 @@ pub fn check(name: &str, gpu: &Device, inputs: &[Tensor], f: Function, tolerance
         }
     }
 }
+
+/// Fails unless a captured step, replayed again and again, has the bits of eager steps with the same random numbers.
+pub fn check_replays<const N: usize>(gpu: &Device, step: impl Fn(&mut Rng) -> Result<[Tensor; N]>) -> Result<()> {
+    let bits = |all: &[Tensor; N]| all.iter().flat_map(|t| t.to_f64_vec().unwrap()).map(f64::to_bits).collect::<Vec<_>>();
+    let mut rng = Rng::new(5);
+    let eager = (0..4).map(|_| Ok(bits(&step(&mut rng)?))).collect::<Result<Vec<_>>>()?;
+    assert!(eager[0] != eager[1]);
+    let mut rng = Rng::new(5);
+    assert_eq!(bits(&step(&mut rng)?), eager[0]);
+    let mut kept = None;
+    let mut captured = gpu.capture(&mut rng, 1, |rng| {
+        kept = Some(step(rng)?);
+        Ok(())
+    })?;
+    for (times, last) in [(1, 1), (2, 3)] {
+        captured.replay(&mut rng, times)?;
+        assert_eq!(bits(kept.as_ref().expect("captured above")), eager[last]);
+    }
+    Ok(())
+}

@@ -5,7 +5,7 @@ use strait::device::Precision;
 use strait::ops::{Estimator, MmdKernel};
 use strait::{DType, Device, Gradient, Result, Rng, Tensor};
 
-use super::cuda_support::{gpu, normal};
+use super::cuda_support::{check_replays, gpu, normal};
 
 /// What a sum of two bf16 leaves of a number, relative to it.
 const SPLIT: f64 = 1.0 / (1 << 17) as f64;
@@ -405,17 +405,5 @@ fn replayed_pairs_on_tensor_cores_are_eager_ones() -> Result<()> {
         let slope = strait::grad(&loss, &[&x])?.swap_remove(0);
         Ok([loss.detach(), slope])
     };
-    let mut rng = Rng::new(5);
-    let eager = (0..3).map(|_| Ok(bits(&step(&mut rng)?))).collect::<Result<Vec<_>>>()?;
-    assert!(eager[0] != eager[1]);
-    let mut rng = Rng::new(5);
-    assert_eq!(bits(&step(&mut rng)?), eager[0]);
-    let mut kept = None;
-    let mut captured = tensor.capture(&mut rng, 1, |rng| {
-        kept = Some(step(rng)?);
-        Ok(())
-    })?;
-    captured.replay(&mut rng, 2)?;
-    assert_eq!(bits(kept.as_ref().expect("captured above")), eager[2]);
-    Ok(())
+    check_replays(&tensor, step)
 }

@@ -1,4 +1,4 @@
-//! The loops that products, and sums over pairs on tensor cores, spend their time in, held to a table.
+//! The loops that products, convolutions and sums over pairs on tensor cores spend their time in, held to a table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
