@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         ("what_fails_costs_only_itself", harness::what_fails_costs_only_itself),
         ("a_time_limit_loses_nothing", harness::a_time_limit_loses_nothing),
         ("the_command_for_a_gpu_is_rehearsed", harness::the_command_for_a_gpu_is_rehearsed),
+        ("divisions_of_products_are_measured", harness::divisions_of_products_are_measured),
         ("steps_of_every_family_have_no_more_kernels", budget::steps_of_every_family_have_no_more_kernels),
         ("a_driver_that_refuses_a_capture_gets_eager_steps", refusals::a_driver_that_refuses_a_capture_gets_eager_steps),
         ("the_first_steps_come_soon", refusals::the_first_steps_come_soon),

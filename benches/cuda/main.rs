@@ -1,17 +1,20 @@
 //! Times of kernels and of captured training steps on a GPU, by the driver's events around replayed graphs.
 //!
-//! `cargo bench --features cuda --bench cuda -- [--json FILE] [--all] [--few] [--below N] [--patience S] [--graph EDGES] [--list] [NAME...]` times what
+//! `cargo bench --features cuda --bench cuda -- [--json FILE] [--all] [--few] [--below N] [--patience S] [--graph EDGES] [--tune FILE [--model]] [--list] [NAME...]` times what
 //! launches cost and the cases whose ids begin with one of the names: those of the short list, or with `--all` the whole matrix. `--list`
 //! prints the cases, for the rivals; `--json` appends results to a file. `--few` repeats little, and `--below` leaves out cases whose shape
 //! has that many elements: for a rehearsal. `--graph` makes other graphs of captured steps, by `chain` without branches and by
-//! `dependents` with kernels that are launched early: its results are those of a contestant of that name. What fails, ends its process or takes longer than S seconds (120) is a line with its error, and
-//! the rest is timed all the same.
+//! `dependents` with kernels that are launched early: its results are those of a contestant of that name. `--tune` measures instead how
+//! the products of the cases are divided best, and writes the table of `src/device/cuda/tiles.txt` to a file; with `--model` nothing is
+//! measured. What fails, ends its process or takes longer than S seconds (120) is a line with its error, and the rest is timed all the
+//! same.
 
 #[path = "../cases/mod.rs"]
 mod cases;
 mod latency;
 mod measure;
 mod report;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -26,6 +29,9 @@ struct Options {
     below: f64,
     patience: u64,
     graph: Option<String>,
+    /// The file to write a table of tiles to, and whether by the model alone.
+    tune: Option<String>,
+    model: bool,
     names: Vec<String>,
     /// In the processes that this program starts of itself: the number of the first item to time.
     from: Option<usize>,
@@ -51,9 +57,19 @@ impl Item {
 }
 
 fn options() -> Options {
-    let (below, from) = (f64::INFINITY, None);
-    let mut options =
-        Options { json: None, all: false, list: false, repetitions: 30, below, patience: 120, graph: None, names: Vec::new(), from };
+    let mut options = Options {
+        json: None,
+        all: false,
+        list: false,
+        repetitions: 30,
+        below: f64::INFINITY,
+        patience: 120,
+        graph: None,
+        tune: None,
+        model: false,
+        names: Vec::new(),
+        from: None,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut number = || args.next().and_then(|n| n.parse::<f64>().ok()).unwrap_or_else(|| panic!("{arg} takes a number"));
@@ -62,6 +78,8 @@ fn options() -> Options {
             "--all" => options.all = true,
             "--list" => options.list = true,
             "--graph" => options.graph = args.next(),
+            "--tune" => options.tune = Some(args.next().unwrap_or_else(|| panic!("{arg} takes a file"))),
+            "--model" => options.model = true,
             "--few" => options.repetitions = 3,
             "--below" => options.below = number(),
             "--patience" => options.patience = number() as u64,
@@ -77,6 +95,9 @@ fn options() -> Options {
 impl Options {
     /// Launches, then cases.
     fn items(&self) -> Vec<Item> {
+        if self.tune.is_some() {
+            return self.cases().filter(tune::wants).map(Item::Case).collect();
+        }
         let launches = latency::all().filter(|launches| self.named(launches.id()));
         launches.map(Item::Launches).chain(self.cases().map(Item::Case)).collect()
     }

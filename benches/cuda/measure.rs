@@ -9,7 +9,7 @@ use strait::{DType, Device, Result, Rng, Tensor};
 
 use super::cases::{self, Case, Job, Place};
 use super::report::NO_DEVICE;
-use super::{Item, Options};
+use super::{Item, Options, tune};
 
 /// Copies of the work in the longer graph. A case is replayed in graphs of one and of several copies, on operands that take turns so that
 /// no cache holds them; its time is the difference by the number of further copies, the median over the repetitions.
@@ -30,7 +30,10 @@ pub fn all(options: &Options, from: usize) -> ExitCode {
         }
     };
     for item in options.items().iter().skip(from) {
-        let row = one(item, &gpu, options.repetitions);
+        let row = match item {
+            Item::Case(case) if options.tune.is_some() => tune::one(case, &gpu, options),
+            item => one(item, &gpu, options.repetitions),
+        };
         println!("{}", row.as_ref().map_or_else(|error| json!({ "error": error.to_string() }), Value::clone));
         if row.is_err() && gpu.synchronize().is_err() {
             break;
@@ -84,7 +87,7 @@ pub fn replay(graph: &mut CapturedSteps, rng: &Rng) -> Result<f64> {
 }
 
 /// Microseconds of one run, with their spread.
-fn time(job: &mut Job, device: &Device, most: usize) -> Result<(f64, f64)> {
+pub fn time(job: &mut Job, device: &Device, most: usize) -> Result<(f64, f64)> {
     let mut rng = Rng::new(1);
     let mut one = graph(job, device, &mut rng, 1)?;
     replay(&mut one, &rng)?;

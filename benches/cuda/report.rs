@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use strait::device::cuda::tiles::Table;
 
 use super::{Item, Options};
 
@@ -68,20 +69,29 @@ fn start(from: usize, graph: Option<&str>) -> (Child, Receiver<String>) {
     (child, lines)
 }
 
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
 struct Results {
     out: Option<File>,
     done: usize,
     failed: usize,
     graph: Option<String>,
+    /// The table of tiles as far as it is measured, and its file.
+    tiles: Option<(Table, String)>,
     /// Bytes that a copy moves in a microsecond: floors are relative to it.
     bandwidth: f64,
 }
 
 impl Results {
     fn new(options: &Options) -> Results {
-        println!("{:28} {:>22} {:>5} {:>12} {:>8} {:>8} {:>8} {:>9}", "", "shape", "", "us", "spread", "floor %", "TFLOP/s", "error");
+        let tiles = options.tune.as_ref().map(|file| (Table::built_in(), file.clone()));
+        if tiles.is_none() {
+            println!("{:28} {:>22} {:>5} {:>12} {:>8} {:>8} {:>8} {:>9}", "", "shape", "", "us", "spread", "floor %", "TFLOP/s", "error");
+        }
         let out = options.json.as_ref().map(|path| OpenOptions::new().create(true).append(true).open(path).expect("a file to write to"));
-        Results { out, done: 0, failed: 0, graph: options.graph.clone(), bandwidth: f64::NAN }
+        Results { out, done: 0, failed: 0, graph: options.graph.clone(), tiles, bandwidth: f64::NAN }
     }
 
     fn add(&mut self, item: &Item, row: Value) {
@@ -91,9 +101,17 @@ impl Results {
             self.failed += 1;
             println!("{id:28} {shape:>22} {kind:>5} {error}");
             json!({ "id": id, "shape": shape, "dtype": kind, "error": error })
+        } else if let Some((table, file)) = &mut self.tiles {
+            let lines = row["lines"].as_array().map_or(&[][..], Vec::as_slice);
+            for found in lines {
+                let line = found["line"].as_str().unwrap_or_default();
+                table.set(line).unwrap_or_else(|error| panic!("{error}"));
+                println!("{line:80} {:10.2} us, the model's {:10.2}", number(&found["us"]), number(&found["model_us"]));
+            }
+            std::fs::write(file, table.to_string()).expect("room for the table of tiles");
+            json!({ "id": "tiles", "of": id, "shape": shape, "dtype": kind, "tiles": lines })
         } else {
-            let number = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
-            let [us, spread, bytes, flops, error] = ["us", "spread_us", "bytes", "flops", "err_vs_f64"].map(number);
+            let [us, spread, bytes, flops, error] = ["us", "spread_us", "bytes", "flops", "err_vs_f64"].map(|name| number(&row[name]));
             if id == "copy" {
                 self.bandwidth = bytes / us;
             }

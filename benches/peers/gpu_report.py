@@ -10,8 +10,8 @@ import collections, json, math, os, statistics, sys
 
 
 def load(path):
-    """Our rows by case, those of the rivals by case and contestant, those with an error, and the last one of each probe."""
-    ours, theirs, failed, probes = collections.defaultdict(list), collections.defaultdict(list), [], {}
+    """Our rows by case, those of the rivals by case and contestant, those with an error, the last one of each probe, and tuned products."""
+    ours, theirs, failed, probes, tiles = collections.defaultdict(list), collections.defaultdict(list), [], {}, []
     for line in open(path):
         try:
             row = json.loads(line)
@@ -23,11 +23,13 @@ def load(path):
         case = row["id"], row["shape"], row["dtype"]
         if "error" in row:
             failed.append(row)
+        elif "tiles" in row:
+            tiles += row["tiles"]
         elif "peer" in row:
             theirs[(*case, row["peer"])].append(row)
         else:
             ours[case].append(row)
-    return ours, theirs, failed, list(probes.values())
+    return ours, theirs, failed, list(probes.values()), tiles
 
 
 def probe_table(probes):
@@ -39,9 +41,17 @@ def probe_table(probes):
         yield f"| {probe['probe']} | {probe.get('shape', '-')} | {probe.get('dtype', '-')} | {probe['result']} | {' | '.join(numbers)} |"
 
 
+def tuned(tiles):
+    """What measuring the divisions of products gained over the model's."""
+    gains = [t["model_us"] / t["us"] for t in tiles if t["us"] and t["model_us"]]
+    if gains:
+        better, mean = sum(gain > 1 for gain in gains), statistics.geometric_mean(gains)
+        yield from ["", f"Of {len(gains)} products {better} are divided better than by the model; all are {mean:.3f} times as fast, by the geometric mean."]
+
+
 def main():
     folder = sys.argv[1]
-    ours, theirs, failed, probes = load(os.path.join(folder, "results.jsonl"))
+    ours, theirs, failed, probes, tiles = load(os.path.join(folder, "results.jsonl"))
     us = lambda rows: statistics.median(r["us"] for r in rows)
     known = lambda v: v if v is not None and math.isfinite(v) else None
     report = []
@@ -58,7 +68,7 @@ def main():
         })
     machine = open(os.path.join(folder, "machine.txt")).read() if os.path.exists(os.path.join(folder, "machine.txt")) else ""
     with open(os.path.join(folder, "report.json"), "w") as out:
-        json.dump({"machine": machine.splitlines(), "rows": report, "failed": failed, "probes": probes}, out, indent=1)
+        json.dump({"machine": machine.splitlines(), "rows": report, "failed": failed, "probes": probes, "tiles": tiles}, out, indent=1)
     peers = sorted({p for r in report for p in r["base_us"]})
     lines = ["```", machine.strip(), "```", "", "| case | shape | dtype | us | % of copy | TFLOP/s | error | " + " | ".join(peers) + " |",
              "|---" * (7 + len(peers)) + "|"]
@@ -69,6 +79,7 @@ def main():
         cells += [f"{r['ratio'][p]:.2f}x" if p in r["ratio"] else "-" for p in peers]
         lines.append("| " + " | ".join(cells) + " |")
     lines += probe_table(probes) if probes else []
+    lines += tuned(tiles)
     lines += ["", *(f"- {r['id']} {r['shape']} {r['dtype']} {r.get('peer', 'strait')}: {r['error']}" for r in failed)]
     with open(os.path.join(folder, "report.md"), "w") as out:
         out.write("\n".join(lines) + "\n")

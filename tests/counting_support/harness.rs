@@ -74,6 +74,31 @@ pub fn a_time_limit_loses_nothing() {
     assert_eq!((ids(&rows), output.status.code()), (vec!["copy", "exp"], Some(124)));
 }
 
+/// Into a table that has the other lines as they were. The clock of the driver counts kernels, so that sums in parts seem to take longer.
+pub fn divisions_of_products_are_measured() {
+    let before = include_str!("../../src/device/cuda/tiles.txt");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let tune = |arguments: &[&str]| {
+        let (rows, output) = bench(this_program(), &[&["--tune", file.path().to_str().unwrap()], arguments].concat());
+        assert!(output.status.success(), "{output:?}");
+        (rows, std::fs::read_to_string(file.path()).unwrap())
+    };
+    let (_, modelled) = tune(&["--all", "--model", "conv2d_dw"]);
+    assert!(modelled == before, "the table of the model lacks lines");
+
+    let (rows, after) = tune(&["linear_forward", "linear_dw", "conv2d_forward"]);
+    assert!(ids(&rows).iter().all(|id| *id == "tiles") && rows.len() == 8, "{rows:?}");
+    let measured: Vec<&str> = after.lines().filter(|line| line.ends_with(" 9.0")).collect();
+    let found: Vec<&str> = rows.iter().flat_map(|row| row["tiles"].as_array().unwrap()).map(|t| t["line"].as_str().unwrap()).collect();
+    assert!(measured.len() >= 8 && measured.len() == found.len(), "{measured:?}");
+    assert!(found.iter().all(|line| measured.contains(line)), "{found:?}");
+    let key = |line: &str| line.split_whitespace().take(6).map(String::from).collect::<Vec<_>>();
+    let others = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| measured.iter().all(|m| key(m) != key(line))).map(String::from).collect()
+    };
+    assert_eq!(others(&after), others(before));
+}
+
 /// The first command of benches/UNVERIFIED.md, in a bundle whose tests are two scripts: one test passes, one fails.
 pub fn the_command_for_a_gpu_is_rehearsed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -45,6 +45,11 @@ impl CudaDevice {
         match self.0 {}
     }
 
+    /// Its compute capability.
+    pub fn capability(&self) -> (i32, i32) {
+        match self.0 {}
+    }
+
     /// The address of the u64 that kernels add to the numbers of their draws.
     pub fn draw_offset(&self) -> Ptr {
         match self.0 {}

@@ -3,7 +3,7 @@
 mod plan;
 
 use bytemuck::{NoUninit, Pod, Zeroable};
-use plan::Cut;
+use plan::Blocks;
 pub(crate) use plan::fits_tensor_cores;
 
 use super::args::{Arg, Ptr};
@@ -13,6 +13,8 @@ use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
 use super::parts::{Parts, Sums};
 use super::ptx::Param;
+use super::tiles;
+use super::work::{Of, Work};
 use crate::device::cpu::conv::ConvDims;
 use crate::dispatch_float;
 use crate::dtype::DType;
@@ -25,8 +27,7 @@ use crate::shape::Shape;
 /// # Errors
 /// Out of memory; what the driver reports; a plane, or all taps of all channels, of 2^30 elements or more.
 pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
-    let cores = plan::cores(dtype, device.precision(), dims);
-    convolve(device, dtype, dims, [x, weight, bias], out, false, &|sizes, phases| Cut::of(sizes, phases, dtype.size(), cores))
+    convolve(device, dtype, dims, [x, weight, bias], out, false, &by_table(device, dtype, dims, Of::Images))
 }
 
 /// g [N, Co, Ho, Wo] and weight [Co, Ci, kh, kw] to [N, Ci, H, W], with a bias `[Ci]` unless that is null.
@@ -34,8 +35,16 @@ pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weig
 /// # Errors
 /// As for [`conv2d`].
 pub(crate) fn conv2d_input_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [g, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
-    let cores = plan::cores(dtype, device.precision(), dims);
-    convolve(device, dtype, dims, [g, weight, bias], out, true, &|sizes, phases| Cut::of(sizes, phases, dtype.size(), cores))
+    convolve(device, dtype, dims, [g, weight, bias], out, true, &by_table(device, dtype, dims, Of::Images))
+}
+
+/// How products of [rows, columns, depth], so many of them, are divided for these operands.
+fn by_table(device: CudaDevice, dtype: DType, dims: &ConvDims, of: Of) -> impl Fn([usize; 3], usize) -> Blocks {
+    let (cores, size) = (plan::cores(dtype, device.precision(), dims), dtype.size());
+    move |sizes, count| {
+        let cut = tiles::cut(&Work::new(of, cores, size, sizes, count), device.capability());
+        Blocks::new(cores, cut, sizes, size)
+    }
 }
 
 /// `choose` divides the products of [rows, columns, depth] of so many phases.
@@ -46,7 +55,7 @@ fn convolve(
     inputs: [Ptr; 3],
     out: Ptr,
     transposed: bool,
-    choose: &dyn Fn([usize; 3], usize) -> Cut,
+    choose: &dyn Fn([usize; 3], usize) -> Blocks,
 ) -> Result<()> {
     let axis = axes(dims)?;
     let [source, weight, bias] = inputs;
@@ -99,7 +108,7 @@ fn convolve(
     parts.add(Sums { out, sums: Ptr::NULL, bias, bias_layout: [size[0] * size[1], rows], activation: (0, 0.0) })
 }
 
-fn convolve_on_tensor_cores(device: CudaDevice, cut: Cut, blocks: usize, args: Arguments) -> Result<()> {
+fn convolve_on_tensor_cores(device: CudaDevice, cut: Blocks, blocks: usize, args: Arguments) -> Result<()> {
     // Besides the stages, where the cells of two stages' taps lie: `TapBits` in kernels/conv_tensor.cuh, at most 32 for each stage.
     let grid = Grid::blocks(blocks, THREADS_TENSOR).shared(cut.cores.stages(cut.tile, false) + 2 * 32 * 8);
     let (large, args) = (cut.tile == Tile::Large, (args,));
@@ -123,8 +132,7 @@ fn convolve_on_tensor_cores(device: CudaDevice, cut: Cut, blocks: usize, args: A
 /// # Errors
 /// As for [`conv2d`].
 pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 2], out: Ptr) -> Result<()> {
-    let cores = plan::cores(dtype, device.precision(), dims);
-    weight_grad(device, dtype, dims, inputs, out, &|sizes| Cut::of(sizes, 1, dtype.size(), cores))
+    weight_grad(device, dtype, dims, inputs, out, &by_table(device, dtype, dims, Of::Weights))
 }
 
 /// `choose` divides the product of [rows, columns, depth].
@@ -134,12 +142,12 @@ fn weight_grad(
     dims: &ConvDims,
     [x, g]: [Ptr; 2],
     out: Ptr,
-    choose: &dyn Fn([usize; 3]) -> Cut,
+    choose: &dyn Fn([usize; 3], usize) -> Blocks,
 ) -> Result<()> {
     let axis = axes(dims)?;
     let (rows, cols) = (dims.out_channels, dims.in_channels * dims.kernel[0] * dims.kernel[1]);
     let depth = dims.batch * dims.output[0] * dims.output[1];
-    let cut = choose([rows, cols, depth]);
+    let cut = choose([rows, cols, depth], 1);
     let parts = Parts::new(device, dtype, [rows * cols, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1])))?;
     let args = GradArguments {
         images: x.or(out),
@@ -172,7 +180,7 @@ fn weight_grad(
     parts.add(Sums { out, sums: Ptr::NULL, bias: Ptr::NULL, bias_layout: [1, 1], activation: (0, 0.0) })
 }
 
-fn weight_grad_on_tensor_cores(device: CudaDevice, cut: Cut, grid: Grid, args: GradArguments) -> Result<()> {
+fn weight_grad_on_tensor_cores(device: CudaDevice, cut: Blocks, grid: Grid, args: GradArguments) -> Result<()> {
     let (large, args) = (cut.tile == Tile::Large, (args,));
     match (cut.cores, large) {
         (Cores::Cuda, _) => unreachable!("this cut is for the CUDA cores"),

@@ -5,7 +5,7 @@ use crate::device::Precision;
 use crate::dtype::DType;
 
 /// The cores that multiply, and the conversion of the operands before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Cores {
     /// The CUDA cores: f32 and f64 in full.
     Cuda,

@@ -1,17 +1,16 @@
 //! Matrix products: which kernel computes one and in how many parts, and its launch.
 
-mod plan;
-
 use bytemuck::NoUninit;
-use plan::Plan;
 
 use super::args::{ActivationCode, Arg, Ptr, Strided};
 use super::cores::Cores;
-use super::cut::Tile;
+use super::cut::{Cut, Tile};
 use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
 use super::parts::{Parts, Sums};
 use super::ptx::Param;
+use super::tiles;
+use super::work::{Of, Work};
 use crate::device::Precision;
 use crate::dispatch_float;
 use crate::dtype::DType;
@@ -89,30 +88,31 @@ impl Product {
 
     /// Whether the kernel for this can take a mask.
     pub(crate) fn takes_mask(&self) -> bool {
-        let plan = self.plan();
-        plan.cores == Cores::Cuda && plan.tile != Tile::Large
+        let (cores, cut) = self.plan();
+        cores == Cores::Cuda && cut.tile != Tile::Large
     }
 
-    /// The fastest kernel for this product, and its division into parts.
-    fn plan(&self) -> Plan {
+    /// The kernel for this product, and its division.
+    fn plan(&self) -> (Cores, Cut) {
         let cores = Cores::of(self.dtype, self.device.precision());
         let count = self.batch.map_or(1, |(count, _)| count);
-        Plan::of([self.rows, self.cols, self.depth], count, self.dtype.size(), cores, self.mask != Ptr::NULL)
+        let work = Work::new(Of::Matrices, cores, self.dtype.size(), [self.rows, self.cols, self.depth], count);
+        (cores, tiles::cut(&work, self.device.capability()))
     }
 
     /// Computes it.
     pub(crate) fn run(&self) -> Result<()> {
-        let plan = self.plan();
-        if plan.cores == Cores::Cuda || self.row_sums == Ptr::NULL {
-            return self.run_as(plan);
+        let (cores, cut) = self.plan();
+        if cores == Cores::Cuda || self.row_sums == Ptr::NULL {
+            return self.run_as(cores, cut);
         }
         // On tensor cores the operands are not there in full: the sums are computed alone.
         let device = self.device.with_precision(Precision::F32);
         Product { device, cols: 0, ..*self }.run()?;
-        Product { row_sums: Ptr::NULL, ..*self }.run_as(plan)
+        Product { row_sums: Ptr::NULL, ..*self }.run_as(cores, cut)
     }
 
-    fn run_as(&self, plan: Plan) -> Result<()> {
+    fn run_as(&self, cores: Cores, cut: Cut) -> Result<()> {
         let device = self.device;
         let (count, batches) = self.batch.unwrap_or((1, Strided::default()));
         let results = count * self.rows * self.cols;
@@ -120,12 +120,12 @@ impl Product {
         if results + sums == 0 {
             return Ok(());
         }
-        let splits = self.depth.div_ceil(plan.split_k).max(1);
-        let side = plan.tile.side();
+        let (split_k, splits) = (cut.split_k(self.depth, self.dtype.size()), cut.splits(self.depth, self.dtype.size()));
+        let side = cut.tile.side();
         // The sums of rows are made by the first column of blocks, which is there for them even without results.
         let tiles = self.rows.div_ceil(side) * self.cols.div_ceil(side).max(1) * count;
-        let adds = plan.cores == Cores::Cuda;
-        let parts = Parts::new(device, self.dtype, [results, sums], splits, adds.then_some((plan.tile, tiles)))?;
+        let adds = cores == Cores::Cuda;
+        let parts = Parts::new(device, self.dtype, [results, sums], splits, adds.then_some((cut.tile, tiles)))?;
         let args = Arguments {
             a: self.a.ptr,
             b: self.b.ptr,
@@ -142,7 +142,7 @@ impl Product {
             a_col: self.a.col_stride as u64,
             b_row: self.b.row_stride as u64,
             b_col: self.b.col_stride as u64,
-            split_k: plan.split_k as u64,
+            split_k: split_k as u64,
             plane: parts.plane() as u64,
             splits: splits as u32,
             activation: self.activation.0,
@@ -150,30 +150,31 @@ impl Product {
         };
         let blocks = tiles * splits;
         let masked = self.mask != Ptr::NULL;
-        if plan.cores == Cores::Cuda {
+        if cores == Cores::Cuda {
             // As `Tile` of `kernels/tile.cuh` has it.
-            let grid = Grid::blocks(blocks, if plan.tile == Tile::Large { 128 } else { 256 });
-            dispatch_float!(self.dtype, T => match (plan.tile, masked) {
+            let grid = Grid::blocks(blocks, if cut.tile == Tile::Large { 128 } else { 256 });
+            dispatch_float!(self.dtype, T => match (cut.tile, masked) {
                 (Tile::Small, false) => launch::<{ kernel!("matmul_small", T) }, _>(device, grid, (args, batches))?,
                 (Tile::Small, true) => launch::<{ kernel!("matmul_masked_small", T) }, _>(device, grid, (args, batches))?,
                 (Tile::Medium, false) => launch::<{ kernel!("matmul_medium", T) }, _>(device, grid, (args, batches))?,
                 (Tile::Medium, true) => launch::<{ kernel!("matmul_masked_medium", T) }, _>(device, grid, (args, batches))?,
-                (Tile::Large, _) => launch::<{ kernel!("matmul_large_f32") }, _>(device, grid, (args, batches))?,
+                (Tile::Large, false) => launch::<{ kernel!("matmul_large_f32") }, _>(device, grid, (args, batches))?,
+                (Tile::Large, true) => unreachable!("Product::takes_mask says no"),
             });
         } else {
-            on_tensor_cores(plan, device, blocks, (args, batches))?;
+            on_tensor_cores(cores, cut.tile, device, blocks, (args, batches))?;
         }
         let activation = if masked { (0, 0.0) } else { self.activation };
         parts.add(Sums { out: self.out, sums: self.row_sums, bias: self.bias, bias_layout: [1, self.cols.max(1)], activation })
     }
 }
 
-/// Launches the kernel of a plan for tensor cores.
-fn on_tensor_cores(plan: Plan, device: CudaDevice, blocks: usize, args: (Arguments, Strided<2>)) -> Result<()> {
-    let large = plan.tile == Tile::Large;
-    let grid = Grid::blocks(blocks, 128).shared(plan.cores.stages(plan.tile, true));
-    match (plan.cores, large) {
-        (Cores::Cuda, _) => unreachable!("this plan is for the CUDA cores"),
+/// Launches the kernel of this tile for tensor cores.
+fn on_tensor_cores(cores: Cores, tile: Tile, device: CudaDevice, blocks: usize, args: (Arguments, Strided<2>)) -> Result<()> {
+    let large = tile == Tile::Large;
+    let grid = Grid::blocks(blocks, 128).shared(cores.stages(tile, true));
+    match (cores, large) {
+        (Cores::Cuda, _) => unreachable!("these are no tensor cores"),
         (Cores::F32x3, false) => launch::<{ kernel!("matmul_f32x3_medium") }, _>(device, grid, args),
         (Cores::F32x3, true) => launch::<{ kernel!("matmul_f32x3_large") }, _>(device, grid, args),
         (Cores::Tf32, false) => launch::<{ kernel!("matmul_tf32_medium") }, _>(device, grid, args),

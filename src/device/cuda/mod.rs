@@ -11,7 +11,7 @@ mod args;
 pub(crate) mod conv;
 mod convert;
 mod cores;
-mod cut;
+pub mod cut;
 #[cfg(feature = "cuda")]
 mod driver;
 #[cfg(feature = "emulator")]
@@ -20,10 +20,13 @@ mod grid;
 mod info;
 mod launch;
 pub(crate) mod matmul;
+mod model;
 mod parts;
 pub mod ptx;
 #[cfg(test)]
 mod testing;
+pub mod tiles;
+pub mod work;
 
 pub use args::{Arg, Args, Ptr, Strided};
 pub(crate) use convert::convert;

@@ -1,4 +1,4 @@
-use super::super::cut::unit;
+use super::super::cut::Cut;
 use super::*;
 use crate::device::cpu::conv as cpu;
 use crate::device::cuda::testing::gpu;
@@ -56,10 +56,7 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, dims: &ConvDims,
     let windows = dims.batch * dims.out_channels * plane(dims.output);
     let weights = dims.out_channels * dims.in_channels * plane(dims.kernel);
     let name = format!("{cores:?} {tile:?} in {splits} {dims:?}");
-    let cut = |sizes: [usize; 3]| {
-        let unit = unit(size_of::<T>());
-        Cut::into(cores, tile, sizes[2].div_ceil(splits).next_multiple_of(unit).max(unit), sizes)
-    };
+    let cut = |sizes: [usize; 3], _| Blocks::new(cores, Cut { tile, parts: splits }, sizes, size_of::<T>());
     let error = match cores {
         Cores::F32x3 => Precision::F32x3.error(),
         Cores::Tf32 => Precision::Tf32.error(),
@@ -87,7 +84,7 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, dims: &ConvDims,
             "weight" => weight_grad(gpu, T::DTYPE, dims, ptrs, out.ptr(), &cut).unwrap(),
             _ => {
                 let inputs = [ptrs[0], ptrs[1], Ptr::NULL];
-                convolve(gpu, T::DTYPE, dims, inputs, out.ptr(), pass == "input", &|sizes, _| cut(sizes)).unwrap();
+                convolve(gpu, T::DTYPE, dims, inputs, out.ptr(), pass == "input", &cut).unwrap();
             }
         }
         let sums = |of: fn(f64) -> f64| {
@@ -134,5 +131,37 @@ fn tensor_cores_convolve_at_every_edge() {
             check::<half::bf16>(gpu, Cores::Bf16, tile, &dims, 1 + turn % 3);
             check::<half::f16>(gpu, Cores::F16, tile, &dims, 1 + (turn + 1) % 3);
         }
+    }
+}
+
+/// As of products: see the table of tiles.
+#[test]
+fn the_tile_leaves_the_bits_of_a_convolution_on_tensor_cores_alone() {
+    let Some(gpu) = gpu() else { return };
+    let device = Device::Cuda(gpu);
+    let dims = ConvDims {
+        batch: 3,
+        in_channels: 5,
+        out_channels: 7,
+        input: [9, 8],
+        kernel: [3, 4],
+        output: [5, 5],
+        stride: [2, 2],
+        padding: [1, 2],
+        dilation: [1, 1],
+    };
+    let counts = [3 * 5 * 72, 7 * 5 * 12, 3 * 7 * 25];
+    let operands = [0, 1, 2].map(|i| operand::<f32>(&device, counts[i], i as u64).0);
+    let [x, w, g] = [0, 1, 2].map(|i| operands[i].ptr());
+    for cores in [Cores::F32x3, Cores::Tf32, Cores::Rounded] {
+        let bits = |tile| {
+            let cut = |sizes: [usize; 3], _| Blocks::new(cores, Cut { tile, parts: 2 }, sizes, 4);
+            let out = [0, 1, 2].map(|i| Tensor::full(f64::NAN, [counts[i]], DType::F32, &device).unwrap());
+            convolve(gpu, DType::F32, &dims, [x, w, Ptr::NULL], out[2].ptr(), false, &cut).unwrap();
+            convolve(gpu, DType::F32, &dims, [g, w, Ptr::NULL], out[0].ptr(), true, &cut).unwrap();
+            weight_grad(gpu, DType::F32, &dims, [x, g], out[1].ptr(), &cut).unwrap();
+            out.iter().flat_map(|out| out.to_f64_vec().unwrap()).map(f64::to_bits).collect::<Vec<_>>()
+        };
+        assert!(bits(Tile::Medium) == bits(Tile::Large), "{cores:?}");
     }
 }

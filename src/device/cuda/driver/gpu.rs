@@ -306,6 +306,11 @@ impl CudaDevice {
         self.0.multiprocessors
     }
 
+    /// Its compute capability.
+    pub fn capability(&self) -> (i32, i32) {
+        self.0.capability
+    }
+
     /// The address of the u64 that kernels add to the numbers of their draws: null, unless a graph is being captured.
     pub fn draw_offset(&self) -> Ptr {
         Ptr(self.0.draw_offset.load(Ordering::Relaxed))
@@ -351,7 +356,7 @@ impl CudaDevice {
         Ok(CudaInfo {
             index: self.0.index,
             name,
-            capability: capability(self.0.device)?,
+            capability: self.0.capability,
             multiprocessors: self.0.multiprocessors,
             free,
             total,

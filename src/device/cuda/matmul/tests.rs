@@ -1,31 +1,8 @@
-use super::super::cut::{LONGEST, unit};
 use super::*;
 use crate::device::Device;
 use crate::device::cuda::testing::gpu;
 use crate::dtype::Element;
 use crate::tensor::Tensor;
-
-#[test]
-fn plans_fill_the_multiprocessors() {
-    let plan = |sizes| Plan::of(sizes, 1, 4, Cores::Cuda, false);
-    let cuda_cores = |tile, split_k| Plan { cores: Cores::Cuda, tile, split_k };
-    // a block for each multiprocessor in a layer of a small batch, of tiles whose last block adds up its four parts; long sums with few
-    // results are cut
-    assert_eq!(plan([100, 1024, 784]), cuda_cores(Tile::Medium, 224));
-    let long = plan([10, 256, 60_000]);
-    assert!(long.split_k <= 60_000 / 8, "{long:?}");
-    assert_eq!(plan([4096, 4096, 4096]), cuda_cores(Tile::Large, 4096));
-    assert!(plan([1, 1, usize::MAX >> 20]).split_k <= LONGEST);
-    for cores in [Cores::F32x3, Cores::Tf32, Cores::Rounded, Cores::Bf16, Cores::F16] {
-        assert_eq!(Plan::of([4096, 4096, 4096], 1, 2, cores, false), Plan { cores, tile: Tile::Large, split_k: 4096 });
-        assert_eq!(Plan::of([10, 60, 784], 1, 2, cores, false).tile, Tile::Medium);
-    }
-    // whole stages, and never none
-    for depth in [0, 1, 31, 32, 33, 1000] {
-        let plan = plan([3, 3, depth]);
-        assert!(plan.split_k > 0 && plan.split_k.is_multiple_of(32), "{plan:?}");
-    }
-}
 
 /// Values in [-1, 1) from a hash of the index.
 fn values<T: Element>(count: usize, salt: u64) -> Vec<T> {
@@ -98,8 +75,7 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, case: &Case) {
     if case.sums {
         product = product.row_sums(sums.ptr());
     }
-    let unit = unit(size);
-    product.run_as(Plan { cores, tile, split_k: k.div_ceil(case.splits).next_multiple_of(unit).max(unit) }).unwrap();
+    product.run_as(cores, Cut { tile, parts: case.splits }).unwrap();
     let (out, sums) = (out.to_f64_vec().unwrap(), sums.to_f64_vec().unwrap());
     let leaky = |at: f64, v: f64| if at > 0.0 { v } else { 0.25 * v };
     let left = |i: usize, p: usize| if case.masked { leaky(y.at(i, p), a.at(i, p)) } else { a.at(i, p) };
@@ -194,7 +170,7 @@ fn sums_of_rows_alone_read_nothing_of_an_operand_without_columns() {
         let sums = Tensor::full(f64::NAN, [rows], DType::F32, &device).unwrap();
         let nothing = Matrix { ptr: Ptr::NULL, row_stride: strides[0], col_stride: strides[1] };
         let product = Product::new(gpu, DType::F32, [rows, 0, depth], a.matrix(4), nothing, Ptr::NULL).row_sums(sums.ptr());
-        product.run_as(Plan { cores: Cores::Cuda, tile, split_k: depth }).unwrap();
+        product.run_as(Cores::Cuda, Cut { tile, parts: 1 }).unwrap();
         for (i, sum) in sums.to_f64_vec().unwrap().into_iter().enumerate() {
             let expected: f64 = (0..depth).map(|p| a.at(i, p)).sum();
             assert!((sum - expected).abs() <= 1e-5, "{tile:?}: {sum} for {expected}");
@@ -211,4 +187,24 @@ fn parts_of_sums_are_added_in_one_order() {
     let run = || a.matmul(&b).unwrap().to_vec::<f32>().unwrap();
     let first = run();
     assert!((0..10).all(|_| run() == first));
+}
+
+/// Lines of the table of tiles rest on it: on every GPU the parts of a sum are the same, and tiles are not.
+#[test]
+fn the_tile_leaves_the_bits_of_a_product_on_tensor_cores_alone() {
+    fn bits<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile) -> Vec<u64> {
+        let (device, sizes) = (Device::Cuda(gpu), [70, 141, 500]);
+        let [m, n, k] = sizes;
+        let a = Operand::new::<T>(&device, [m, k], 0, 0, 0, 1);
+        let b = Operand::new::<T>(&device, [k, n], 1, 0, 0, 2);
+        let out = Tensor::full(f64::NAN, [m * n], T::DTYPE, &device).unwrap();
+        let product = Product::new(gpu, T::DTYPE, sizes, a.matrix(size_of::<T>()), b.matrix(size_of::<T>()), out.ptr());
+        product.run_as(cores, Cut { tile, parts: 3 }).unwrap();
+        out.to_f64_vec().unwrap().into_iter().map(f64::to_bits).collect()
+    }
+    let Some(gpu) = gpu() else { return };
+    for cores in [Cores::F32x3, Cores::Tf32, Cores::Rounded] {
+        assert!(bits::<f32>(gpu, cores, Tile::Medium) == bits::<f32>(gpu, cores, Tile::Large), "{cores:?}");
+    }
+    assert!(bits::<half::bf16>(gpu, Cores::Bf16, Tile::Medium) == bits::<half::bf16>(gpu, Cores::Bf16, Tile::Large));
 }
