@@ -126,6 +126,8 @@ echo '{"probe": "hopper", "result": "not run: there is no NVIDIA driver"}' | tee
     assert!(rehearse(&["--match", "one", "smoke", "tests"]).status.success());
     let files: Vec<_> = std::fs::read_dir(at("results")).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert!(files.len() <= 6, "{files:?}");
+    assert!(rehearse(&["--only", "linear_forward", "tune"]).status.success());
+    assert!(std::fs::read_to_string(at("results/tiles.txt")).unwrap().contains(" 9.0\n"));
     let report: Value = serde_json::from_str(&std::fs::read_to_string(at("results/report.json")).unwrap()).unwrap();
     let rows = report["rows"].as_array().unwrap();
     for name in ["latency_graph", "copy", "vib_step", "vgan_dcgan32_step", "adam"] {
@@ -136,5 +138,6 @@ echo '{"probe": "hopper", "result": "not run: there is no NVIDIA driver"}' | tee
         assert!(step["base_us"][graph].as_f64().is_some_and(|us| us > 0.0), "{step}");
     }
     assert_eq!(report["failed"], Value::Array(Vec::new()));
+    assert_eq!(report["tiles"].as_array().unwrap().len(), 2);
     assert_eq!(report["probes"][0]["result"], "not run: there is no NVIDIA driver");
 }
