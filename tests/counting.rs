@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         ("the_command_for_a_gpu_is_rehearsed", harness::the_command_for_a_gpu_is_rehearsed),
         ("divisions_of_products_are_measured", harness::divisions_of_products_are_measured),
         ("steps_of_every_family_have_no_more_kernels", budget::steps_of_every_family_have_no_more_kernels),
+        ("steps_of_several_kinds_share_launches", budget::steps_of_several_kinds_share_launches),
         ("a_driver_that_refuses_a_capture_gets_eager_steps", refusals::a_driver_that_refuses_a_capture_gets_eager_steps),
         ("the_first_steps_come_soon", refusals::the_first_steps_come_soon),
         ("kernels_are_launched_early_where_that_is_wanted", refusals::kernels_are_launched_early_where_that_is_wanted),

@@ -403,16 +403,18 @@ fn resident_examples_are_those_of_the_host() {
         for range in [Range::Unit, Range::Symmetric] {
             let feed = split.feed(range, &gpu).unwrap();
             let order = [3, 1, 7, 0, 2, 6, 5, 4];
+            // of two epochs
+            let order = [order, [1, 0, 2, 4, 3, 7, 6, 5]].concat();
             feed.set_order(&order).unwrap();
             feed.seek(2).unwrap();
             // the position goes on by itself
-            for (rows, indices) in [(3, &order[2..5]), (2, &order[5..7])] {
+            for (rows, indices) in [(3, &order[2..5]), (2, &order[5..7]), (8, &order[7..15])] {
                 let (x, labels) = feed.next(rows).unwrap();
                 let (mut images, mut expected) = (Vec::new(), Vec::new());
                 split.batch(indices, range, &mut images, &mut expected).unwrap();
                 assert_eq!((x.to_vec::<f32>().unwrap(), labels.to_vec::<i64>().unwrap()), (images, expected));
             }
-            assert!(feed.set_order(&[0; 9]).is_err() && feed.set_order(&[8; 8]).is_err());
+            assert!(feed.set_order(&[0; 17]).is_err() && feed.set_order(&[8; 8]).is_err());
         }
     }
 }

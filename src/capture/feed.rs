@@ -52,10 +52,11 @@ impl Feed {
                 return Err(Error::BadShape { op: "feed", shape: labels.shape(), expected: "a label for each row" });
             }
         }
+        let twice: Vec<i64> = (0..count as i64).chain(0..count as i64).collect();
         Ok(Feed {
             rows: rows.detach().contiguous()?,
             labels: labels.map(|labels| labels.detach().contiguous()).transpose()?,
-            order: Tensor::arange(count, &device)?,
+            order: Tensor::from_slice(&twice, [twice.len()], &device)?,
             position: Tensor::zeros([1], DType::I64, &device)?,
             width,
             largest: 1.0,
@@ -84,21 +85,21 @@ impl Feed {
         self.seek(0)
     }
 
-    /// Sets the order: the indices of different rows, of all of them or of the first ones to visit.
+    /// Sets the order: the indices of the first rows to visit, at most twice as many as there are, so that one epoch can follow another.
     ///
     /// # Errors
-    /// The order has more entries than there are rows, or names a row that does not exist.
+    /// The order is too long, or names a row that does not exist.
     pub fn set_order(&self, order: &[u32]) -> Result<()> {
         if is_capturing() {
             return Ok(());
         }
-        let count = self.order.element_count();
-        let wrong = |index: u32| Err(Error::IndexOutOfRange { op: "order", index: index.into(), length: count });
-        if let Some(&index) = order.iter().find(|&&i| i as usize >= count) {
-            return wrong(index);
+        let (rows, most) = (self.rows.dims()[0], self.order.element_count());
+        let wrong = |index: usize, length: usize| Err(Error::IndexOutOfRange { op: "order", index: index as i64, length });
+        if let Some(&index) = order.iter().find(|&&i| i as usize >= rows) {
+            return wrong(index as usize, rows);
         }
-        if order.len() > count {
-            return wrong(order.len() as u32);
+        if order.len() > most {
+            return wrong(order.len(), most);
         }
         let order: Vec<i64> = order.iter().map(|&i| i.into()).collect();
         self.order.narrow(0, 0, order.len())?.overwrite(&Tensor::from_slice(&order, [order.len()], &self.order.device())?)

@@ -4,6 +4,7 @@ use super::order;
 use super::split::{Range, Split};
 use crate::capture::Feed;
 use crate::device::Device;
+use crate::device::capture::is_capturing;
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -28,7 +29,7 @@ struct Resident {
     feed: Feed,
     range: Range,
     device: Device,
-    /// The epoch whose order is loaded.
+    /// The epoch with which the order that is loaded begins.
     epoch: Option<u64>,
 }
 
@@ -55,15 +56,19 @@ impl Batches {
         self.batch.min(self.examples - (number % self.per_epoch()) as usize * self.batch)
     }
 
-    /// On a GPU, uploads the order of the epoch of batch `number` and the batch's position in it. Returns the number of equally sized
-    /// batches from this one to the end of the epoch.
+    /// On a GPU, uploads the order of the epoch of batch `number` and, if all batches have one size, of the next epoch, and the batch's
+    /// position in it. Returns the number of equally sized batches from this one to the end of that order.
     ///
     /// # Errors
     /// The split has another number of examples than the first one had.
     pub fn prefetch(&mut self, split: &Split, number: u64, range: Range, device: &Device) -> Result<u64> {
-        let (epoch, first) = (number / self.per_epoch(), (number % self.per_epoch()) as usize * self.batch);
-        let follow = ((self.examples - first) / self.rows(number)) as u64;
-        if !device.captures() {
+        let (per_epoch, batch) = (self.per_epoch(), self.batch);
+        let (epoch, index) = (number / per_epoch, number % per_epoch);
+        let first = index as usize * batch;
+        let even = self.whole || self.examples.is_multiple_of(batch);
+        let follow = if even { 2 * per_epoch - index } else { ((self.examples - first) / self.rows(number)) as u64 };
+        // Captured steps visit what was uploaded before.
+        if !device.captures() || is_capturing() {
             return Ok(follow);
         }
         if self.resident.as_ref().is_none_or(|r| (r.range, r.device) != (range, *device)) {
@@ -71,7 +76,12 @@ impl Batches {
         }
         let resident = self.resident.as_mut().expect("just made");
         if resident.epoch != Some(epoch) {
-            resident.feed.set_order(&order::epoch_order(self.examples, self.key, epoch))?;
+            let mut order = order::epoch_order(self.examples, self.key, epoch);
+            if even {
+                order.truncate(per_epoch as usize * batch);
+                order.extend(order::epoch_order(self.examples, self.key, epoch + 1));
+            }
+            resident.feed.set_order(&order)?;
             resident.epoch = Some(epoch);
         }
         resident.feed.seek(first)?;

@@ -76,6 +76,13 @@ impl Beta {
         }
     }
 
+    /// An annealed weight at this time, a scalar in f64, with the bits of [`Beta::scheduled`]: on a GPU the host does not look. `None` for other
+    /// weights.
+    pub(crate) fn annealed(&self, epoch: &Tensor) -> Result<Option<Tensor>> {
+        let Beta::Annealed { value, epochs } = *self else { return Ok(None) };
+        Ok(Some(epoch.divide(epochs)?.clamp(0.0, 1.0)?.affine(value, 0.0)?))
+    }
+
     /// The weight after a step that had the weight `beta` and the mean rate `rate` in nats, both scalars: a step of the dual ascent
     /// on the constraint `rate <= target`, under which beta rises while the rate is above the target, and falls below it. Without
     /// dual ascent, `beta`.

@@ -181,8 +181,8 @@ pub trait Trainer: Send {
     }
 
     /// Does the host's part of the steps after `done` others, at most `most`: puts their examples, learning rates and whatever else the
-    /// host decides where [`Trainer::step`] looks for them. Returns how many of them do the same work, so that a device may replay them;
-    /// `None`, the default, is for one step that needs the host.
+    /// host decides where [`Trainer::step`] looks for them. Returns their kinds, so that a device may replay them; `None`, the default, is
+    /// for one step that needs the host.
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         let _ = (done, most);
         Ok(None)

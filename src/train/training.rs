@@ -31,7 +31,7 @@ pub(super) fn evaluation_seed(seed: u64) -> u64 {
 /// data, optimisers, averaged weights, learning rates, random numbers, capture on GPUs, checkpoints.
 ///
 /// A step updates the players one after the other, each as often as it says. Steps never read a value back to the host, so that a GPU
-/// can repeat them; a model whose steps must do so says it in [`Model::replay`].
+/// can repeat them; a model whose steps must do so says it in [`Model::kind`].
 pub trait Model: Sized + Send + 'static {
     /// The family's settings.
     type Settings: Settings;
@@ -70,11 +70,17 @@ pub trait Model: Sized + Send + 'static {
         Ok(Scalars::new())
     }
 
-    /// Does the host's part before the step after `done` others, and returns how many of the next `most` steps do the same work, so that a
-    /// GPU may replay them; `None` if the step needs the host. Learning rates and examples are not the model's concern.
-    fn replay(&mut self, settings: &Self::Settings, done: u64, most: u64) -> Result<Option<StepRun>> {
+    /// Does the host's part before the step after `done` others, such as setting a beta that time decides.
+    fn before(&mut self, settings: &Self::Settings, done: u64) -> Result<()> {
         let _ = (settings, done);
-        Ok(Some(StepRun { len: most, graph_key: 0 }))
+        Ok(())
+    }
+
+    /// The kind of the step after `done` others: steps of one kind do the same work on other numbers, so that a GPU may replay them. `None`
+    /// if the step needs the host. Learning rates and examples are not the model's concern.
+    fn kind(&self, settings: &Self::Settings, done: u64) -> Option<u64> {
+        let _ = (settings, done);
+        Some(0)
     }
 
     /// Everything of the model that changes from step to step besides its players' networks; see [`Trainer::state`].
@@ -263,15 +269,22 @@ impl<M: Model> Trainer for Training<M> {
     }
 
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
-        let Some(run) = self.model.replay(&self.settings, done, most)? else { return Ok(None) };
-        let steps = self.players.iter().fold(run.len.min(StepRun::MOST), |most, player| player.run(done, most));
+        self.model.before(&self.settings, done)?;
+        let kind = |step| self.model.kind(&self.settings, done + step);
+        let mut kinds: Vec<u64> = (0..StepRun::SEEN).map_while(kind).collect();
+        let known = most.min(StepRun::MOST).min(kinds.len() as u64);
+        if known == 0 {
+            return Ok(None);
+        }
+        let steps = self.players.iter().fold(known, |most, player| player.run(done, most));
         for player in &mut self.players {
             player.set_learning_rates(done, steps)?;
         }
         let (each, rows) = (self.batches(), self.source.rows(done * self.batches()) as u64);
-        let len = if each == 0 { steps } else { self.source.prefetch(done * each, steps, each, &self.device)? };
-        // Steps with another number of rows are another graph.
-        Ok((len > 0).then_some(StepRun { len, graph_key: run.graph_key.rotate_left(32) ^ rows }))
+        let prepared = if each == 0 { steps } else { self.source.prefetch(done * each, steps, each, &self.device)? };
+        // Steps with another number of rows are of another kind.
+        kinds.iter_mut().for_each(|kind| *kind = kind.rotate_left(32) ^ rows);
+        Ok((prepared > 0).then_some(StepRun { kinds, prepared }))
     }
 
     fn evaluate(&self, done: u64) -> Result<Values> {

@@ -14,7 +14,7 @@ const MOST_TIME: u64 = 150;
 /// dependencies of its graphs let a kernel be launched early.
 pub fn train(call: &str) {
     refuse(call);
-    let run = budget::train("energy-8gaussians", 12);
+    let run = budget::train("energy-8gaussians", &[], 12);
     println!("{} of {}", run.replayed(), run.done());
     // Of the numbers after the program's name in parentheses, those of the user and of the system.
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();

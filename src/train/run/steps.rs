@@ -14,8 +14,8 @@ use crate::train::trainer::{ScalarNames, State, StepStats, Trainer};
 pub(super) enum Ahead {
     /// One that was taken, with its scalars.
     Taken(ScalarNames, Vec<f64>),
-    /// Those of a launch, with the key of their graph.
-    Launched(u64),
+    /// Those of a launch, by their kinds.
+    Launched(Vec<u64>),
 }
 
 /// The steps after `done` others, for a device that repeats them.
@@ -64,18 +64,27 @@ impl Run {
             // The steps before are told first.
             self.failed = self.start_steps(most - self.ahead).err();
         }
-        let (names, values) = match self.started.pop_front().expect("some were started") {
-            Ahead::Taken(names, values) => (names, vec![values]),
-            Ahead::Launched(key) => {
-                let values = self.replay.finish().map_err(|error| diverged(self.done + 1, error))?;
-                if values.iter().flatten().any(|value| !value.is_finite()) {
-                    return Err(self.find_divergence(path, values.len() as u64));
-                }
-                (self.names_of(key), values)
+        match self.started.pop_front().expect("some were started") {
+            Ahead::Taken(names, values) => {
+                self.ahead -= 1;
+                Ok(vec![self.record(&names, &values)])
             }
-        };
-        self.ahead -= values.len() as u64;
-        Ok(values.iter().map(|values| self.record(&names, values)).collect())
+            Ahead::Launched(kinds) => {
+                let values = self.replay.finish().map_err(|error| diverged(self.done + 1, error))?;
+                if values.iter().any(|value| !value.is_finite()) {
+                    return Err(self.find_divergence(path, kinds.len() as u64));
+                }
+                self.ahead -= kinds.len() as u64;
+                let mut rest = &values[..];
+                let steps = kinds.into_iter().map(|kind| {
+                    let names = self.names_of(kind);
+                    let (values, after) = rest.split_at(names.len());
+                    rest = after;
+                    self.record(&names, values)
+                });
+                Ok(steps.collect())
+            }
+        }
     }
 
     /// Starts up to `most` steps on the device after those that were started.
@@ -88,11 +97,13 @@ impl Run {
             }
             Some(run) => {
                 let mut work = Work { trainer: &mut *self.trainer, done, names: None };
-                let started = self.replay.start(&self.device, run, &mut work).map_err(|error| diverged(done + 1, error))?;
-                self.names.extend(work.names.map(|names| (run.graph_key, names)));
+                let started = self.replay.start(&self.device, &run, &mut work).map_err(|error| diverged(done + 1, error))?;
                 match started {
-                    Started::Taken(values) => (Ahead::Taken(self.names_of(run.graph_key), values), 1),
-                    Started::Launched(count) => (Ahead::Launched(run.graph_key), count),
+                    Started::Taken(values) => {
+                        self.names.extend(work.names.map(|names| (run.kinds[0], names)));
+                        (Ahead::Taken(self.names_of(run.kinds[0]), values), 1)
+                    }
+                    Started::Launched(count) => (Ahead::Launched(run.kinds[..count as usize].to_vec()), count),
                 }
             }
         };
@@ -101,9 +112,9 @@ impl Run {
         Ok(())
     }
 
-    /// The names of the scalars of steps with this key, of which one ran.
-    fn names_of(&self, key: u64) -> ScalarNames {
-        self.names.get(&key).cloned().expect("a step ran before it was captured")
+    /// The names of the scalars of steps of this kind, of which one ran.
+    fn names_of(&self, kind: u64) -> ScalarNames {
+        self.names.get(&kind).cloned().expect("a step ran before it was captured")
     }
 
     /// The op and the step that made the first NaN or infinity among the next `most` steps, of a trainer that took several at a time:

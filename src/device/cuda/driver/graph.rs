@@ -45,6 +45,10 @@ impl Capture {
         [kernel!("advance_u64"), kernel!("copy_64"), kernel!("run_in_turn")]
             .into_iter()
             .try_for_each(|entry| gpu.function(entry).map(drop))?;
+        let spare = gpu.pool.lock().unwrap_or_else(|e| e.into_inner()).spare();
+        let sizes = spare.into_iter().flat_map(|(size, count)| std::iter::repeat_n(size, count));
+        // They go to the pool.
+        drop(sizes.map(|size| CudaBuffer::fresh(device, size)).collect::<Result<Vec<_>>>()?);
         // A new buffer, so that those that the step needs stay in the pool.
         let mut draw_offset = CudaBuffer::fresh(device, 8)?;
         draw_offset.fill(&0u64.to_ne_bytes())?;

@@ -14,6 +14,11 @@ const GRANULE: usize = 512;
 /// Blocks up to this size are used by a capture once, while there are unused ones: graphs may hold some more of them.
 const SMALL: usize = 1 << 20;
 
+/// Of blocks up to this size a capture finds so many in the pool, or as many as make so many bytes.
+const SPARE_SIZE: usize = 1 << 16;
+const SPARE: usize = 128;
+const SPARE_BYTES: usize = 1 << 20;
+
 /// The size of the block that holds `bytes`: multiples of an eighth of the power of two below, so that blocks fit again.
 pub(super) fn block_size(bytes: usize) -> usize {
     let step = (bytes.next_power_of_two() / 16).max(GRANULE);
@@ -127,6 +132,13 @@ impl Pool {
 
     pub(super) fn is_capturing(&self) -> bool {
         self.capturing.is_some()
+    }
+
+    /// The sizes of blocks that a capture should find more of, and how many more: of one for each tensor of some steps, no launch of which
+    /// would write what another that waits still reads.
+    pub(super) fn spare(&self) -> Vec<(usize, usize)> {
+        let few = self.free.0.range(..=SPARE_SIZE).filter(|(_, blocks)| !blocks.is_empty());
+        few.map(|(&size, blocks)| (size, SPARE.min(SPARE_BYTES / size).saturating_sub(blocks.len()))).collect()
     }
 
     /// Begins to note the blocks that a graph needs.

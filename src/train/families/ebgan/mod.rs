@@ -5,7 +5,6 @@ mod settings;
 
 pub use settings::{EbganDiscriminatorSettings, EbganGeneratorSettings, EbganSettings};
 
-use crate::capture::StepRun;
 use crate::data::Source;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -69,11 +68,10 @@ impl Model for Ebgan {
         Ok(Loss { objective: loss.loss, scalars })
     }
 
-    fn replay(&mut self, settings: &EbganSettings, done: u64, most: u64) -> Result<Option<StepRun>> {
+    fn kind(&self, settings: &EbganSettings, done: u64) -> Option<u64> {
         // Captured steps have the margin of the step that was captured.
         let margin = |done| settings.margin.at(done);
-        let len = StepRun::length(done, most, margin);
-        Ok((margin(done) == margin(done + 1)).then_some(StepRun { len, graph_key: margin(done).to_bits() }))
+        (margin(done) == margin(done + 1)).then(|| margin(done).to_bits())
     }
 
     /// Energies of test images and of samples, and the metrics of samples.

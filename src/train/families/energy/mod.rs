@@ -7,7 +7,6 @@ mod settings;
 pub use chains::SamplerKind;
 pub use settings::{EnergySettings, Negatives, SamplerSettings, Start};
 
-use crate::capture::StepRun;
 use crate::data::Source;
 use crate::device::Device;
 use crate::dtype::DType;
@@ -103,9 +102,9 @@ impl Model for EnergyPlayers {
         Ok(Loss { objective: loss.loss, scalars })
     }
 
-    fn replay(&mut self, settings: &EnergySettings, _: u64, most: u64) -> Result<Option<StepRun>> {
+    fn kind(&self, settings: &EnergySettings, _: u64) -> Option<u64> {
         // The host chooses the chains of a buffer.
-        Ok((settings.negatives == Negatives::Generator).then_some(StepRun { len: most, graph_key: 0 }))
+        (settings.negatives == Negatives::Generator).then_some(0)
     }
 
     fn state(&mut self) -> Vec<(&'static str, State<'_>)> {

@@ -5,7 +5,6 @@ mod settings;
 
 pub use settings::{DiscriminatorSettings, Fake, GeneratorSettings, NoiseSettings, VdbSettings};
 
-use crate::capture::StepRun;
 use crate::data::{Batching, DataSpec, Source};
 use crate::device::Device;
 use crate::dtype::DType;
@@ -137,16 +136,13 @@ impl Model for VdbModel {
         if self.discriminator.has_bottleneck() { Ok(scalars.with_present("step_beta", &self.beta.copy()?)) } else { Ok(scalars) }
     }
 
-    fn replay(&mut self, settings: &VdbSettings, done: u64, most: u64) -> Result<Option<StepRun>> {
+    fn kind(&self, settings: &VdbSettings, done: u64) -> Option<u64> {
         // Captured steps have the noise of the step that was captured.
-        if settings.noise.is_some_and(|noise| noise.schedule != Schedule::Constant) {
-            return Ok(None);
-        }
+        let steady = settings.noise.is_none_or(|noise| noise.schedule == Schedule::Constant);
         // A bit for each update that has a penalty.
         let each = settings.discriminator_steps;
         let has_penalty = |update| settings.objective(update).penalty.is_some();
-        let penalties = |done: u64| (done * each..(done + 1) * each).fold(1, |bits, update| 2 * bits + u64::from(has_penalty(update)));
-        Ok(Some(StepRun { len: StepRun::length(done, most, penalties), graph_key: penalties(done) }))
+        steady.then(|| (done * each..(done + 1) * each).fold(1, |bits, update| 2 * bits + u64::from(has_penalty(update))))
     }
 
     fn state(&mut self) -> Vec<(&'static str, State<'_>)> {

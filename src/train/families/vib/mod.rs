@@ -8,7 +8,6 @@ mod sweep;
 pub use evaluate::{CALIBRATION_BINS, Evaluation, Evaluator};
 pub use settings::VibSettings;
 
-use crate::capture::StepRun;
 use crate::data::{Batching, DataSpec, Dataset, Source, Split, augment};
 use crate::device::Device;
 use crate::dtype::DType;
@@ -34,6 +33,17 @@ pub struct VibModel {
     beta: Tensor,
     /// Steps per epoch, the unit of time of an annealed beta.
     per_epoch: u64,
+    /// Steps that were taken, a scalar in f64: a GPU that takes several at a time counts them, for an annealed beta.
+    done: Tensor,
+}
+
+impl VibModel {
+    /// Sets an annealed beta for the step after `done` others.
+    fn anneal(&mut self, settings: &VibSettings, done: &Tensor) -> Result<()> {
+        let Some(beta) = settings.beta.annealed(&done.divide(self.per_epoch as f64)?)? else { return Ok(()) };
+        self.done.assign(done)?;
+        self.beta.assign(&beta)
+    }
 }
 
 /// The training of a VIB.
@@ -74,7 +84,8 @@ impl Model for VibModel {
         let vib = Vib::new(settings.config(&data.image, data.classes), weights, DType::F32, device)?;
         let player = Player::new("model", vib.params(), settings.optimizer, settings.ema_decay, settings.learning_rate)?;
         let beta = Tensor::full(settings.beta.initial(), (), DType::F64, device)?;
-        Ok((VibModel { vib, beta, per_epoch }, vec![player.scheduled(settings.schedule, per_epoch)]))
+        let done = Tensor::zeros((), DType::F64, device)?;
+        Ok((VibModel { vib, beta, per_epoch, done }, vec![player.scheduled(settings.schedule, per_epoch)]))
     }
 
     fn loss(&mut self, _: usize, step: &mut Step<'_, VibSettings>) -> Result<Loss> {
@@ -94,6 +105,10 @@ impl Model for VibModel {
     }
 
     fn after(&mut self, _: usize, settings: &VibSettings, scalars: &Scalars) -> Result<()> {
+        if matches!(settings.beta, Beta::Annealed { .. }) {
+            let done = self.done.affine(1.0, 1.0)?;
+            return self.anneal(settings, &done);
+        }
         match (scalars.get("rate_nats"), settings.beta.target()) {
             (Some(rate), Some(_)) if settings.scale.is_stochastic() => self.beta.assign(&settings.beta.next(&self.beta, rate)?),
             _ => Ok(()),
@@ -104,16 +119,17 @@ impl Model for VibModel {
         Ok(Scalars::new().with_present("step_beta", &self.beta.copy()?))
     }
 
-    fn replay(&mut self, settings: &VibSettings, done: u64, most: u64) -> Result<Option<StepRun>> {
-        // An annealed beta is set before each step.
-        let beta = settings.beta.scheduled(done as f64 / self.per_epoch as f64);
-        let annealed = matches!(settings.beta, Beta::Annealed { .. });
-        if annealed {
-            self.beta.assign(&Tensor::full(beta.unwrap_or_default(), (), DType::F64, &self.beta.device())?)?;
+    fn before(&mut self, settings: &VibSettings, done: u64) -> Result<()> {
+        if matches!(settings.beta, Beta::Annealed { .. }) {
+            let done = Tensor::full(done as f64, (), DType::F64, &self.done.device())?;
+            return self.anneal(settings, &done);
         }
+        Ok(())
+    }
+
+    fn kind(&self, settings: &VibSettings, _: u64) -> Option<u64> {
         // The host shifts images.
-        let len = if annealed { 1 } else { most };
-        Ok((settings.augment_shift == 0).then_some(StepRun { len, graph_key: 0 }))
+        (settings.augment_shift == 0).then_some(0)
     }
 
     fn state(&mut self) -> Vec<(&'static str, State<'_>)> {
