@@ -17,7 +17,7 @@ const SMALL: usize = 1 << 20;
 /// Of blocks up to this size a capture finds so many in the pool, or as many as make so many bytes.
 const SPARE_SIZE: usize = 1 << 16;
 const SPARE: usize = 128;
-const SPARE_BYTES: usize = 1 << 20;
+const SPARE_BYTES: usize = 1 << 22;
 
 /// The size of the block that holds `bytes`: multiples of an eighth of the power of two below, so that blocks fit again.
 pub(super) fn block_size(bytes: usize) -> usize {
