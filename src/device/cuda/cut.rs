@@ -75,10 +75,26 @@ pub(super) fn bytes_for_last_block(tile: Tile, splits: usize, size: usize) -> Op
     Some(splits * tile.side() * tile.side() * size).filter(|&bytes| bytes <= MOST_PARTS)
 }
 
+/// The clock cycles of one more launch that moves so many bytes.
+pub(super) fn pass(bytes: usize) -> usize {
+    LAUNCH + bytes / BANDWIDTH
+}
+
 /// The tile, and how many elements of the sum a block adds up, that take the fewest clock cycles for `count` products of
 /// [rows, cols, depth] with elements of `size` bytes, by a simple model: the work of the busiest multiprocessor, and adding up the
 /// parts, which the kernel's own blocks can do if `adds`. All constants are estimates.
-pub(super) fn cheapest(tiles: &[(Tile, Speed)], [rows, cols, depth]: [usize; 3], count: usize, size: usize, adds: bool) -> (Tile, usize) {
+pub(super) fn cheapest(tiles: &[(Tile, Speed)], sizes: [usize; 3], count: usize, size: usize, adds: bool) -> (Tile, usize) {
+    fewest_cycles(tiles, sizes, count, size, adds).1
+}
+
+/// As [`cheapest`], with the clock cycles.
+pub(super) fn fewest_cycles(
+    tiles: &[(Tile, Speed)],
+    [rows, cols, depth]: [usize; 3],
+    count: usize,
+    size: usize,
+    adds: bool,
+) -> (usize, (Tile, usize)) {
     let unit = unit(size);
     let mut best = (usize::MAX, (tiles[0].0, unit));
     for &(tile, speed) in tiles {
@@ -93,7 +109,7 @@ pub(super) fn cheapest(tiles: &[(Tile, Speed)], [rows, cols, depth]: [usize; 3],
                 let all = (splits + 1).saturating_mul(rows * cols).saturating_mul(count * size);
                 let adding = match bytes_for_last_block(tile, splits, size) {
                     Some(bytes) if adds => LAST_BLOCK + bytes / BLOCK_BANDWIDTH,
-                    _ => LAUNCH + all / BANDWIDTH,
+                    _ => pass(all),
                 };
                 cycles = cycles.saturating_add(adding);
             }
@@ -102,7 +118,7 @@ pub(super) fn cheapest(tiles: &[(Tile, Speed)], [rows, cols, depth]: [usize; 3],
             }
         }
     }
-    best.1
+    best
 }
 
 #[cfg(test)]

@@ -56,8 +56,8 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, dims: &ConvDims,
     let windows = dims.batch * dims.out_channels * plane(dims.output);
     let weights = dims.out_channels * dims.in_channels * plane(dims.kernel);
     let name = format!("{cores:?} {tile:?} in {splits} {dims:?}");
-    let cut = |sizes: [usize; 3]| {
-        let unit = unit(size_of::<T>());
+    let cut = |work: &Work| {
+        let (unit, sizes) = (unit(size_of::<T>()), work.of(tile));
         Cut::into(cores, tile, sizes[2].div_ceil(splits).next_multiple_of(unit).max(unit), sizes)
     };
     let error = match cores {
@@ -87,7 +87,7 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, dims: &ConvDims,
             "weight" => weight_grad(gpu, T::DTYPE, dims, ptrs, out.ptr(), &cut).unwrap(),
             _ => {
                 let inputs = [ptrs[0], ptrs[1], Ptr::NULL];
-                convolve(gpu, T::DTYPE, dims, inputs, out.ptr(), pass == "input", &|sizes, _| cut(sizes)).unwrap();
+                convolve(gpu, T::DTYPE, dims, inputs, out.ptr(), pass == "input", &cut).unwrap();
             }
         }
         let sums = |of: fn(f64) -> f64| {
@@ -133,6 +133,53 @@ fn tensor_cores_convolve_at_every_edge() {
             }
             check::<half::bf16>(gpu, Cores::Bf16, tile, &dims, 1 + turn % 3);
             check::<half::f16>(gpu, Cores::F16, tile, &dims, 1 + (turn + 1) % 3);
+        }
+    }
+}
+
+/// The bits of all three directions on the CUDA cores, with operands that begin `shift` elements after an aligned address.
+fn in_full<T: Element>(gpu: CudaDevice, tile: Tile, dims: &ConvDims, shift: usize, long_taps: bool) -> [Vec<u64>; 3] {
+    let device = Device::Cuda(gpu);
+    let plane = |size: [usize; 2]| size[0] * size[1];
+    let images = dims.batch * dims.in_channels * plane(dims.input);
+    let windows = dims.batch * dims.out_channels * plane(dims.output);
+    let weights = dims.out_channels * dims.in_channels * plane(dims.kernel);
+    let shifted = |count: usize, salt: u64| {
+        let values: Vec<T> = operand::<T>(&device, count, salt).1.into_iter().map(T::from_f64).collect();
+        let values = [&vec![T::from_f64(f64::NAN); shift][..], &values].concat();
+        Tensor::from_slice(&values, [shift + count], &device).unwrap()
+    };
+    let [x, w, g] = [shifted(images, 1), shifted(weights, 2), shifted(windows, 3)];
+    let [px, pw, pg] = [&x, &w, &g].map(|t| t.ptr().offset(shift * size_of::<T>()));
+    let cut = |work: &Work| Cut { long_taps, ..Cut::into(Cores::Cuda, tile, work.sizes[2].next_multiple_of(32), work.sizes) };
+    let out = |count: usize| Tensor::full(f64::NAN, [count], T::DTYPE, &device).unwrap();
+    let (y, dx, dw) = (out(windows), out(images), out(weights));
+    convolve(gpu, T::DTYPE, dims, [px, pw, Ptr::NULL], y.ptr(), false, &cut).unwrap();
+    convolve(gpu, T::DTYPE, dims, [pg, pw, Ptr::NULL], dx.ptr(), true, &cut).unwrap();
+    weight_grad(gpu, T::DTYPE, dims, [px, pg], dw.ptr(), &cut).unwrap();
+    [y, dx, dw].map(|t| t.to_f64_vec().unwrap().into_iter().map(f64::to_bits).collect())
+}
+
+/// Chunks of 16 bytes, elements one by one, and kernels that count in 64 bits: the sums are the same, in the same order.
+#[test]
+fn sums_in_full_have_the_same_bits_however_operands_are_read() {
+    let Some(gpu) = gpu() else { return };
+    for (batch, out_channels, in_channels, input, kernel, stride, padding, dilation) in [
+        (3, 70, 12, [10, 6], [3, 3], [1, 1], [1, 1], [1, 1]),
+        (2, 5, 8, [9, 16], [3, 4], [2, 1], [1, 2], [1, 2]),
+        (2, 33, 4, [5, 7], [2, 2], [1, 2], [1, 1], [2, 1]),
+        (1, 3, 2, [8, 9], [15, 1], [1, 1], [7, 0], [1, 1]),
+    ] {
+        let along = |d: usize| (input[d] + 2 * padding[d] - dilation[d] * (kernel[d] - 1) - 1) / stride[d] + 1;
+        let dims = ConvDims { batch, in_channels, out_channels, input, kernel, output: [along(0), along(1)], stride, padding, dilation };
+        for tile in [Tile::Small, Tile::Medium] {
+            let expected = in_full::<f32>(gpu, tile, &dims, 0, false);
+            assert!(expected.iter().flatten().all(|bits| f64::from_bits(*bits).is_finite()), "{tile:?} {dims:?}");
+            for (shift, long_taps) in [(1, false), (0, true), (3, true)] {
+                assert_eq!(in_full::<f32>(gpu, tile, &dims, shift, long_taps), expected, "{tile:?} {shift} {long_taps} {dims:?}");
+            }
+            let expected = in_full::<f64>(gpu, tile, &dims, 0, false);
+            assert_eq!(in_full::<f64>(gpu, tile, &dims, 1, true), expected, "f64 {tile:?} {dims:?}");
         }
     }
 }
