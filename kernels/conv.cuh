@@ -1,8 +1,9 @@
 // Convolutions as matrix products whose right operand, and for transposed ones also the left, is gathered while it is copied to shared
 // memory. With `i = o * stride + k * dilation - padding`, the image's cell i belongs to element k ("tap") of window o.
 #pragma once
+#include "conv_store.cuh"
+#include "loader.cuh"
 #include "parts.cuh"
-#include "window.cuh"
 
 namespace {
 
@@ -11,116 +12,6 @@ struct Axis {
   uint32_t image, windows, kernel, stride, padding, dilation;
   // The taps that a cell of the image can belong to are every `period`-th; their windows are `shift` apart.
   uint32_t period, shift;
-};
-
-// The three digits of a number that grows by a fixed step.
-struct Counter {
-  uint32_t major, row, col;
-  uint32_t rows, cols, step_major, step_row, step_col;
-
-  __device__ __forceinline__ Counter(uint64_t first, uint32_t step, uint32_t rows_, uint32_t cols_) : rows(max(rows_, 1u)), cols(max(cols_, 1u)) {
-    const uint64_t line = divide(first, cols), high = divide(line, rows);
-    col = uint32_t(first - line * cols);
-    row = uint32_t(line - high * rows);
-    major = uint32_t(high);
-    const uint32_t step_line = step / cols;
-    step_col = step - step_line * cols;
-    step_major = step_line / rows;
-    step_row = step_line - step_major * rows;
-  }
-
-  __device__ __forceinline__ void advance() {
-    col += step_col;
-    const bool next_row = col >= cols;
-    if (next_row) col -= cols;
-    row += step_row + next_row;
-    const bool next = row >= rows;
-    if (next) row -= rows;
-    major += step_major + next;
-  }
-};
-
-// Results to images, of which a column of the product is a pixel and a row a channel.
-template <class T, class Out = T>
-struct ImageStore {
-  struct __align__(CHUNK<T> * sizeof(Out)) Chunk {
-    Out v[CHUNK<T>];
-  };
-  Out* out;
-  const Out* bias;
-  int rows, cols;                    // of the tile that there are, or more
-  uint32_t first, height, width;     // the tile's first column within its image; columns of an image
-  uint64_t image, plane;             // elements from image to image and from channel to channel
-  uint32_t down, right;              // elements from column to column
-  bool whole;                        // whether chunks are written as a whole
-
-  // `to` is the first image's first column.
-  __device__ __forceinline__ ImageStore(Out* to, const Out* bias_, uint64_t row, uint64_t col, uint64_t rows_, uint64_t batch, uint64_t plane_,
-                                        uint32_t height_, uint32_t width_, uint32_t down_, uint32_t right_)
-      : height(height_), width(width_), image(rows_ * plane_), plane(plane_), down(down_), right(right_) {
-    const uint64_t per_image = uint64_t(height) * width, n = divide(col, per_image);
-    rows = limited(rows_, row);
-    cols = limited(batch * per_image, col);
-    first = uint32_t(col - n * per_image);
-    out = to + n * image + row * plane;
-    bias = bias_ ? bias_ + row : nullptr;
-    whole = right == 1 && down == width && reinterpret_cast<uintptr_t>(out) % sizeof(Chunk) == 0 && plane % CHUNK<T> == 0 && per_image % CHUNK<T> == 0;
-  }
-
-  __device__ __forceinline__ void operator()(int row, int col, Pack<T> v) const {
-    if (row >= rows || col >= cols) return;
-    const T add = bias ? T(bias[row]) : T(0);
-    uint32_t at = first + col;
-    const uint32_t n = at / (height * width);
-    at -= n * (height * width);
-    Out* to = out + n * image + row * plane;
-    Chunk chunk;
-#pragma unroll
-    for (int i = 0; i < CHUNK<T>; ++i) chunk.v[i] = Out(v.v[i] + add);
-    if (whole) {
-      *reinterpret_cast<Chunk*>(to + at) = chunk;
-      return;
-    }
-    uint32_t y = at / width, x = at - y * width;
-#pragma unroll
-    for (int i = 0; i < CHUNK<T>; ++i) {
-      if (col + i < cols) to[uint64_t(y) * down + uint64_t(x) * right] = chunk.v[i];
-      if (++x == width) {
-        x = 0;
-        if (++y == height) {
-          y = 0;
-          to += image;
-        }
-      }
-    }
-  }
-
-  // What was stored `apart` elements further on, without a bias; zeros where there is nothing.
-  __device__ __forceinline__ Pack<T> load(int row, int col, uint64_t apart) const {
-    Pack<T> v = {};
-    if (row >= rows || col >= cols) return v;
-    uint32_t at = first + col;
-    const uint32_t n = at / (height * width);
-    at -= n * (height * width);
-    const T* from = out + n * image + row * plane + apart;
-    if (whole && apart % CHUNK<T> == 0) return load_pack(from + at);
-    uint32_t y = at / width, x = at - y * width;
-#pragma unroll
-    for (int i = 0; i < CHUNK<T>; ++i) {
-      if (col + i < cols) v.v[i] = from[uint64_t(y) * down + uint64_t(x) * right];
-      if (++x == width) {
-        x = 0;
-        if (++y == height) {
-          y = 0;
-          from += image;
-        }
-      }
-    }
-    return v;
-  }
-
-  __device__ __forceinline__ void sum(uint32_t, T) const {}
-  __device__ __forceinline__ T load_sum(uint32_t, uint64_t) const { return 0; }
 };
 
 // ---------------------------------------------------------------- conv2d and its transpose
@@ -138,9 +29,10 @@ struct Convolution {
   uint64_t weight_row, weight_channel;  // elements of the weight from channel to channel of the result and of the source
   // Each split sums `split_k` elements; its parts are `plane` elements further on.
   uint64_t split_k, plane;
-  uint32_t channels, rows;  // of the source and of the result
+  uint32_t channels, rows;  // of the source, with those that packing added, and of the result
   uint32_t tiles_m, tiles_n, phases[2];
   uint32_t transposed;  // from windows to the image; otherwise from the image to windows
+  uint32_t long_taps;   // whether there may be more taps, or elements, than `TapBits` counts
 };
 
 // In one direction: the results of one phase, and the cell of the source under each of their taps. A transposed convolution has as many
@@ -171,43 +63,171 @@ struct Direction {
   }
 };
 
+// The place of the line that is `i` times STEP after the one at `at`, one of the first STEP, for an element of the same chunk: what the
+// lines add to the exchange of chunks has no bits in common.
+template <class T, int STEP>
+__device__ __forceinline__ int later_line(int at, int i) {
+  static_assert(STEP % CHUNK<T> == 0 && (STEP & (STEP - 1)) == 0, "the exchange is that of both lines");
+  return (at ^ (i * STEP / CHUNK<T> & 7) * CHUNK<T>) + i * STEP * DEPTH<T>;
+}
+
 // A weight's lines: its channels of the result.
 template <class T, int LINES, int THREADS>
 struct WeightLoader {
   static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
   const T* weight;  // of the thread's first line, and the first tap
-  Counter tap;
-  uint64_t row, channel;
-  uint32_t down, right;  // from tap to tap
+  Counter& tap;
+  uint32_t row, channel, down, right;  // from line to line, from channel to channel and from tap to tap
   int lines;
 
-  __device__ __forceinline__ WeightLoader(const Convolution& p, const Direction& y, const Direction& x, uint64_t first_row, uint64_t first_k)
-      : tap(first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, y.taps, x.taps), row(p.weight_row), channel(p.weight_channel) {
+  __device__ __forceinline__ WeightLoader(const Convolution& p, const Direction& y, const Direction& x, uint64_t first_row, Counter& tap_)
+      : tap(tap_), row(uint32_t(p.weight_row)), channel(uint32_t(p.weight_channel)) {
     down = y.next_tap * p.axis[1].kernel;
     right = x.next_tap;
     lines = limited(p.rows, first_row);
-    weight = static_cast<const T*>(p.weight) + (first_row + threadIdx.x / DEPTH<T>) * row + uint64_t(y.first_tap) * p.axis[1].kernel + x.first_tap;
+    weight = static_cast<const T*>(p.weight) + (first_row + threadIdx.x / DEPTH<T>) * row +
+             (uint64_t(y.first_tap) * p.axis[1].kernel + x.first_tap);
   }
 
   __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
     const int k = threadIdx.x % DEPTH<T>, line = threadIdx.x / DEPTH<T>;
-    const T* from = weight + tap.major * channel + (uint64_t(tap.row) * down + uint64_t(tap.col) * right);
-    const int there = uint32_t(k) < k_left ? lines : 0;
+    const T* from = weight + (uint64_t(tap.major) * channel + (tap.row * down + tap.col * right));
+    const int there = uint32_t(k) < k_left ? lines : 0, at = by_line<T>(line, k / CHUNK<T>) + k % CHUNK<T>;
 #pragma unroll
-    for (int i = 0; i < PER_THREAD; ++i) {
-      const int l = line + i * STEP;
-      strait::cp_async<sizeof(T)>(stage + by_line<T>(l, k / CHUNK<T>) + k % CHUNK<T>, from + i * STEP * row, l < there ? sizeof(T) : 0);
-    }
+    for (int i = 0; i < PER_THREAD; ++i, from += uint64_t(STEP) * row)
+      strait::cp_async_or_zeros<sizeof(T)>(stage + later_line<T, STEP>(at, i), from, line + i * STEP < there);
     tap.advance();
   }
 
   __device__ __forceinline__ void stash(T*) const {}
 };
 
-// The source's cells under the taps of results, which are the lines.
+// The weight of a convolution that is not transposed, which is a matrix.
+template <class Tile, int LINES>
+struct WeightMatrix : MatrixLoader<Tile, LINES, BY_LINE> {
+  using Base = MatrixLoader<Tile, LINES, BY_LINE>;
+  Counter& tap;
+
+  __device__ __forceinline__ WeightMatrix(const Lines<typename Tile::T>& from, Counter& tap_) : Base(from), tap(tap_) {}
+
+  __device__ __forceinline__ void fetch(typename Tile::T* stage, uint32_t k_left) {
+    Base::fetch(stage, k_left);
+    tap.advance();
+  }
+};
+
+// An entry of 16 bytes of a table in shared memory, in one access: a plain copy is one for each member.
+template <class Entry>
+__device__ __forceinline__ Entry load_entry(const Entry* p) {
+  static_assert(sizeof(Entry) == 16, "one access");
+  const Pack<uint32_t> words = load_pack(reinterpret_cast<const uint32_t*>(p));
+  return reinterpret_cast<const Entry&>(words);
+}
+
+template <class Entry>
+struct __align__(16) Pair {
+  Entry v[2];
+};
+
+// A channel's tap: the offset of its cell from that of the first tap of the first channel, and which bits of a pixel say that it has none.
+struct __align__(8) TapBits {
+  int32_t offset;
+  uint32_t bits;
+};
+// Bits for the rows of taps come after those for the columns, and the last stands for what is beyond all channels: as MOST_TAPS of
+// src/device/cuda/conv/plan.rs has it.
+constexpr int FIRST_ROW_BIT = 15;
+constexpr uint32_t NO_TAP = 1u << 31;
+
+// The bits of a tap.
+__device__ __forceinline__ uint32_t tap_bits(uint32_t row, uint32_t col) { return 1u << (row + FIRST_ROW_BIT) | 1u << col; }
+
+// A column of a convolution: its image, its cell under the first tap counted from the image's first, and bits for the taps that have no cell.
+struct PixelTaps {
+  uint64_t image;
+  int64_t cell;
+  uint32_t outside;
+
+  __device__ __forceinline__ PixelTaps(const Convolution& p, const Direction& y, const Direction& x, uint64_t col) {
+    const uint32_t per_image = y.count * x.count;
+    image = divide(col, per_image);
+    const uint32_t pixel = uint32_t(col - image * per_image), row = pixel / x.count;
+    const uint32_t top = y.origin + row * y.step, left = x.origin + (pixel - row * x.count) * x.step;
+    outside = NO_TAP | bits(top, y.tap_step, y.taps, image < p.batch ? y.source : 0) << FIRST_ROW_BIT | bits(left, x.tap_step, x.taps, x.source);
+    cell = int64_t(int32_t(top)) * x.source + int32_t(left);
+  }
+
+  __device__ __forceinline__ static uint32_t bits(uint32_t first, uint32_t step, uint32_t taps, uint32_t cells) {
+    uint32_t all = 0;
+#pragma unroll 1
+    for (uint32_t t = 0; t < taps; ++t, first += step) all |= uint32_t(first >= cells) << t;
+    return all;
+  }
+};
+
+// The source's cells under the taps of results, which are the lines. A thread has one line and neighbours along the sum. Where the taps of
+// a stage lie is the same for all lines: each warp has a table of its own, which its lanes make one stage ahead.
 template <class T, int LINES, int THREADS>
 struct SourceLoader {
+  static constexpr bool TRANSPOSED = true;
+  static constexpr int PER_THREAD = DEPTH<T> * LINES / THREADS;
+  static_assert(DEPTH<T> <= 32 && LINES % 32 == 0 && PER_THREAD % 2 == 0, "a lane has one tap of a stage, a warp has lines of the same");
+  const T* cell;  // under the first tap
+  uint32_t outside;
+  TapBits* table;      // the warp's, of two stages
+  const Counter& tap;  // the lane's next, which the weight's loader, called before this, advances
+  int k;               // elements of the sum from there on
+  uint32_t plane, down, right;
+  uint32_t here = 0;   // the stage's place in the table
+
+  // `tables` has room for 64 of each warp.
+  __device__ __forceinline__ SourceLoader(const Convolution& p, const Direction& y, const Direction& x, uint64_t first_col, uint32_t k_,
+                                          TapBits* tables, const Counter& tap_)
+      : table(tables + threadIdx.x / 32 * 64), tap(tap_), k(int(k_) - int(threadIdx.x % DEPTH<T>)) {
+    const PixelTaps pixel(p, y, x, first_col + threadIdx.x % LINES);
+    plane = y.source * x.source, down = y.tap_step * x.source, right = x.tap_step;
+    outside = pixel.outside;
+    cell = static_cast<const T*>(p.source) + (int64_t(pixel.image * p.channels) * plane + pixel.cell);
+    prepare();
+  }
+
+  // Writes the lane's tap of the next stage; those beyond the last have no cell.
+  __device__ __forceinline__ void prepare() {
+    const uint32_t bits = k > 0 ? tap_bits(tap.row, tap.col) : NO_TAP;
+    table[here + threadIdx.x % 32] = {int32_t(tap.major * plane + tap.row * down + tap.col * right), bits};
+    k -= DEPTH<T>;
+  }
+
+  __device__ __forceinline__ void fetch(T* stage, uint32_t) {
+    __syncwarp();
+    const int first = threadIdx.x / LINES * PER_THREAD;
+    T* to = stage + first * LINES + threadIdx.x % LINES;
+    const TapBits* taps = table + (here + first);
+    // Reads of shared memory and copies to it are not mixed: from one to the other the hardware takes a while.
+    const T* from[PER_THREAD];
+    bool there[PER_THREAD];
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; i += 2) {
+      const Pair<TapBits> two = load_entry(reinterpret_cast<const Pair<TapBits>*>(taps + i));
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        from[i + j] = cell + two.v[j].offset;
+        there[i + j] = !(two.v[j].bits & outside);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) strait::cp_async_or_zeros<sizeof(T)>(to + i * LINES, from[i], there[i]);
+    here ^= 32;
+    prepare();
+  }
+
+  __device__ __forceinline__ void stash(T*) const {}
+};
+
+// The same for windows of more taps than there are bits for, and images of more elements than 32 bits count.
+template <class T, int LINES, int THREADS>
+struct LongSourceLoader {
   static constexpr bool TRANSPOSED = true;
   static constexpr int STEP = THREADS / LINES, PER_THREAD = DEPTH<T> / STEP;
   const T* image;
@@ -215,7 +235,7 @@ struct SourceLoader {
   uint64_t plane;
   uint32_t height, width, top, left, down, right;  // in cells, modulo 2^32: those before the first are beyond the last
 
-  __device__ __forceinline__ SourceLoader(const Convolution& p, const Direction& y, const Direction& x, uint64_t first_col, uint64_t first_k)
+  __device__ __forceinline__ LongSourceLoader(const Convolution& p, const Direction& y, const Direction& x, uint64_t first_col, uint64_t first_k)
       : tap(first_k + threadIdx.x / LINES, STEP, y.taps, x.taps), plane(uint64_t(y.source) * x.source) {
     const uint64_t col = first_col + threadIdx.x % LINES;
     const uint32_t per_image = y.count * x.count;
@@ -297,13 +317,28 @@ __device__ __forceinline__ void add_up(typename Tile::T* shared, const Arguments
 template <class Tile>
 __device__ __forceinline__ void convolve(const Convolution& p) {
   using T = typename Tile::T;
-  __shared__ __align__(16) T shared[Tile::SHARED];
+  DYNAMIC_SHARED(T, shared);
   const ConvolutionPart<Tile> part(p);
   if (!part.there(p)) return;
-  WeightLoader<T, Tile::M, Tile::THREADS> weight(p, part.y, part.x, part.row, part.first_k);
-  SourceLoader<T, Tile::N, Tile::THREADS> source(p, part.y, part.x, part.col, part.first_k);
   Results<Tile> results;
-  multiply(shared, weight, source, part.k, results, false);
+  Counter tap(part.first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, part.y.taps, part.x.taps);
+  if (p.long_taps) {
+    WeightLoader<T, Tile::M, Tile::THREADS> weight(p, part.y, part.x, part.row, tap);
+    LongSourceLoader<T, Tile::N, Tile::THREADS> source(p, part.y, part.x, part.col, part.first_k);
+    multiply(shared, weight, source, part.k, results, false);
+  } else {
+    TapBits* tables = reinterpret_cast<TapBits*>(shared + Tile::SHARED);
+    SourceLoader<T, Tile::N, Tile::THREADS> source(p, part.y, part.x, part.col, part.k, tables, tap);
+    const T* first = static_cast<const T*>(p.weight) + (part.row * p.weight_row + part.first_k);
+    const Lines<T> lines = {first, p.weight_row, 1, limited(p.rows, part.row), p.rows, p.weight_row};
+    if (!p.transposed && lines.whole()) {
+      WeightMatrix<Tile, Tile::M> weight(lines, tap);
+      multiply(shared, weight, source, part.k, results, false);
+    } else {
+      WeightLoader<T, Tile::M, Tile::THREADS> weight(p, part.y, part.x, part.row, tap);
+      multiply(shared, weight, source, part.k, results, false);
+    }
+  }
   finish(shared, results, [&] { return p.parts ? part.template part<T>(p, part.split) : part.template results<T>(p); }, false);
   add_up<Tile, T>(shared, p, part);
 }

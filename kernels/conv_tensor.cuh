@@ -59,16 +59,6 @@ struct TensorMatrix : TensorLoader<Tile, LINES, BY_LINE> {
   }
 };
 
-// A channel's tap: the offset of its cell from that of the first tap of the first channel, and which bits of a pixel say that it has none.
-struct __align__(8) TapBits {
-  int32_t offset;
-  uint32_t bits;
-};
-// Bits for the rows of taps come after those for the columns, and the last stands for what is beyond all channels: as MOST_TAPS of
-// src/device/cuda/conv.rs has it.
-constexpr int FIRST_ROW_BIT = 15;
-constexpr uint32_t NO_TAP = 1u << 31;
-
 // ---------------------------------------------------------------- conv2d and its transpose
 
 // As WeightLoader: a thread has one tap, and some of the channels of the result.
@@ -116,32 +106,21 @@ struct TensorSource : TensorGathered<Tile, LINES, false, Tile::THREADS / 2> {
   // Whole blocks call it; `table` has room for two stages.
   __device__ __forceinline__ TensorSource(const Convolution& p, const ConvolutionPart<Tile>& part, TapBits* table_, const Counter& tap_)
       : table(table_), tap(tap_), k(int(part.k) - int(threadIdx.x % Tile::DEPTH)) {
-    const uint32_t per_image = part.y.count * part.x.count, width = part.x.source;
+    const uint32_t width = part.x.source;
     plane = part.y.source * width, down = part.y.tap_step * width, right = part.x.tap_step;
 #pragma unroll
     for (int q = 0; q < OWN; ++q) {
-      const uint64_t col = part.col + Base::side() + q * Base::SIDE, n = divide(col, per_image);
-      const uint32_t pixel = uint32_t(col - n * per_image), row = pixel / part.x.count;
-      const uint32_t top = part.y.origin + row * part.y.step, left = part.x.origin + (pixel - row * part.x.count) * part.x.step;
-      outside[q] = NO_TAP | bits(top, part.y.tap_step, part.y.taps, n < p.batch ? part.y.source : 0) << FIRST_ROW_BIT |
-                   bits(left, part.x.tap_step, part.x.taps, width);
-      cell[q] = static_cast<const In*>(p.source) + int64_t(n * p.channels) * plane + (int64_t(int32_t(top)) * width + int32_t(left));
+      const PixelTaps pixel(p, part.y, part.x, part.col + Base::side() + q * Base::SIDE);
+      outside[q] = pixel.outside;
+      cell[q] = static_cast<const In*>(p.source) + (int64_t(pixel.image * p.channels) * plane + pixel.cell);
     }
     prepare(here);
     __syncthreads();
   }
 
-  // A bit for each of the taps that has no cell.
-  __device__ __forceinline__ static uint32_t bits(uint32_t first, uint32_t step, uint32_t taps, uint32_t cells) {
-    uint32_t all = 0;
-#pragma unroll 1
-    for (uint32_t t = 0; t < taps; ++t, first += step) all |= uint32_t(first >= cells) << t;
-    return all;
-  }
-
   // Writes the taps of the next stage to a place; those beyond the last have no cell.
   __device__ __forceinline__ void prepare(uint32_t place) {
-    TapBits next = {int32_t(tap.major * plane + tap.row * down + tap.col * right), 1u << (tap.row + FIRST_ROW_BIT) | 1u << tap.col};
+    TapBits next = {int32_t(tap.major * plane + tap.row * down + tap.col * right), tap_bits(tap.row, tap.col)};
     if (k <= 0) next.bits = NO_TAP;
     if (threadIdx.x < Tile::DEPTH) table[place + threadIdx.x] = next;
     k -= Tile::DEPTH;

@@ -13,6 +13,7 @@ struct WeightGradient {
   Axis axis[2];
   uint64_t batch, split_k, plane;  // of splits, as above
   uint32_t in_channels, out_channels;
+  uint32_t padded_in, padded_out;  // channels of packed operands
   uint32_t tiles_m, tiles_n;
 };
 
@@ -36,12 +37,47 @@ struct CotangentLoader {
   __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
     const int k = threadIdx.x % DEPTH<T>, line = threadIdx.x / DEPTH<T>;
     const T* from = cotangent + window.major * image + (window.row * window.cols + window.col);
-    const int there = uint32_t(k) < k_left ? lines : 0;
+    const int there = uint32_t(k) < k_left ? lines : 0, at = by_line<T>(line, k / CHUNK<T>) + k % CHUNK<T>;
 #pragma unroll
-    for (int i = 0; i < PER_THREAD; ++i) {
-      const int l = line + i * STEP;
-      strait::cp_async<sizeof(T)>(stage + by_line<T>(l, k / CHUNK<T>) + k % CHUNK<T>, from + i * STEP * plane, l < there ? sizeof(T) : 0);
-    }
+    for (int i = 0; i < PER_THREAD; ++i)
+      strait::cp_async_or_zeros<sizeof(T)>(stage + later_line<T, STEP>(at, i), from + i * STEP * plane, line + i * STEP < there);
+  }
+
+  __device__ __forceinline__ void stash(T*) const {}
+};
+
+// The same in chunks of 16 bytes, for images of whole ones. Channels that are not there are others that are: their results are not stored.
+template <class T, int LINES, int THREADS>
+struct CotangentChunks {
+  static constexpr bool TRANSPOSED = false;
+  static constexpr int STEP = THREADS / CHUNKS, PER_THREAD = LINES / STEP > 0 ? LINES / STEP : 1;
+  static_assert(STEP % (CHUNK<T> * 8) == 0 || PER_THREAD == 1, "the exchange of chunks repeats");
+  const T* cotangent;
+  uint32_t offset[PER_THREAD];  // of the thread's lines
+  uint64_t image;
+  Counter place;                // the thread's first window: its image, and its place there
+  int at;                       // the first chunk's place in a stage
+
+  __device__ __forceinline__ static uint32_t plane(const WeightGradient& p) { return p.axis[0].windows * p.axis[1].windows; }
+  __device__ __forceinline__ static bool fits(const WeightGradient& p) {
+    return LINES >= STEP && plane(p) % CHUNK<T> == 0 && plane(p) < 1 << 22 && aligned16(static_cast<const T*>(p.cotangent));
+  }
+
+  __device__ __forceinline__ CotangentChunks(const WeightGradient& p, uint64_t first_row, uint64_t first_k)
+      : image(uint64_t(plane(p)) * p.out_channels), place(first_k + threadIdx.x % CHUNKS * CHUNK<T>, DEPTH<T>, 1, plane(p)) {
+    cotangent = static_cast<const T*>(p.cotangent) + first_row * plane(p);
+    at = by_line<T>(threadIdx.x / CHUNKS, threadIdx.x % CHUNKS);
+    const int lines = limited(p.out_channels, first_row);
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) offset[i] = max(0, min(int(threadIdx.x / CHUNKS) + i * STEP, lines - 1)) * plane(p);
+  }
+
+  __device__ __forceinline__ void fetch(T* stage, uint32_t k_left) {
+    const T* from = cotangent + place.major * image + place.col;
+    const bool there = threadIdx.x % CHUNKS * CHUNK<T> < k_left;
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i) strait::cp_async_or_zeros<16>(stage + at + i * THREADS * CHUNK<T>, from + offset[i], there);
+    place.advance();
   }
 
   __device__ __forceinline__ void stash(T*) const {}
@@ -90,13 +126,17 @@ struct PatchLoader {
   static constexpr bool TRANSPOSED = false;
   static constexpr int STEP = THREADS / DEPTH<T>, PER_THREAD = LINES / STEP;
   const Windows<T> windows;
-  const Patch* patches;  // of the thread's first line
+  const Patch* patches;  // of the thread's first line, with offsets in bytes
   Counter& window;
 
   // Whole blocks call it; `table` has room for LINES.
   __device__ __forceinline__ PatchLoader(const WeightGradient& p, Patch* table, uint64_t first_col, Counter& window_)
       : windows(p), patches(table + threadIdx.x / DEPTH<T>), window(window_) {
-    if (threadIdx.x < LINES) table[threadIdx.x] = Patch(p, first_col + threadIdx.x);
+    if (threadIdx.x < LINES) {
+      Patch patch(p, first_col + threadIdx.x);
+      patch.offset *= sizeof(T);
+      table[threadIdx.x] = patch;
+    }
     __syncthreads();
   }
 
@@ -105,12 +145,19 @@ struct PatchLoader {
     uint32_t top, left;
     const T* from = windows.first(window, top, left);
     const uint32_t rows = uint32_t(k) < k_left ? windows.height : 0;
+    // Reads of shared memory and copies to it are not mixed, as above.
+    const char* cells[PER_THREAD];
+    bool there[PER_THREAD];
 #pragma unroll
     for (int i = 0; i < PER_THREAD; ++i) {
-      const Patch patch = patches[i * STEP];
-      const bool there = top + patch.row < rows && left + patch.col < windows.width;
-      strait::cp_async<sizeof(T)>(stage + by_line<T>(line + i * STEP, k / CHUNK<T>) + k % CHUNK<T>, from + patch.offset, there ? sizeof(T) : 0);
+      const Patch patch = load_entry(patches + i * STEP);
+      cells[i] = reinterpret_cast<const char*>(from) + patch.offset;
+      there[i] = (top + patch.row < rows) & (left + patch.col < windows.width);
     }
+    const int at = by_line<T>(line, k / CHUNK<T>) + k % CHUNK<T>;
+#pragma unroll
+    for (int i = 0; i < PER_THREAD; ++i)
+      strait::cp_async_or_zeros<sizeof(T)>(stage + later_line<T, STEP>(at, i), reinterpret_cast<const T*>(cells[i]), there[i]);
     window.advance();
   }
 
@@ -204,10 +251,16 @@ __device__ __forceinline__ void weight_gradient(const WeightGradient& p) {
   DYNAMIC_SHARED(T, shared);
   const GradientPart<Tile> part(p);
   Counter window(part.first_k + threadIdx.x % DEPTH<T>, DEPTH<T>, p.axis[0].windows, p.axis[1].windows);
-  CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, part.row, window);
   PatchLoader<T, Tile::N, Tile::THREADS> images(p, reinterpret_cast<Patch*>(shared + Tile::SHARED), part.col, window);
   Results<Tile> results;
-  multiply(shared, cotangent, images, part.k, results, false);
+  using Chunks = CotangentChunks<T, Tile::M, Tile::THREADS>;
+  if (Chunks::fits(p)) {
+    Chunks cotangent(p, part.row, part.first_k);
+    multiply(shared, cotangent, images, part.k, results, false);
+  } else {
+    CotangentLoader<T, Tile::M, Tile::THREADS> cotangent(p, part.row, window);
+    multiply(shared, cotangent, images, part.k, results, false);
+  }
   finish(shared, results, [&] { return p.parts ? part.template part<T>(p, part.split) : part.template results<T>(p); }, false);
   add_up<Tile, T>(shared, p, part);
 }

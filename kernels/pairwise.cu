@@ -18,8 +18,20 @@ struct Tile {
   static constexpr int FLUSH = 32 / COUNT;      // packs of columns whose pulls are added in T
   using Line = T[STRIDE];
 
-  // Transposes coordinates [from, from + DEPTH) of rows into shared memory, zeros where there are none.
-  static __device__ __forceinline__ void load(Line* to, const Rows<T>& rows, uint64_t from, uint64_t d) {
+  // Transposes coordinates [from, from + DEPTH) of rows into shared memory, zeros where there are none. `whole`: whether rows are packs of
+  // 16 bytes, each in one access. A warp reads two packs of each of sixteen rows: whole sectors, which it stores to different banks.
+  static __device__ __forceinline__ void load(Line* to, const Rows<T>& rows, uint64_t from, uint64_t d, bool whole) {
+    if (whole) {
+#pragma unroll
+      for (int i = 0; i < SIDE * DEPTH / COUNT / 256; ++i) {
+        const int at = int(threadIdx.x) + i * 256, row = at / 128 * 16 + at / 2 % 16, k = (at / 32 % 4 * 2 + at % 2) * COUNT;
+        Pack<T> pack = {};
+        if (uint64_t(row) < rows.count && from + k < d) pack = load_pack(rows.x + (uint64_t(row) * d + from + k));
+#pragma unroll
+        for (int j = 0; j < COUNT; ++j) to[k + j][row] = pack.v[j];
+      }
+      return;
+    }
     for (int i = int(threadIdx.x); i < SIDE * DEPTH; i += 256) {
       const int row = i / DEPTH, k = i % DEPTH;
       to[k][row] = uint64_t(row) < rows.count && from + k < d ? rows.x[uint64_t(row) * d + from + k] : T(0);
@@ -39,12 +51,12 @@ __device__ __forceinline__ void pairs(const T* x, const T* y, double* gradient, 
   // The others were for the tensor cores.
   if (Form::DISTANCE && sizeof(T) == 4 && p.largest && !far_apart(p, upper, begin, end)) return;
   const Rows<T> rows(x, y, p, upper, SIDE);
-  const bool wanted = rows.wanted(p), deep = p.d > DEPTH;
+  const bool wanted = rows.wanted(p), deep = p.d > DEPTH, whole = p.d % COUNT == 0 && aligned16(x) && aligned16(y);
   // The slabs' gradients: each [rows of the wanted samples, d].
   double* const pulls = gradient + rows.pulled(p, blockIdx.y) * p.d;
   bool fresh = !p.more;
   double value = 0;
-  if (!deep) Tile::load(a, rows, 0, p.d);
+  if (!deep) Tile::load(a, rows, 0, p.d, whole);
   for (uint32_t lower = begin; lower < end; ++lower) {
     // Values are counted once.
     if (!wanted && lower < upper) continue;
@@ -52,8 +64,8 @@ __device__ __forceinline__ void pairs(const T* x, const T* y, double* gradient, 
     T u[COUNT * COUNT] = {}, product[COUNT * COUNT] = {};
     for (uint64_t from = 0; from < p.d; from += DEPTH) {
       __syncthreads();
-      if (deep) Tile::load(a, rows, from, p.d);
-      Tile::load(b, columns, from, p.d);
+      if (deep) Tile::load(a, rows, from, p.d, whole);
+      Tile::load(b, columns, from, p.d, whole);
       __syncthreads();
       const int depth = int(min(uint64_t(DEPTH), p.d - from));
 #pragma unroll 4
@@ -103,8 +115,8 @@ __device__ __forceinline__ void pairs(const T* x, const T* y, double* gradient, 
     for (uint64_t from = 0; from < p.d; from += DEPTH) {
       __syncthreads();
       if (deep) {
-        Tile::load(a, rows, from, p.d);
-        Tile::load(b, columns, from, p.d);
+        Tile::load(a, rows, from, p.d, whole);
+        Tile::load(b, columns, from, p.d, whole);
         __syncthreads();
       }
 #pragma unroll

@@ -89,8 +89,10 @@ __device__ __forceinline__ void store_converted(unsigned char* to, const typenam
 }
 
 // Warps along the rows and the columns; a warp has 16 DOWN x 8 ACROSS results. Elements that need no conversion are COPIED
-// asynchronously, some stages ahead; the others wait in registers for one stage. src/device/cuda/cores.rs knows its size in shared memory.
-template <class Mode_, int WARPS_M_, int WARPS_N_, int DOWN_, int ACROSS_, bool COPIED_ = sizeof(typename Mode_::In) == 2>
+// asynchronously, some stages ahead; the others wait in registers for one stage. LINE bytes of a line in a stage are of each plane.
+// src/device/cuda/cores.rs knows its size in shared memory.
+template <class Mode_, int WARPS_M_, int WARPS_N_, int DOWN_, int ACROSS_, bool COPIED_ = sizeof(typename Mode_::In) == 2, int STAGES_ = COPIED_ ? 4 : 2,
+          int LINE = 64 / Mode_::PLANES>
 struct TensorTile {
   using Mode = Mode_;
   using In = typename Mode::In;
@@ -98,9 +100,9 @@ struct TensorTile {
   static constexpr int WARPS_M = WARPS_M_, WARPS_N = WARPS_N_, DOWN = DOWN_, ACROSS = ACROSS_;
   static constexpr int M = 16 * DOWN * WARPS_M, N = 8 * ACROSS * WARPS_N, THREADS = 32 * WARPS_M * WARPS_N;
   static constexpr bool COPIED = COPIED_;
-  static constexpr int STAGES = COPIED ? 4 : 2;
+  static constexpr int STAGES = STAGES_;
   // Elements of the sum that a stage holds, and that an instruction takes.
-  static constexpr int DEPTH = 64 / int(sizeof(E)) / Mode::PLANES, STEP = 32 / sizeof(E);
+  static constexpr int DEPTH = LINE / int(sizeof(E)), STEP = 32 / sizeof(E);
   // Bytes from line to line in shared memory, or from element to element of the sum for transposed operands: 16, or 32 (of the banks'
   // 128), more than a multiple of 32 or 128, so that eight rows of 16 bytes, or eight elements of each of four lines, meet no conflict.
   static constexpr int BY_LINE = DEPTH * int(sizeof(E)) + 16;

@@ -322,6 +322,37 @@ fn discrepancies_of_samples() {
     }
 }
 
+/// Rows of whole chunks of 16 bytes are read by them, others by elements: the sums are the same, in the same order.
+#[test]
+fn sums_over_pairs_have_the_same_bits_wherever_rows_begin() -> Result<()> {
+    let Some(gpu) = gpu() else { return Ok(()) };
+    for (n, m, d) in [(70, 33, 8), (65, 130, 36), (3, 64, 100), (64, 5, 4)] {
+        for dtype in [DType::F32, DType::F64] {
+            let run = |shift: usize| -> Result<Vec<Vec<f64>>> {
+                let rows = |seed: u64, count: usize| -> Result<Tensor> {
+                    let values = normal(seed, &[count * d]).to_dtype(dtype)?;
+                    let padded =
+                        Tensor::concat(&[&Tensor::full(f64::NAN, [shift], dtype, &Device::cpu())?, &values], 0)?.to_device(&gpu)?;
+                    Ok(padded.narrow(0, shift, count * d)?.reshape([count, d])?.requires_grad())
+                };
+                let (x, y) = (rows(1, n)?, rows(2, m)?);
+                let kernel = MmdKernel::Rbf(vec![1.0, (d as f64).sqrt()]);
+                let values = [x.mmd2(&y, &kernel, Estimator::Unbiased)?, x.ksd(3.0)?, x.pulling_away()?];
+                let slopes: Vec<Tensor> = values.iter().map(|value| strait::grad(value, &[&x])).collect::<Result<Vec<_>>>()?.concat();
+                values.iter().chain(&slopes).map(Tensor::to_f64_vec).collect()
+            };
+            let bits = |all: Vec<Vec<f64>>| all.concat().into_iter().map(f64::to_bits).collect::<Vec<u64>>();
+            let expected = run(0)?;
+            assert!(expected.iter().flatten().all(|v| v.is_finite()));
+            let expected = bits(expected);
+            for shift in [1, 3] {
+                assert!(bits(run(shift)?) == expected, "{dtype} rows of {d}, {shift} further on");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn discrepancies_of_one_tracked_sample_and_of_many_scales() {
     let Some(gpu) = gpu() else { return };

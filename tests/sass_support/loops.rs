@@ -19,8 +19,13 @@ fn reads_whole_chunks(instruction: &Instruction) -> bool {
     matches!(instruction.operation(), "LDG" | "LDGSTS") && instruction.width() == 128
 }
 
-/// How good a way through a loop is: the whole chunks that it reads, the multiplications on tensor cores, then few instructions. That is
-/// the way that a block takes in the middle of large operands.
+/// Whether an instruction reads global memory, however little of it.
+fn reads(instruction: &Instruction) -> bool {
+    matches!(instruction.operation(), "LDG" | "LDGSTS")
+}
+
+/// How good a way through a loop is: the whole chunks that it reads (or, in a loop that reads none, its reads), the multiplications on tensor
+/// cores, then few instructions. That is the way that a block takes in the middle of large operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Merit(usize, usize, isize);
 
@@ -30,14 +35,17 @@ struct Ways<'a> {
     head: usize,
     /// What reads operands: asynchronous copies, if the loop has some.
     reader: &'static str,
+    /// Whether some of its reads are of whole chunks.
+    whole: bool,
     best: HashMap<usize, Option<(Merit, usize)>>,
 }
 
 impl<'a> Ways<'a> {
     fn new(instructions: &'a [Instruction], head: usize) -> Ways<'a> {
         let end = instructions.iter().rposition(|i| i.target == Some(head)).map_or(head, |last| last.max(head));
-        let copies = instructions[head..=end].iter().any(|i| reads_whole_chunks(i) && i.operation() == "LDGSTS");
-        Ways { instructions, head, reader: if copies { "LDGSTS" } else { "LDG" }, best: HashMap::new() }
+        let whole = instructions[head..=end].iter().any(reads_whole_chunks);
+        let copies = instructions[head..=end].iter().any(|i| i.operation() == "LDGSTS" && (reads_whole_chunks(i) || !whole));
+        Ways { instructions, head, reader: if copies { "LDGSTS" } else { "LDG" }, whole, best: HashMap::new() }
     }
 
     fn successors(&self, at: usize) -> Vec<usize> {
@@ -66,7 +74,8 @@ impl<'a> Ways<'a> {
                 continue;
             }
             let instruction = &self.instructions[at];
-            let wide = usize::from(reads_whole_chunks(instruction) && instruction.operation() == self.reader);
+            let counts = if self.whole { reads_whole_chunks(instruction) } else { reads(instruction) };
+            let wide = usize::from(counts && instruction.operation() == self.reader);
             let tensor = usize::from(instruction.operation() == "HMMA");
             let merits = self.successors(at).into_iter().filter_map(|next| {
                 let rest = if next == self.head { Some(Merit(0, 0, 0)) } else { self.best.get(&next)?.map(|(merit, _)| merit) };

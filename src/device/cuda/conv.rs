@@ -1,10 +1,12 @@
 //! Convolutions: their kernels' arguments, and their launches.
 
+mod packed;
 mod plan;
 
 use bytemuck::{NoUninit, Pod, Zeroable};
-use plan::Blocks;
+use packed::{Operand, Packed, padded};
 pub(crate) use plan::fits_tensor_cores;
+use plan::{Blocks, Products};
 
 use super::args::{Arg, Ptr};
 use super::cores::Cores;
@@ -13,8 +15,7 @@ use super::driver::CudaDevice;
 use super::launch::{Grid, launch};
 use super::parts::{Parts, Sums};
 use super::ptx::Param;
-use super::tiles;
-use super::work::{Of, Work};
+use super::work::Of;
 use crate::device::cpu::conv::ConvDims;
 use crate::dispatch_float;
 use crate::dtype::DType;
@@ -27,7 +28,7 @@ use crate::shape::Shape;
 /// # Errors
 /// Out of memory; what the driver reports; a plane, or all taps of all channels, of 2^30 elements or more.
 pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
-    convolve(device, dtype, dims, [x, weight, bias], out, false, &by_table(device, dtype, dims, Of::Images))
+    convolve(device, dtype, dims, [x, weight, bias], out, false, &|products| Blocks::of(products, Of::Images, dims, dtype, device))
 }
 
 /// g [N, Co, Ho, Wo] and weight [Co, Ci, kh, kw] to [N, Ci, H, W], with a bias `[Ci]` unless that is null.
@@ -35,19 +36,10 @@ pub(crate) fn conv2d(device: CudaDevice, dtype: DType, dims: &ConvDims, [x, weig
 /// # Errors
 /// As for [`conv2d`].
 pub(crate) fn conv2d_input_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, [g, weight, bias]: [Ptr; 3], out: Ptr) -> Result<()> {
-    convolve(device, dtype, dims, [g, weight, bias], out, true, &by_table(device, dtype, dims, Of::Images))
+    convolve(device, dtype, dims, [g, weight, bias], out, true, &|products| Blocks::of(products, Of::Images, dims, dtype, device))
 }
 
-/// How products of [rows, columns, depth], so many of them, are divided for these operands.
-fn by_table(device: CudaDevice, dtype: DType, dims: &ConvDims, of: Of) -> impl Fn([usize; 3], usize) -> Blocks {
-    let (cores, size) = (plan::cores(dtype, device.precision(), dims), dtype.size());
-    move |sizes, count| {
-        let cut = tiles::cut(&Work::new(of, cores, size, sizes, count), device.capability());
-        Blocks::new(cores, cut, sizes, size)
-    }
-}
-
-/// `choose` divides the products of [rows, columns, depth] of so many phases.
+/// `choose` divides the products.
 fn convolve(
     device: CudaDevice,
     dtype: DType,
@@ -55,7 +47,7 @@ fn convolve(
     inputs: [Ptr; 3],
     out: Ptr,
     transposed: bool,
-    choose: &dyn Fn([usize; 3], usize) -> Blocks,
+    choose: &dyn Fn(&Products) -> Blocks,
 ) -> Result<()> {
     let axis = axes(dims)?;
     let [source, weight, bias] = inputs;
@@ -70,9 +62,22 @@ fn convolve(
     let phases = if transposed { [0, 1].map(|d| (axis[d].stride as usize).min(size[d]).max(1)) } else { [1, 1] };
     let cols = dims.batch * size[0].div_ceil(phases[0]) * size[1].div_ceil(phases[1]);
     let along = |d: usize| if transposed { dims.kernel[d].div_ceil(axis[d].period as usize) } else { dims.kernel[d] };
-    let depth = channels * along(0) * along(1);
+    let depth = |channels: usize| channels * along(0) * along(1);
     let results = dims.batch * rows * size[0] * size[1];
-    let cut = choose([rows, cols, depth], phases[0] * phases[1]);
+    // The source, and the weight with the source's channels apart from all others.
+    let cells = if transposed { dims.output } else { dims.input };
+    let image = Operand { from: source, count: dims.batch, channels, cells: cells[0] * cells[1] };
+    let [count, cells] = if transposed { [1, rows * taps] } else { [rows, taps] };
+    let operands = [image, Operand { from: weight, count, channels, cells }];
+    let cut = choose(&Products {
+        sizes: [rows, cols, depth(channels)],
+        packed: [rows, cols, depth(padded(channels))],
+        phases: phases[0] * phases[1],
+        elements: packed::elements(&operands),
+    });
+    let packed = if cut.packs() { Some(Packed::new(device, cut.cores, operands)?) } else { None };
+    let (source, weight) = packed.as_ref().map_or((source, weight), |packed| (packed.operands[0], packed.operands[1]));
+    let (channels, weight_row) = if packed.is_some() { (padded(channels), taps * padded(channels)) } else { (channels, weight_row) };
     let parts = Parts::new(device, dtype, [results, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1])))?;
     let args = Arguments {
         source: source.or(out),
@@ -93,11 +98,12 @@ fn convolve(
         tiles_n: cut.tiles[1] as u32,
         phases: phases.map(|n| n as u32),
         transposed: transposed.into(),
-        unused: 0,
+        long_taps: cut.long_taps.into(),
     };
     let blocks = cut.tiles[0] * cut.tiles[1] * phases[0] * phases[1] * cut.splits;
     if cut.cores == Cores::Cuda {
-        let grid = Grid::blocks(blocks, THREADS);
+        // Besides the stages, where each warp's cells of two stages' taps lie: `TapBits` in kernels/conv.cuh, 32 for each stage.
+        let grid = Grid::blocks(blocks, THREADS).shared(stages(cut.tile) + THREADS as usize / 32 * 2 * 32 * 8);
         dispatch_float!(dtype, T => match cut.tile {
             Tile::Small => launch::<{ kernel!("conv2d_small", T) }, _>(device, grid, (args,))?,
             _ => launch::<{ kernel!("conv2d_medium", T) }, _>(device, grid, (args,))?,
@@ -109,8 +115,9 @@ fn convolve(
 }
 
 fn convolve_on_tensor_cores(device: CudaDevice, cut: Blocks, blocks: usize, args: Arguments) -> Result<()> {
-    // Besides the stages, where the cells of two stages' taps lie: `TapBits` in kernels/conv_tensor.cuh, at most 32 for each stage.
-    let grid = Grid::blocks(blocks, THREADS_TENSOR).shared(cut.cores.stages(cut.tile, false) + 2 * 32 * 8);
+    // Besides the stages, where the cells of two stages' taps lie: `TapBits` in kernels/conv.cuh, at most 32 for each stage.
+    let shared = if cut.packs() { PACKED_STAGES } else { cut.cores.stages(cut.tile, false) + 2 * 32 * 8 };
+    let grid = Grid::blocks(blocks, THREADS_TENSOR).shared(shared);
     let (large, args) = (cut.tile == Tile::Large, (args,));
     match (cut.cores, large) {
         (Cores::Cuda, _) => unreachable!("this cut is for the CUDA cores"),
@@ -132,22 +139,34 @@ fn convolve_on_tensor_cores(device: CudaDevice, cut: Blocks, blocks: usize, args
 /// # Errors
 /// As for [`conv2d`].
 pub(crate) fn conv2d_weight_grad(device: CudaDevice, dtype: DType, dims: &ConvDims, inputs: [Ptr; 2], out: Ptr) -> Result<()> {
-    weight_grad(device, dtype, dims, inputs, out, &by_table(device, dtype, dims, Of::Weights))
+    weight_grad(device, dtype, dims, inputs, out, &|products| Blocks::of(products, Of::Weights, dims, dtype, device))
 }
 
-/// `choose` divides the product of [rows, columns, depth].
+/// `choose` divides the product.
 fn weight_grad(
     device: CudaDevice,
     dtype: DType,
     dims: &ConvDims,
     [x, g]: [Ptr; 2],
     out: Ptr,
-    choose: &dyn Fn([usize; 3], usize) -> Blocks,
+    choose: &dyn Fn(&Products) -> Blocks,
 ) -> Result<()> {
     let axis = axes(dims)?;
     let (rows, cols) = (dims.out_channels, dims.in_channels * dims.kernel[0] * dims.kernel[1]);
     let depth = dims.batch * dims.output[0] * dims.output[1];
-    let cut = choose([rows, cols, depth], 1);
+    let [image, windows] = [dims.input, dims.output].map(|size| size[0] * size[1]);
+    let operands = [
+        Operand { from: x, count: dims.batch, channels: dims.in_channels, cells: image },
+        Operand { from: g, count: dims.batch, channels: dims.out_channels, cells: windows },
+    ];
+    let cut = choose(&Products {
+        sizes: [rows, cols, depth],
+        packed: [rows, padded(dims.in_channels) * dims.kernel[0] * dims.kernel[1], depth],
+        phases: 1,
+        elements: packed::elements(&operands),
+    });
+    let packed = if cut.packs() { Some(Packed::new(device, cut.cores, operands)?) } else { None };
+    let [x, g] = packed.as_ref().map_or([x, g], |packed| packed.operands);
     let parts = Parts::new(device, dtype, [rows * cols, 0], cut.splits, Some((cut.tile, cut.tiles[0] * cut.tiles[1])))?;
     let args = GradArguments {
         images: x.or(out),
@@ -161,6 +180,8 @@ fn weight_grad(
         plane: (rows * cols) as u64,
         in_channels: dims.in_channels as u32,
         out_channels: dims.out_channels as u32,
+        padded_in: padded(dims.in_channels) as u32,
+        padded_out: padded(dims.out_channels) as u32,
         tiles_m: cut.tiles[0] as u32,
         tiles_n: cut.tiles[1] as u32,
     };
@@ -174,7 +195,8 @@ fn weight_grad(
             _ => launch::<{ kernel!("conv2d_weight_grad_medium", T) }, _>(device, grid, (args,))?,
         });
     } else {
-        let grid = Grid::blocks(blocks, THREADS_TENSOR).shared(cut.cores.stages(cut.tile, false) + table);
+        let shared = if cut.packs() { PACKED_STAGES } else { cut.cores.stages(cut.tile, false) + table };
+        let grid = Grid::blocks(blocks, THREADS_TENSOR).shared(shared);
         weight_grad_on_tensor_cores(device, cut, grid, args)?;
     }
     parts.add(Sums { out, sums: Ptr::NULL, bias: Ptr::NULL, bias_layout: [1, 1], activation: (0, 0.0) })
@@ -265,7 +287,7 @@ struct Arguments {
     tiles_n: u32,
     phases: [u32; 2],
     transposed: u32,
-    unused: u32,
+    long_taps: u32,
 }
 
 impl Arg for Arguments {
@@ -287,6 +309,8 @@ struct GradArguments {
     plane: u64,
     in_channels: u32,
     out_channels: u32,
+    padded_in: u32,
+    padded_out: u32,
     tiles_m: u32,
     tiles_n: u32,
 }
@@ -298,6 +322,9 @@ impl Arg for GradArguments {
 /// Threads of a block, on CUDA cores and on tensor cores.
 const THREADS: u32 = 256;
 const THREADS_TENSOR: u32 = 128;
+
+/// Bytes of the stages of the large tile with packed operands, whatever the cores: `LargeConvTile` of `kernels/conv_tensor.cu`.
+const PACKED_STAGES: usize = 4 * 2 * 128 * (64 + 16);
 
 /// Bytes of a tile's stages: four or three, each with 128 bytes for every row and column.
 fn stages(tile: Tile) -> usize {

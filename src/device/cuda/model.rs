@@ -1,7 +1,7 @@
 //! A simple model of a GPU, which chooses the division of a product.
 
 use super::cut::{Cut, Tile, bytes_for_last_block};
-use super::work::{Speed, Work};
+use super::work::{Packing, Speed, Work};
 
 /// Multiprocessors that a cut is made for: about those of a large GPU, always, so that results do not depend on the device.
 const MULTIPROCESSORS: usize = 128;
@@ -18,31 +18,38 @@ const BLOCK_BANDWIDTH: usize = 48;
 /// The most parts that a sum is cut into, unless it is longer than a block can count.
 const MOST_PARTS: usize = 128;
 
+/// The clock cycles of one more launch that moves so many bytes.
+fn pass(bytes: usize) -> usize {
+    LAUNCH + bytes / BANDWIDTH
+}
+
 /// The clock cycles that a product so divided takes: the work of the busiest multiprocessor, or the operands on their way from the
-/// second-level cache, and then adding up the parts, which the kernel's own blocks can do for some. All constants are estimates.
+/// second-level cache, after packing them, and then adding up the parts, which the kernel's own blocks can do for some. All constants are estimates.
 fn cycles(work: &Work, cut: Cut, speed: Speed) -> usize {
-    let [rows, cols, depth] = work.sizes;
     let (tile, side) = (cut.tile, cut.tile.side());
+    let Packing { sizes: [rows, cols, depth], element, moved } = work.packing(tile);
     let (split_k, splits) = (cut.split_k(depth, work.size), cut.splits(depth, work.size));
     let blocks = (rows.div_ceil(side) * cols.div_ceil(side).max(1)).saturating_mul(work.count).saturating_mul(splits);
     let multiplying = speed.cycles(blocks.div_ceil(MULTIPROCESSORS), side * side * split_k);
-    let loading = blocks.saturating_mul(2 * side * split_k * work.size) / CACHE_BANDWIDTH;
+    let loading = blocks.saturating_mul(2 * side * split_k * element) / CACHE_BANDWIDTH;
     let adding = match bytes_for_last_block(tile, splits, work.sum_size()) {
         _ if splits == 1 => 0,
         Some(bytes) if work.adds() => LAST_BLOCK + bytes / BLOCK_BANDWIDTH,
-        _ => LAUNCH + (splits + 1).saturating_mul(rows * cols).saturating_mul(work.count * work.sum_size()) / BANDWIDTH,
+        _ => pass((splits + 1).saturating_mul(rows * cols).saturating_mul(work.count * work.sum_size())),
     };
-    multiplying.max(loading).saturating_add(BLOCK).saturating_add(adding)
+    let packing = if moved > 0 { pass(moved) } else { 0 };
+    multiplying.max(loading).saturating_add(BLOCK).saturating_add(adding).saturating_add(packing)
 }
 
 /// Divisions that make sense, with their clock cycles.
 pub(super) fn cuts(work: &Work) -> impl Iterator<Item = (Cut, usize)> {
     let parts = |_| (0..).map(|i| if i % 2 == 0 { 1 << (i / 2) } else { 3 << (i / 2) }).take_while(|&parts: &usize| parts <= MOST_PARTS);
-    let all = work.tiles().into_iter().flat_map(move |tile| parts(tile).map(move |parts| (tile, parts)));
-    let (work, depth) = (*work, work.sizes[2]);
+    let work = *work;
+    let tiles = work.tiles().into_iter().filter(move |(tile, _)| work.fits(*tile));
+    let all = tiles.flat_map(move |tile| parts(tile).map(move |parts| (tile, parts)));
     all.map(move |((tile, speed), parts): ((Tile, Speed), usize)| {
         // As many as there are.
-        let parts = Cut { tile, parts }.splits(depth, work.size);
+        let parts = Cut { tile, parts }.splits(work.packing(tile).sizes[2], work.size);
         let cut = Cut { tile, parts };
         (cut, cycles(&work, cut, speed))
     })

@@ -1,6 +1,7 @@
 //! Products as the choice of their division sees them, and how fast multiprocessors are at them.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use super::cores::Cores;
 use super::cut::Tile;
@@ -16,8 +17,8 @@ pub enum Of {
     Weights,
 }
 
-/// A product, or several of one size, on the cores of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A product, or several of one size, on the cores of a device. How operands would be packed tells no work apart.
+#[derive(Debug, Clone, Copy)]
 pub struct Work {
     pub(super) of: Of,
     pub(super) cores: Cores,
@@ -27,6 +28,33 @@ pub struct Work {
     pub(super) sizes: [usize; 3],
     /// How many products of these sizes there are.
     pub(super) count: usize,
+    /// Of a convolution, if its operands can be packed.
+    packing: Option<Packing>,
+}
+
+impl PartialEq for Work {
+    fn eq(&self, other: &Work) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Work {}
+
+impl Hash for Work {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// Packed operands, which the large tile of a convolution on tensor cores has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packing {
+    /// Rows and columns of the result, and the length of the sums, with the channels that packing adds.
+    pub(super) sizes: [usize; 3],
+    /// Bytes of a packed element.
+    pub(super) element: usize,
+    /// Bytes that packing reads and writes.
+    pub(super) moved: usize,
 }
 
 /// How a table calls what multiplies what.
@@ -45,7 +73,32 @@ impl Work {
     pub(super) fn new(of: Of, cores: Cores, size: usize, sizes: [usize; 3], count: usize) -> Work {
         // The kernels of both 16-bit floats do the same.
         let cores = if cores == Cores::F16 { Cores::Bf16 } else { cores };
-        Work { of, cores, size, sizes, count }
+        Work { of, cores, size, sizes, count, packing: None }
+    }
+
+    /// The same with operands that can be packed so.
+    pub(super) fn packed(self, packing: Option<Packing>) -> Work {
+        Work { packing, ..self }
+    }
+
+    fn key(&self) -> (Of, Cores, usize, [usize; 3], usize) {
+        (self.of, self.cores, self.size, self.sizes, self.count)
+    }
+
+    /// Whether a tile takes packed operands.
+    fn packs(&self, tile: Tile) -> bool {
+        self.of != Of::Matrices && self.cores != Cores::Cuda && tile == Tile::Large
+    }
+
+    /// Whether a tile can have this work.
+    pub(super) fn fits(&self, tile: Tile) -> bool {
+        self.tiles().iter().any(|(known, _)| *known == tile) && (self.packing.is_some() || !self.packs(tile))
+    }
+
+    /// How a tile takes the operands: packed, or as they are.
+    pub(super) fn packing(&self, tile: Tile) -> Packing {
+        let as_they_are = Packing { sizes: self.sizes, element: self.size, moved: 0 };
+        self.packing.filter(|_| self.packs(tile)).unwrap_or(as_they_are)
     }
 
     /// Bytes of an element of a sum that is not complete.
@@ -58,9 +111,10 @@ impl Work {
         self.of != Of::Matrices || self.cores == Cores::Cuda
     }
 
-    /// Whether the bits of results depend on the tile too: on the CUDA cores groups of warps share the sums of small tiles.
+    /// Whether the bits of results depend on the tile too: on the CUDA cores groups of warps share the sums of small tiles, and packed
+    /// operands of a convolution have another order.
     pub(super) fn tile_makes_bits(&self) -> bool {
-        self.cores == Cores::Cuda
+        self.cores == Cores::Cuda || self.of != Of::Matrices
     }
 
     /// The tiles that there are kernels for, and how fast they are.
@@ -88,9 +142,9 @@ impl Work {
             (Of::Matrices, Cores::Tf32) => choose(&[240, 385], &[100, 185, 225, 240]),
             (Of::Matrices, Cores::Rounded) => choose(&[440, 660], &[193, 340, 380, 400]),
             (Of::Matrices, Cores::Bf16 | Cores::F16) => choose(&[690, 960], &[370, 595, 595, 595]),
-            (_, Cores::F32x3) => choose(&[185, 310], &[80, 135, 165, 180]),
-            (_, Cores::Tf32) => choose(&[200, 315], &[65, 110, 160, 180]),
-            (_, Cores::Rounded | Cores::Bf16 | Cores::F16) => choose(&[300, 480], &[115, 205, 255, 290]),
+            (_, Cores::F32x3) => choose(&[290, 360], &[80, 135, 165, 180]),
+            (_, Cores::Tf32) => choose(&[320, 400], &[65, 110, 160, 180]),
+            (_, Cores::Rounded | Cores::Bf16 | Cores::F16) => choose(&[640, 900], &[115, 205, 255, 290]),
         })
     }
 
@@ -106,7 +160,7 @@ impl Work {
         let of = OF.iter().find(|named| named.0 == of)?.1;
         let &(_, cores, size) = NUMBERS.iter().find(|named| named.0 == numbers)?;
         let mut number = || words.next()?.parse().ok();
-        Some(Work { of, cores, size, sizes: [number()?, number()?, number()?], count: number()? })
+        Some(Work::new(of, cores, size, [number()?, number()?, number()?], number()?))
     }
 }
 

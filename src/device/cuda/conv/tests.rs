@@ -56,7 +56,7 @@ fn check<T: Element>(gpu: CudaDevice, cores: Cores, tile: Tile, dims: &ConvDims,
     let windows = dims.batch * dims.out_channels * plane(dims.output);
     let weights = dims.out_channels * dims.in_channels * plane(dims.kernel);
     let name = format!("{cores:?} {tile:?} in {splits} {dims:?}");
-    let cut = |sizes: [usize; 3], _| Blocks::new(cores, Cut { tile, parts: splits }, sizes, size_of::<T>());
+    let cut = |products: &Products| Blocks::new(cores, Cut { tile, parts: splits }, products.of(tile), size_of::<T>());
     let error = match cores {
         Cores::F32x3 => Precision::F32x3.error(),
         Cores::Tf32 => Precision::Tf32.error(),
@@ -134,34 +134,50 @@ fn tensor_cores_convolve_at_every_edge() {
     }
 }
 
-/// As of products: see the table of tiles.
-#[test]
-fn the_tile_leaves_the_bits_of_a_convolution_on_tensor_cores_alone() {
-    let Some(gpu) = gpu() else { return };
+/// The bits of all three directions on the CUDA cores, with operands that begin `shift` elements after an aligned address.
+fn in_full<T: Element>(gpu: CudaDevice, tile: Tile, dims: &ConvDims, shift: usize, long_taps: bool) -> [Vec<u64>; 3] {
     let device = Device::Cuda(gpu);
-    let dims = ConvDims {
-        batch: 3,
-        in_channels: 5,
-        out_channels: 7,
-        input: [9, 8],
-        kernel: [3, 4],
-        output: [5, 5],
-        stride: [2, 2],
-        padding: [1, 2],
-        dilation: [1, 1],
+    let plane = |size: [usize; 2]| size[0] * size[1];
+    let images = dims.batch * dims.in_channels * plane(dims.input);
+    let windows = dims.batch * dims.out_channels * plane(dims.output);
+    let weights = dims.out_channels * dims.in_channels * plane(dims.kernel);
+    let shifted = |count: usize, salt: u64| {
+        let values: Vec<T> = operand::<T>(&device, count, salt).1.into_iter().map(T::from_f64).collect();
+        let values = [&vec![T::from_f64(f64::NAN); shift][..], &values].concat();
+        Tensor::from_slice(&values, [shift + count], &device).unwrap()
     };
-    let counts = [3 * 5 * 72, 7 * 5 * 12, 3 * 7 * 25];
-    let operands = [0, 1, 2].map(|i| operand::<f32>(&device, counts[i], i as u64).0);
-    let [x, w, g] = [0, 1, 2].map(|i| operands[i].ptr());
-    for cores in [Cores::F32x3, Cores::Tf32, Cores::Rounded] {
-        let bits = |tile| {
-            let cut = |sizes: [usize; 3], _| Blocks::new(cores, Cut { tile, parts: 2 }, sizes, 4);
-            let out = [0, 1, 2].map(|i| Tensor::full(f64::NAN, [counts[i]], DType::F32, &device).unwrap());
-            convolve(gpu, DType::F32, &dims, [x, w, Ptr::NULL], out[2].ptr(), false, &cut).unwrap();
-            convolve(gpu, DType::F32, &dims, [g, w, Ptr::NULL], out[0].ptr(), true, &cut).unwrap();
-            weight_grad(gpu, DType::F32, &dims, [x, g], out[1].ptr(), &cut).unwrap();
-            out.iter().flat_map(|out| out.to_f64_vec().unwrap()).map(f64::to_bits).collect::<Vec<_>>()
-        };
-        assert!(bits(Tile::Medium) == bits(Tile::Large), "{cores:?}");
+    let [x, w, g] = [shifted(images, 1), shifted(weights, 2), shifted(windows, 3)];
+    let [px, pw, pg] = [&x, &w, &g].map(|t| t.ptr().offset(shift * size_of::<T>()));
+    let cut =
+        |products: &Products| Blocks { long_taps, ..Blocks::new(Cores::Cuda, Cut { tile, parts: 1 }, products.sizes, size_of::<T>()) };
+    let out = |count: usize| Tensor::full(f64::NAN, [count], T::DTYPE, &device).unwrap();
+    let (y, dx, dw) = (out(windows), out(images), out(weights));
+    convolve(gpu, T::DTYPE, dims, [px, pw, Ptr::NULL], y.ptr(), false, &cut).unwrap();
+    convolve(gpu, T::DTYPE, dims, [pg, pw, Ptr::NULL], dx.ptr(), true, &cut).unwrap();
+    weight_grad(gpu, T::DTYPE, dims, [px, pg], dw.ptr(), &cut).unwrap();
+    [y, dx, dw].map(|t| t.to_f64_vec().unwrap().into_iter().map(f64::to_bits).collect())
+}
+
+/// Chunks of 16 bytes, elements one by one, and kernels that count in 64 bits: the sums are the same, in the same order.
+#[test]
+fn sums_in_full_have_the_same_bits_however_operands_are_read() {
+    let Some(gpu) = gpu() else { return };
+    for (batch, out_channels, in_channels, input, kernel, stride, padding, dilation) in [
+        (3, 70, 12, [10, 6], [3, 3], [1, 1], [1, 1], [1, 1]),
+        (2, 5, 8, [9, 16], [3, 4], [2, 1], [1, 2], [1, 2]),
+        (2, 33, 4, [5, 7], [2, 2], [1, 2], [1, 1], [2, 1]),
+        (1, 3, 2, [8, 9], [15, 1], [1, 1], [7, 0], [1, 1]),
+    ] {
+        let along = |d: usize| (input[d] + 2 * padding[d] - dilation[d] * (kernel[d] - 1) - 1) / stride[d] + 1;
+        let dims = ConvDims { batch, in_channels, out_channels, input, kernel, output: [along(0), along(1)], stride, padding, dilation };
+        for tile in [Tile::Small, Tile::Medium] {
+            let expected = in_full::<f32>(gpu, tile, &dims, 0, false);
+            assert!(expected.iter().flatten().all(|bits| f64::from_bits(*bits).is_finite()), "{tile:?} {dims:?}");
+            for (shift, long_taps) in [(1, false), (0, true), (3, true)] {
+                assert_eq!(in_full::<f32>(gpu, tile, &dims, shift, long_taps), expected, "{tile:?} {shift} {long_taps} {dims:?}");
+            }
+            let expected = in_full::<f64>(gpu, tile, &dims, 0, false);
+            assert_eq!(in_full::<f64>(gpu, tile, &dims, 1, true), expected, "f64 {tile:?} {dims:?}");
+        }
     }
 }
