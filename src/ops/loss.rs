@@ -1,8 +1,8 @@
 //! Losses: entropies of logits and squared errors.
 
 use crate::device::cpu::math::Real;
-use crate::device::cpu::parallel::{CHUNK, chunks_mut};
-use crate::device::cpu::reduce as cpu;
+use crate::device::cpu::reduce::map_sum;
+use crate::device::cpu::softmax::{self as cpu, Exponentials};
 use crate::device::cuda::launch as launch_kernel;
 use crate::dispatch_float;
 use crate::dtype::{DType, Element};
@@ -12,7 +12,7 @@ use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::binary::BceWithLogits;
 use crate::ops::cuda;
 use crate::ops::infer::same;
-use crate::ops::softmax::{Exponentials, alive, less_majority, majority};
+use crate::ops::softmax::{alive, less_majority, majority};
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::wide::in_f32;
 use crate::tensor::Tensor;
@@ -33,10 +33,10 @@ fn weights<T: Element>(smoothing: f64, classes: usize) -> [T; 3] {
     [1.0 - smoothing, share, smoothing - share].map(T::from_f64)
 }
 
-/// The entropy of a row with infinities, from what they share: infinite if an entry without a share has a part in the target.
-fn of_limits<T: Real>(shares: &[T], log_sum: T, label: usize, hit: T, share: T) -> T {
-    let missed = |weight: T, at: usize| weight > T::ZERO && shares[at] == T::ZERO;
-    let any = missed(hit, label) || (0..shares.len()).any(|at| missed(share, at));
+/// The entropy of a row with an infinite maximum, whose infinities alone have a share: infinite if another has a part in the target.
+fn of_limits<T: Real>(x: &[T], log_sum: T, label: usize, hit: T, share: T) -> T {
+    let missed = |weight: T, at: usize| weight > T::ZERO && x[at] != T::INFINITY;
+    let any = missed(hit, label) || (0..x.len()).any(|at| missed(share, at));
     if any { T::INFINITY } else { log_sum }
 }
 
@@ -70,29 +70,28 @@ impl Kernel for CrossEntropy {
         let labels = inputs[1].slice::<i64>();
         check_labels(labels, classes)?;
         dispatch_float!(inputs[0].dtype(), T => {
-            let x = inputs[0].slice::<T>();
-            let group = (CHUNK / classes.max(1)).max(1);
             let [hit, share, _] = weights::<T>(self.smoothing, classes);
-            chunks_mut(outputs[0].slice::<T>(), group, |i, out| {
-                let mut scratch = vec![T::ZERO; classes];
-                for (r, o) in out.iter_mut().enumerate() {
-                    let row = i * group + r;
-                    let x = &x[row * classes..][..classes];
-                    let found = Exponentials::new(x, &mut scratch);
-                    let largest = found.largest;
-                    if found.is_limit() {
-                        *o = of_limits(&scratch, found.log_sum(), labels[row] as usize, hit, share);
-                        continue;
-                    }
-                    // relative to the maximum, so that nothing large cancels
-                    let mut expected = if hit > 0.0 { hit * (x[labels[row] as usize] - largest) } else { 0.0 };
-                    if self.smoothing > 0.0 {
-                        scratch.iter_mut().zip(x).for_each(|(s, &v)| *s = v - largest);
-                        expected += share * cpu::sum(&scratch);
-                    }
-                    *o = found.log_sum() - expected;
+            cpu::reduced_rows(inputs[0].slice::<T>(), outputs[0].slice::<T>(), classes, |row, x| {
+                let (found, label) = (Exponentials::of(x), labels[row] as usize);
+                let largest = found.largest;
+                if found.is_limit() {
+                    return of_limits(x, found.log_sum(), label, hit, share);
                 }
-            })
+                // relative to the maximum, so that nothing large cancels
+                let mut expected = if hit > 0.0 { hit * (x[label] - largest) } else { 0.0 };
+                if self.smoothing > 0.0 {
+                    let (above, _) = map_sum(
+                        x,
+                        &mut [],
+                        #[inline(always)]
+                        |v| v - largest,
+                        #[inline(always)]
+                        |_| false,
+                    );
+                    expected += share * above;
+                }
+                found.log_sum() - expected
+            });
         });
         Ok(())
     }
@@ -149,26 +148,25 @@ impl Kernel for CrossEntropyGrad {
         let labels = inputs[1].slice::<i64>();
         dispatch_float!(inputs[0].dtype(), T => {
             let (x, g) = (inputs[0].slice::<T>(), inputs[2].slice::<T>());
-            let group = (CHUNK / classes.max(1)).max(1);
             let [hit, share, left] = weights::<T>(self.smoothing, classes);
-            chunks_mut(outputs[0].slice::<T>(), group * classes.max(1), |i, out| {
-                for (r, out) in out.chunks_mut(classes).enumerate() {
-                    let row = i * group + r;
-                    let (x, label) = (&x[row * classes..][..classes], labels[row] as usize);
-                    let found = Exponentials::new(x, out);
-                    if found.is_none() {
-                        continue;
-                    }
-                    let scale = g[row] / found.sum();
-                    out.iter_mut().for_each(|o| *o = o.mul_add(scale, -share * g[row]));
-                    // 1 less the largest share is what the others have
-                    if x[label] == found.largest {
-                        out[label] = left.mul_add(g[row], -found.rest * scale);
-                    } else {
-                        out[label] -= hit * g[row];
-                    }
+            cpu::rows(x, outputs[0].slice::<T>(), classes, |row, x, out| {
+                let (found, label, g) = (Exponentials::new(x, out), labels[row] as usize, g[row]);
+                if found.is_none() {
+                    return;
                 }
-            })
+                let (scale, all) = (g / found.sum(), -share * g);
+                cpu::update(
+                    out,
+                    #[inline(always)]
+                    |o| o.mul_add(scale, all),
+                );
+                // 1 less the largest share is what the others have
+                if x[label] == found.largest {
+                    out[label] = left.mul_add(g, -found.rest * scale);
+                } else {
+                    out[label] -= hit * g;
+                }
+            });
         });
         Ok(())
     }

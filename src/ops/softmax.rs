@@ -1,82 +1,18 @@
 //! The softmax family.
 
-use crate::device::cpu::math::Real;
-use crate::device::cpu::parallel::{CHUNK, chunks_mut, simd};
-use crate::device::cpu::reduce as cpu;
+use crate::device::Device;
+use crate::device::cpu::softmax as cpu;
 use crate::device::cuda::launch as launch_kernel;
 use crate::dispatch_float;
 use crate::error::{Error, Result};
 use crate::kernel;
-use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply};
+use crate::op::{Cotangents, Few, Kernel, Meta, Op, Output, Vjp, apply, launch};
 use crate::ops::cuda;
 use crate::ops::infer::same;
 use crate::ops::spec::{Domain, Spec};
 use crate::ops::wide::in_f32;
 use crate::shape::Axis;
 use crate::tensor::Tensor;
-
-/// The maximum of a row, and the sum of its exponentials relative to that.
-pub(super) struct Exponentials<T> {
-    /// The largest entry.
-    pub(super) largest: T,
-    /// The sum without one largest entry, which is 1: where that has nearly everything, 1 would swallow the others.
-    pub(super) rest: T,
-}
-
-impl<T: Real> Exponentials<T> {
-    /// Writes `exp(x - max(x))` to `out`. An infinite maximum is its own limit: entries of infinity share everything, and a row of -inf
-    /// alone has nothing to share.
-    #[inline(always)]
-    pub(super) fn new(x: &[T], out: &mut [T]) -> Exponentials<T> {
-        let largest = cpu::max(x);
-        if largest.abs() == T::INFINITY {
-            out.iter_mut().zip(x).for_each(|(o, &v)| *o = if v == T::INFINITY { T::ONE } else { T::ZERO });
-        } else {
-            simd(
-                #[inline(always)]
-                || out.iter_mut().zip(x).for_each(|(o, &v)| *o = Real::exp(v - largest)),
-            );
-        }
-        let at = if largest == T::NEG_INFINITY { None } else { cpu::position(x, largest) };
-        let Some(at) = at else {
-            return Exponentials { largest, rest: cpu::sum(out) };
-        };
-        out[at] = T::ZERO;
-        let rest = cpu::sum(out);
-        out[at] = T::ONE;
-        Exponentials { largest, rest }
-    }
-
-    /// Whether there is anything to share.
-    #[inline(always)]
-    pub(super) fn is_none(&self) -> bool {
-        self.largest == T::NEG_INFINITY
-    }
-
-    #[inline(always)]
-    pub(super) fn is_limit(&self) -> bool {
-        self.largest.abs() == T::INFINITY
-    }
-
-    #[inline(always)]
-    pub(super) fn sum(&self) -> T {
-        T::ONE + self.rest
-    }
-
-    #[inline(always)]
-    pub(super) fn log_sum(&self) -> T {
-        self.rest.ln_1p()
-    }
-}
-
-fn rows<T: Real>(x: &[T], out: &mut [T], length: usize, f: impl Fn(&[T], &mut [T]) + Send + Sync) {
-    let group = (CHUNK / length.max(1)).max(1) * length.max(1);
-    chunks_mut(out, group, |i, out| {
-        for (x, out) in x[i * group..].chunks(length).zip(out.chunks_mut(length)) {
-            f(x, out);
-        }
-    });
-}
 
 /// Softmax or its logarithm along the last axis.
 #[derive(Debug)]
@@ -95,24 +31,8 @@ impl Kernel for Softmax {
         let length = *inputs[0].dims().last().expect("the caller checked the axis");
         dispatch_float!(inputs[0].dtype(), T => {
             let (x, out) = (inputs[0].slice::<T>(), outputs[0].slice::<T>());
-            if self.log {
-                rows(x, out, length, |x, out| {
-                    let found = Exponentials::new(x, out);
-                    let (largest, log) = (found.largest, found.log_sum());
-                    if found.is_limit() {
-                        return out.iter_mut().for_each(|o| *o = if *o > 0.0 { -log } else { T::NEG_INFINITY });
-                    }
-                    out.iter_mut().zip(x).for_each(|(o, &v)| *o = (v - largest) - log);
-                });
-            } else {
-                rows(x, out, length, |x, out| {
-                    let found = Exponentials::new(x, out);
-                    let sum = found.sum();
-                    if !found.is_none() {
-                        out.iter_mut().for_each(|o| *o /= sum);
-                    }
-                });
-            }
+            let row = if self.log { cpu::log_softmax } else { cpu::softmax };
+            cpu::rows(x, out, length, |_, x, out| row(x, out));
         });
         Ok(())
     }
@@ -130,6 +50,9 @@ impl Op for Softmax {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         let (x, g, y) = (&v.inputs[0], v.cotangent(), v.output());
         let axis = y.rank() - 1;
+        if !self.log && fuses(v) {
+            return Ok([Some(launch(&SoftmaxGrad, &[y, g])?.swap_remove(0))].into_iter().collect());
+        }
         let result = if self.log {
             // not from the output, whose rounding would scale the weights
             in_f32([g, x], |[g, x]| {
@@ -147,6 +70,32 @@ impl Op for Softmax {
             })?
         };
         Ok([Some(result)].into_iter().collect())
+    }
+}
+
+/// Whether a gradient is one pass over memory: on the CPU, where each pass of the composed form waits for memory.
+fn fuses(v: &Vjp) -> bool {
+    !v.differentiable && v.inputs[0].device() == Device::Cpu
+}
+
+/// The gradient of [`Softmax`] from its result.
+#[derive(Debug)]
+struct SoftmaxGrad;
+
+impl Kernel for SoftmaxGrad {
+    fn name(&self) -> &'static str {
+        "softmax_grad"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        same("softmax_grad", inputs)
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let length = inputs[0].dims()[inputs[0].rank() - 1];
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (y, g) = (inputs[0].slice::<T>(), inputs[1].slice::<T>());
+            cpu::rows(y, outputs[0].slice::<T>(), length, |row, y, out| cpu::softmax_grad(y, &g[row * length..][..length], out));
+        });
+        Ok(())
     }
 }
 
@@ -182,15 +131,7 @@ impl Kernel for LogSumExp {
     fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
         let length = inputs[0].dims()[inputs[0].rank() - 1];
         dispatch_float!(inputs[0].dtype(), T => {
-            let x = inputs[0].slice::<T>();
-            let group = (CHUNK / length).max(1);
-            chunks_mut(outputs[0].slice::<T>(), group, |i, out| {
-                let mut scratch = vec![T::ZERO; length];
-                for (r, o) in out.iter_mut().enumerate() {
-                    let found = Exponentials::new(&x[(i * group + r) * length..][..length], &mut scratch);
-                    *o = if found.is_limit() { found.largest } else { found.largest + found.log_sum() };
-                }
-            })
+            cpu::reduced_rows(inputs[0].slice::<T>(), outputs[0].slice::<T>(), length, |_, x| cpu::logsumexp(x));
         });
         Ok(())
     }
@@ -206,8 +147,33 @@ impl Kernel for LogSumExp {
 impl Op for LogSumExp {
     fn vjp(&self, v: &Vjp) -> Result<Cotangents> {
         // not from the output, whose rounding would scale the weights
+        if fuses(v) {
+            let slope = launch(&LogSumExpGrad, &[&v.inputs[0], v.cotangent()])?.swap_remove(0);
+            return Ok([Some(slope)].into_iter().collect());
+        }
         let slope = in_f32([&v.inputs[0], v.cotangent()], |[x, g]| x.softmax(x.rank() - 1)?.mul(g))?;
         Ok([Some(slope)].into_iter().collect())
+    }
+}
+
+/// The gradient of [`LogSumExp`].
+#[derive(Debug)]
+struct LogSumExpGrad;
+
+impl Kernel for LogSumExpGrad {
+    fn name(&self) -> &'static str {
+        "logsumexp_grad"
+    }
+    fn infer(&self, inputs: &[Meta]) -> Result<Few<Meta>> {
+        same("logsumexp_grad", inputs)
+    }
+    fn cpu(&self, inputs: &[&Tensor], outputs: &mut [Output]) -> Result<()> {
+        let length = inputs[0].dims()[inputs[0].rank() - 1];
+        dispatch_float!(inputs[0].dtype(), T => {
+            let (x, g) = (inputs[0].slice::<T>(), inputs[1].slice::<T>());
+            cpu::rows(x, outputs[0].slice::<T>(), length, |row, x, out| cpu::logsumexp_grad(x, g[row], out));
+        });
+        Ok(())
     }
 }
 

@@ -17,4 +17,5 @@ pub(crate) mod pool;
 pub(crate) mod recycled;
 pub(crate) mod reduce;
 mod scratch;
+pub(crate) mod softmax;
 mod transpose;

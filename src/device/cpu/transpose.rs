@@ -45,16 +45,21 @@ mod avx {
 
     use pulp::x86::V3;
 
+    /// Elements after which addresses share a place in the L1 cache again.
+    const PAGE: usize = 1024;
+
     /// Transposes `rows / 8 * 8` by `cols / 8 * 8` elements.
     pub(super) fn tiles(simd: V3, out: &mut [f32], out_stride: usize, source: &[f32], source_stride: usize, rows: usize, cols: usize) {
         simd.vectorize(
             #[inline(always)]
             || {
                 let cols = cols / 8 * 8;
-                // Strips of 64 columns: their lines of `out` stay in the L1 cache until they are full.
-                for strip in (0..cols).step_by(64) {
+                // Strips of up to 64 columns: their lines of `out` stay in the L1 cache until they are full. Of lines that are multiples of
+                // a page apart, no more than eight do.
+                let width = 8 * (PAGE >> out_stride.trailing_zeros().min(PAGE.trailing_zeros())).clamp(1, 8);
+                for strip in (0..cols).step_by(width) {
                     for i in (0..rows / 8 * 8).step_by(8) {
-                        for j in (strip..(strip + 64).min(cols)).step_by(8) {
+                        for j in (strip..(strip + width).min(cols)).step_by(8) {
                             let mut r = [[0.0f32; 8]; 8].map(bytemuck::cast::<_, __m256>);
                             for (l, r) in r.iter_mut().enumerate() {
                                 let at = (i + l) * source_stride + j;

@@ -229,7 +229,7 @@ fn inside(offset: usize, padding: usize, stride: usize, input: usize, output: us
 
 /// `out[i] = from[i * stride]`.
 #[inline(always)]
-fn copy<T: Real>(out: &mut [T], from: &[T], stride: usize) {
+pub(super) fn copy<T: Real>(out: &mut [T], from: &[T], stride: usize) {
     match stride {
         1 => {
             // In pieces of known length: a call of memcpy costs more than the few elements of a row.

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::columns::{Columns, split};
-use super::{ConvDims, TASK_WORK, TILE, TILE_DEPTH};
+use super::{ConvDims, TASK_WORK, TILE, TILE_DEPTH, as_f32, as_f32_mut, direct, min_len};
 use crate::device::cpu::math::Real;
 use crate::device::cpu::matmul::matmul_serial;
 use crate::device::cpu::matrix::MatRef;
@@ -25,6 +25,13 @@ pub(crate) fn conv2d<T: Real>(y: &mut [T], x: &[T], w: &[T], dims: &ConvDims) {
     if depth == 0 || x.is_empty() {
         return y.fill(T::ZERO);
     }
+    if !dims.is_pointwise()
+        && let Some(vectors) = super::direct::<T>(channels)
+        && let (Some(x), Some(w)) = (as_f32(x), as_f32(w))
+        && let Some(y) = as_f32_mut(y)
+    {
+        return direct::conv2d(vectors, y, x, w, dims);
+    }
     let image_x = dims.in_channels * dims.in_plane();
     let images = dims.images_per_task(plane);
     let work = images * channels * plane * depth;
@@ -43,11 +50,6 @@ pub(crate) fn conv2d<T: Real>(y: &mut [T], x: &[T], w: &[T], dims: &ConvDims) {
         image_group(y, &x[first * image_x..(first + count) * image_x], w, dims, count);
     };
     y.par_chunks_mut(images * channels * plane).enumerate().with_min_len(min_len(work)).for_each(task);
-}
-
-/// Tasks to run together when one is small.
-pub(super) fn min_len(work: usize) -> usize {
-    TASK_WORK.div_ceil(work.max(1))
 }
 
 /// Some images against the output channels of `w`, on this thread.

@@ -3,11 +3,12 @@
 use rayon::prelude::*;
 
 use super::columns::{Columns, join};
-use super::forward::{conv2d, min_len};
-use super::{ConvDims, TASK_WORK, TILE};
+use super::forward::conv2d;
+use super::{ConvDims, TASK_WORK, TILE, as_f32, as_f32_mut, direct, min_len};
 use crate::device::cpu::math::Real;
 use crate::device::cpu::matmul::matmul_serial;
 use crate::device::cpu::matrix::MatRef;
+use crate::device::cpu::parallel;
 use crate::device::cpu::scratch;
 use crate::device::cpu::transpose::transpose;
 
@@ -24,10 +25,36 @@ pub(crate) fn conv2d_input_grad<T: Real>(dx: &mut [T], g: &[T], w: &[T], dims: &
     if g.is_empty() || w.is_empty() {
         return dx.fill(T::ZERO);
     }
+    // A window that is not finite would meet the zeros around `g`.
+    if (dims.stride != [1, 1] || flipped(dims).is_none())
+        && dims.dilation == [1, 1]
+        && let Some(vectors) = super::direct::<T>(dims.in_channels)
+        && let (Some(g), Some(w)) = (as_f32(g), as_f32(w))
+        && is_finite(w)
+        && let Some(dx) = as_f32_mut(dx)
+    {
+        return direct::input_grad(vectors, dx, g, w, dims);
+    }
     match flipped(dims) {
         Some(flipped) => conv2d(dx, g, &flip(w, dims), &flipped),
         None => scattered(dx, g, w, dims),
     }
+}
+
+/// Whether there is neither an infinity nor NaN.
+fn is_finite(w: &[f32]) -> bool {
+    w.chunks(parallel::CHUNK).all(|w| {
+        parallel::simd(
+            #[inline(always)]
+            || {
+                let mut finite = true;
+                for w in w {
+                    finite &= w.is_finite();
+                }
+                finite
+            },
+        )
+    })
 }
 
 /// With stride 1 the adjoint is a convolution with the window turned by half a turn and the channels exchanged.

@@ -6,20 +6,29 @@
 //!   transposed convolution with the input's size given,
 //! - [`conv2d_weight_grad`]: `dw[co, ci, k] = sum over n, o of g[n, co, o] x[n, ci, i]`.
 //!
-//! Each is linear in both operands and the derivatives of each are the other two. All are implicit matrix products: a tile of the
-//! column matrix (row `(ci, k)`, column `(n, o)`) that fits the L2 cache is gathered, multiplied, and forgotten. Tiles and
-//! tasks are cut by size alone, and sums have a fixed order.
+//! Each is linear in both operands and the derivatives of each are the other two. All are implicit matrix products with the column matrix
+//! (row `(ci, k)`, column `(n, o)`). In f32, on a processor with the vectors for it and with channels to fill these, the product reads
+//! the columns' elements where they lie in the images ([`direct`], [`block`]); elsewhere a tile that fits the L2 cache is gathered,
+//! multiplied, and forgotten. Tiles, blocks and tasks are cut by size alone, and sums have a fixed order.
 
+mod block;
 mod columns;
+mod direct;
+mod direct_weight;
 mod forward;
 mod input_grad;
 #[cfg(test)]
 mod tests;
 mod weight_grad;
 
+use std::any::TypeId;
+
+use block::Vectors;
 pub(crate) use forward::conv2d;
 pub(crate) use input_grad::conv2d_input_grad;
 pub(crate) use weight_grad::conv2d_weight_grad;
+
+use crate::device::cpu::math::Real;
 
 /// The sizes of a convolution; pairs are height, width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,9 +109,29 @@ impl ConvDims {
     }
 }
 
+/// `slice` as one of f32, if that is what it is.
+fn as_f32<T: Real>(slice: &[T]) -> Option<&[f32]> {
+    (TypeId::of::<T>() == TypeId::of::<f32>()).then(|| bytemuck::cast_slice(slice))
+}
+
+/// As [`as_f32`].
+fn as_f32_mut<T: Real>(slice: &mut [T]) -> Option<&mut [f32]> {
+    (TypeId::of::<T>() == TypeId::of::<f32>()).then(|| bytemuck::cast_slice_mut(slice))
+}
+
+/// The vectors for a direct convolution in `T` whose panels have so many columns; none where columns are gathered.
+fn direct<T: Real>(columns: usize) -> Option<Vectors> {
+    Vectors::find().filter(|v| TypeId::of::<T>() == TypeId::of::<f32>() && !v.wastes(columns))
+}
+
 /// Columns of a wide tile.
 const TILE: usize = 256;
 /// Rows of the column matrix in a tile.
 const TILE_DEPTH: usize = 576;
 /// Multiplications and additions that are worth a task.
 const TASK_WORK: usize = 1 << 20;
+
+/// Tasks to run together when one is small.
+fn min_len(work: usize) -> usize {
+    TASK_WORK.div_ceil(work.max(1))
+}

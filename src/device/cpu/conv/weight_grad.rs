@@ -5,8 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::columns::{Columns, split};
-use super::forward::min_len;
-use super::{ConvDims, TASK_WORK, TILE};
+use super::{ConvDims, TASK_WORK, TILE, as_f32, as_f32_mut, direct_weight, min_len};
 use crate::device::cpu::math::Real;
 use crate::device::cpu::matmul::matmul_serial;
 use crate::device::cpu::matrix::MatRef;
@@ -30,44 +29,61 @@ pub(crate) fn conv2d_weight_grad<T: Real>(dw: &mut [T], x: &[T], g: &[T], dims: 
         return dw.fill(T::ZERO);
     }
     let (depth, outs, window) = (dims.depth(), dims.out_channels, dims.window());
+    let vectors = super::direct::<T>(outs).map(|vectors| (vectors, vectors.panels(outs)));
+    // Direct sums have the zeros that fill their vectors.
+    let width = vectors.as_ref().and_then(|(_, panels)| panels.last()).map_or(outs, |last| last.start + last.width);
+    let (size, row) = (depth * width, window * width);
     // Tasks are groups of input channels, whose results are disjoint, times groups of images, whose results are added at the end.
     let work = dims.batch * dims.out_plane() * depth * outs;
     let wanted = (work / TASK_WORK).clamp(1, 16);
     let channel_groups = depth.div_ceil(512).min(dims.in_channels);
     let channels = dims.in_channels.div_ceil(channel_groups);
     let channel_groups = dims.in_channels.div_ceil(channels);
-    let most = (PARTIAL_ELEMENTS / dw.len()).max(1);
+    let most = (PARTIAL_ELEMENTS / size).max(1);
     let image_groups = wanted.div_ceil(channel_groups).min(dims.batch).min(most);
     let images = dims.batch.div_ceil(image_groups);
     let image_groups = dims.batch.div_ceil(images);
 
     // Each partial sum is the transpose, `[Ci, kh, kw, Co]`: then the columns, the larger operand, are read as they were gathered.
-    let mut partial = vec![T::ZERO; image_groups * dw.len()];
-    let mut tasks = Vec::with_capacity(image_groups * channel_groups);
-    for (i, partial) in partial.chunks_mut(dw.len()).enumerate() {
-        tasks.extend(partial.chunks_mut(channels * window * outs).enumerate().map(|(c, out)| (i * images, c * channels, out)));
-    }
-    let each = work / tasks.len();
-    tasks.into_par_iter().with_min_len(min_len(each)).for_each(|(first, channel, out)| {
-        let end = (first + images).min(dims.batch);
-        group(out, x, g, dims, first..end, channel);
-    });
-
-    let (sum, others) = partial.split_at_mut(dw.len());
-    if !others.is_empty() {
-        parallel::chunks_mut(sum, parallel::CHUNK, |i, sum| {
-            for other in others.chunks_exact(dw.len()) {
-                let other = &other[i * parallel::CHUNK..];
-                parallel::simd(
-                    #[inline(always)]
-                    || sum.iter_mut().zip(other).for_each(|(s, o)| *s += *o),
-                );
+    scratch::with(image_groups * size, |partial: &mut [T]| {
+        let mut tasks = Vec::with_capacity(image_groups * channel_groups);
+        for (i, partial) in partial.chunks_mut(size).enumerate() {
+            tasks.extend(partial.chunks_mut(channels * row).enumerate().map(|(c, out)| (i * images, c * channels, out)));
+        }
+        let each = work / tasks.len();
+        tasks.into_par_iter().with_min_len(min_len(each)).for_each(|(first, channel, out)| {
+            let end = (first + images).min(dims.batch);
+            if let Some((vectors, panels)) = &vectors
+                && let (Some(x), Some(g)) = (as_f32(x), as_f32(g))
+                && let Some(out) = as_f32_mut(&mut *out)
+            {
+                return direct_weight::weight_grad(*vectors, out, panels, x, g, dims, first..end, channel);
             }
+            group(out, x, g, dims, first..end, channel);
         });
+        let (sum, others) = partial.split_at_mut(size);
+        add_all(sum, others);
+        let rows = (4 * parallel::CHUNK).div_ceil(depth).next_multiple_of(16);
+        parallel::chunks_mut(dw, rows * depth, |i, dw| {
+            transpose(dw, depth, &sum[i * rows..], width, depth, dw.len() / depth);
+        });
+    });
+}
+
+/// Adds the partial sums `others`, one after the other, to `sum`.
+fn add_all<T: Real>(sum: &mut [T], others: &[T]) {
+    if others.is_empty() {
+        return;
     }
-    let rows = (4 * parallel::CHUNK).div_ceil(depth).next_multiple_of(16);
-    parallel::chunks_mut(dw, rows * depth, |i, dw| {
-        transpose(dw, depth, &sum[i * rows..], outs, depth, dw.len() / depth);
+    let size = sum.len();
+    parallel::chunks_mut(sum, parallel::CHUNK, |i, sum| {
+        for other in others.chunks_exact(size) {
+            let other = &other[i * parallel::CHUNK..];
+            parallel::simd(
+                #[inline(always)]
+                || sum.iter_mut().zip(other).for_each(|(s, o)| *s += *o),
+            );
+        }
     });
 }
 
