@@ -246,6 +246,19 @@ mod tests {
         });
     }
 
+    /// It is what the others take, which would be lost in a difference of two large terms.
+    #[test]
+    fn the_gradient_of_an_entry_with_nearly_everything_keeps_its_digits() {
+        let (x, g) = ([0.5f32, 20.0, 0.0], [2.0f32, 3.0, -1.0]);
+        let (mut y, mut out) = ([0.0; 3], [0.0; 3]);
+        softmax(&x, &mut y);
+        softmax_grad(&y, &g, &mut out);
+        let (largest, _, total) = exact(&x);
+        let share = |i: usize| exponential(x[i], largest) / total;
+        let expected: f64 = [0, 2].map(|i| share(1) * share(i) * f64::from(g[1] - g[i])).iter().sum();
+        assert!((f64::from(out[1]) - expected).abs() < 1e-6 * expected, "{} for {expected}", out[1]);
+    }
+
     #[test]
     fn nan_and_infinities_are_kept() {
         for n in [3, 40, 100] {

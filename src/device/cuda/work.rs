@@ -142,7 +142,7 @@ impl Work {
             (Of::Matrices, Cores::Tf32) => choose(&[240, 385], &[100, 185, 225, 240]),
             (Of::Matrices, Cores::Rounded) => choose(&[440, 660], &[193, 340, 380, 400]),
             (Of::Matrices, Cores::Bf16 | Cores::F16) => choose(&[690, 960], &[370, 595, 595, 595]),
-            (_, Cores::F32x3) => choose(&[290, 360], &[80, 135, 165, 180]),
+            (_, Cores::F32x3) => choose(&[290, 390], &[80, 135, 165, 180]),
             (_, Cores::Tf32) => choose(&[320, 400], &[65, 110, 160, 180]),
             (_, Cores::Rounded | Cores::Bf16 | Cores::F16) => choose(&[640, 900], &[115, 205, 255, 290]),
         })
