@@ -16,11 +16,16 @@ struct PackedChunks {
   static constexpr int COUNT = 16 / sizeof(E), ALONG = (TRANSPOSED ? LINES : Tile::DEPTH) / COUNT, ACROSS = Tile::THREADS / ALONG;
   static constexpr int PER_THREAD = LINES * Tile::DEPTH / COUNT / Tile::THREADS;
   static constexpr int PITCH = TRANSPOSED ? Tile::template TRANSPOSED<LINES> : Tile::BY_LINE;
-  static_assert(Tile::COPIED && PACKED % COUNT == 0, "whole chunks are copied");
+  static_assert(Tile::COPIED && PACKED % COUNT == 0 && (TRANSPOSED || ALONG == 4), "whole chunks are copied");
   uint64_t plane;  // elements from plane to plane
 
   __device__ __forceinline__ static int along() { return threadIdx.x % ALONG * COUNT; }
-  __device__ __forceinline__ static int across() { return threadIdx.x / ALONG; }
+  // Eight lanes store two lines of four chunks, which lie in different banks if they are four lines apart.
+  __device__ __forceinline__ static int across() {
+    const int at = threadIdx.x / ALONG;
+    if constexpr (TRANSPOSED) return at;
+    else return at / 8 * 8 + at % 2 * 4 + at % 8 / 2;
+  }
 
   // Chunk `i` of the thread, which is ACROSS further across than the one before.
   __device__ __forceinline__ void copy(unsigned char* stage, int i, const E* from, bool there) const {

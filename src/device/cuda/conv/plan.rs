@@ -31,7 +31,7 @@ fn speed(cores: Cores, tile: Tile, size: usize) -> Speed {
     let large = tile == Tile::Large;
     match cores {
         Cores::Cuda => tile.on_cuda_cores(size),
-        Cores::F32x3 => Speed(if large { &[290, 360] } else { &[80, 135, 165, 180] }),
+        Cores::F32x3 => Speed(if large { &[290, 390] } else { &[80, 135, 165, 180] }),
         Cores::Tf32 => Speed(if large { &[320, 400] } else { &[65, 110, 160, 180] }),
         Cores::Rounded | Cores::Bf16 | Cores::F16 => Speed(if large { &[640, 900] } else { &[115, 205, 255, 290] }),
     }
