@@ -13,7 +13,7 @@
 //!    rate and its number of updates per step; [`Model::loss`] is the loss of an update with its named [`Scalars`];
 //!    [`Model::evaluate`] measures. [`Training`] does the rest: it loads the data, takes the steps and the averages of weights, logs
 //!    norms of gradients, writes and reads checkpoints, and lets a GPU repeat whole steps with one launch.
-//!    - A step never reads a value back to the host. A model whose steps must do so says it in [`Model::replay`].
+//!    - A step never reads a value back to the host. A model whose steps must do so says it in [`Model::kind`].
 //!    - Whatever else changes from step to step, such as a dual beta, is listed in [`Model::state`]. What can be made again from settings
 //!      and the number of steps is not state.
 //!    - [`Model::evaluate`] draws random numbers from [`Training::evaluation_seed`] alone.
