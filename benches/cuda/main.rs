@@ -1,13 +1,20 @@
 //! Times of kernels and of captured training steps on a GPU, by the driver's events around replayed graphs.
 //!
-//! `cargo bench --features cuda --bench cuda -- [--json FILE] [--all] [--few] [--below N] [--patience S] [--graph EDGES] [--tune FILE [--model]] [--list] [NAME...]` times what
-//! launches cost and the cases whose ids begin with one of the names: those of the short list, or with `--all` the whole matrix. `--list`
-//! prints the cases, for the rivals; `--json` appends results to a file. `--few` repeats little, and `--below` leaves out cases whose shape
-//! has that many elements: for a rehearsal. `--graph` makes other graphs of captured steps, by `chain` without branches and by
-//! `dependents` with kernels that are launched early: its results are those of a contestant of that name. `--tune` measures instead how
-//! the products of the cases are divided best, and writes the table of `src/device/cuda/tiles.txt` to a file; with `--model` nothing is
-//! measured. What fails, ends its process or takes longer than S seconds (120) is a line with its error, and the rest is timed all the
-//! same.
+//! ```text
+//! cargo bench --features cuda --bench cuda -- [--json FILE] [--all] [--few] [--below N] [--patience S] [--graph EDGES]
+//!     [--tune FILE [--model]] [--list] [--hold] [NAME...]
+//! ```
+//!
+//! times what launches cost and the cases whose ids begin with one of the names: those of the short list, or with `--all` the whole matrix.
+//! What fails, ends its process or takes longer than S seconds (120) is a line with its error, and the rest is timed all the same.
+//!
+//! - `--list` prints the cases, for the rivals; `--json` appends results to a file.
+//! - `--few` repeats little, and `--below` leaves out cases whose shape has that many elements: for a rehearsal.
+//! - `--graph` makes other graphs of captured steps, by `chain` without branches and by `dependents` with kernels that are launched early:
+//!   its results are those of a contestant of that name.
+//! - `--tune` measures instead how the products of the cases are divided best, and writes the table of `src/device/cuda/tiles.txt` to a
+//!   file; with `--model` nothing is measured.
+//! - `--hold` keeps the device open until standard input ends, so that other processes find it awake.
 
 #[path = "../cases/mod.rs"]
 mod cases;
@@ -32,6 +39,7 @@ struct Options {
     /// The file to write a table of tiles to, and whether by the model alone.
     tune: Option<String>,
     model: bool,
+    hold: bool,
     names: Vec<String>,
     /// In the processes that this program starts of itself: the number of the first item to time.
     from: Option<usize>,
@@ -67,6 +75,7 @@ fn options() -> Options {
         graph: None,
         tune: None,
         model: false,
+        hold: false,
         names: Vec::new(),
         from: None,
     };
@@ -80,6 +89,7 @@ fn options() -> Options {
             "--graph" => options.graph = args.next(),
             "--tune" => options.tune = Some(args.next().unwrap_or_else(|| panic!("{arg} takes a file"))),
             "--model" => options.model = true,
+            "--hold" => options.hold = true,
             "--few" => options.repetitions = 3,
             "--below" => options.below = number(),
             "--patience" => options.patience = number() as u64,
@@ -123,6 +133,7 @@ pub fn main() -> ExitCode {
     let options = options();
     match options.from {
         Some(from) => measure::all(&options, from),
+        None if options.hold => measure::hold(),
         None if options.list => {
             options.cases().for_each(|case| println!("{}", case.json()));
             ExitCode::SUCCESS

@@ -20,14 +20,30 @@ const BUDGET: f64 = 1.5e6;
 const MOST_FLOPS: f64 = 2e12;
 const MOST_BYTES: f64 = 4e9;
 
+/// The device, or why there is none, on standard error.
+fn open() -> std::result::Result<Device, ExitCode> {
+    Device::cuda(0).map_err(|error| {
+        eprintln!("{error}");
+        ExitCode::from(NO_DEVICE)
+    })
+}
+
+/// Keeps the device open until standard input ends.
+pub fn hold() -> ExitCode {
+    match open() {
+        Ok(_) => {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
 /// Times the items from number `from` on, until one leaves the device in a state in which nothing works any more.
 pub fn all(options: &Options, from: usize) -> ExitCode {
-    let gpu = match Device::cuda(0) {
+    let gpu = match open() {
         Ok(gpu) => gpu,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(NO_DEVICE);
-        }
+        Err(code) => return code,
     };
     for item in options.items().iter().skip(from) {
         let row = match item {
