@@ -107,7 +107,8 @@ fn matrix_products(all: &mut List) {
     let batches: [&[usize]; 8] = [&[1], &[32], &[100], &[256], &[512], &[1024], &[2048], &[4096]];
     let layers: [&[usize]; 5] = [&[784, 1024], &[1024, 1024], &[1024, 512], &[512, 256], &[256, 10]];
     for (id, pass) in [("linear_forward", Pass::Forward), ("linear_dx", Pass::Input), ("linear_dw", Pass::Weight)] {
-        let short = |s: &[usize], kind: Kind| kind == F32 && (s == [100, 784, 1024] || s == [4096, 1024, 1024]);
+        let short =
+            move |s: &[usize], kind: Kind| (kind == F32 || pass == Pass::Forward) && (s == [100, 784, 1024] || s == [4096, 1024, 1024]);
         all.add(id, P, &grid(&batches, &layers), short, move |p, t, s| products::linear(p, t, s, pass));
     }
     all.add_for_cpu("linear_both", |p, t, s| products::linear(p, t, s, Pass::Both));
@@ -204,9 +205,7 @@ fn convolutions(all: &mut List) {
     ];
     let batches: [&[usize]; 2] = [&[64], &[256]];
     for (suffix, pass) in [("forward", Pass::Forward), ("dx", Pass::Input), ("dw", Pass::Weight)] {
-        let short = |s: &[usize], kind: Kind| {
-            s[0] == 64 && (s[1..] == [64, 32, 64, 3, 1] && kind != Kind::F32x3 || s[1..] == [64, 32, 128, 4, 2] && kind == F32)
-        };
+        let short = |s: &[usize], kind: Kind| s[0] == 64 && (s[1..] == [64, 32, 64, 3, 1] || s[1..] == [64, 32, 128, 4, 2] && kind == F32);
         let build = move |p, t, s: &[usize]| products::convolution(p, t, s, pass, Form { transposed: false, bias: true });
         all.add(&format!("conv2d_{suffix}"), P, &grid(&batches, &down), short, build);
         let build = move |p, t, s: &[usize]| products::convolution(p, t, s, pass, Form { transposed: true, bias: true });
@@ -238,7 +237,9 @@ fn optimizers(all: &mut List) {
 /// [batch], or [batch, side of the image], or [batch, steps of the energy].
 fn training(all: &mut List) {
     let mut add = |id: &str, shapes: &[&[usize]], short: fn(&[usize]) -> bool, build: fn(Place, &[usize]) -> Job| {
-        all.add(id, P, &list(shapes), move |shape, kind| kind == F32 && short(shape), move |place, _, shape| Ok(build(place, shape)));
+        // An energy's steps have no products that are worth tensor cores.
+        let in_short = move |shape: &[usize], kind: Kind| short(shape) && (kind == F32 || shape.len() < 2 || shape[1] > 5);
+        all.add(id, P, &list(shapes), in_short, move |place, _, shape| Ok(build(place, shape)));
     };
     add("vib_step", &[&[100], &[1024], &[4096]], |s| s[0] < 4096, |p, s| steps::vib::step(p, s[0]));
     add("infovae_mlp_step", &[&[128]], |_| false, |p, s| steps::infovae::mlp(p, s[0]));
