@@ -271,7 +271,9 @@ impl<M: Model> Trainer for Training<M> {
     fn prepare(&mut self, done: u64, most: u64) -> Result<Option<StepRun>> {
         self.model.before(&self.settings, done)?;
         let kind = |step| self.model.kind(&self.settings, done + step);
-        let mut kinds: Vec<u64> = (0..StepRun::SEEN).map_while(kind).collect();
+        // A step that is taken alone needs no pattern.
+        let seen = if most > 1 { StepRun::SEEN } else { 1 };
+        let mut kinds: Vec<u64> = (0..seen).map_while(kind).collect();
         let known = most.min(StepRun::MOST).min(kinds.len() as u64);
         if known == 0 {
             return Ok(None);

@@ -34,6 +34,11 @@ impl Cores {
         }
     }
 
+    /// Whether a convolution's operands are packed for this tile.
+    pub(super) fn packs(self, tile: Tile) -> bool {
+        self != Cores::Cuda && tile == Tile::Large
+    }
+
     /// Bytes of shared memory of a block for tensor cores, as `TensorTile` of `kernels/tensor.cuh` has it: stages of the lines of both
     /// operands, 64 bytes for the planes of each and 16 for each plane. 16-bit floats that are `copied` are so some stages ahead.
     pub(super) fn stages(self, tile: Tile, copied: bool) -> usize {

@@ -1,6 +1,6 @@
 //! A simple model of a GPU, which chooses the division of a product.
 
-use super::cut::{Cut, Tile, bytes_for_last_block};
+use super::cut::{Cut, bytes_for_last_block};
 use super::work::{Packing, Speed, Work};
 
 /// Multiprocessors that a cut is made for: about those of a large GPU, always, so that results do not depend on the device.
@@ -23,8 +23,9 @@ fn pass(bytes: usize) -> usize {
     LAUNCH + bytes / BANDWIDTH
 }
 
-/// The clock cycles that a product so divided takes: the work of the busiest multiprocessor, or the operands on their way from the
-/// second-level cache, after packing them, and then adding up the parts, which the kernel's own blocks can do for some. All constants are estimates.
+/// The clock cycles that a product so divided takes: packing the operands, then the work of the busiest multiprocessor, or the operands on
+/// their way from the second-level cache, and then adding up the parts, which the kernel's own blocks can do for some. All constants are
+/// estimates.
 fn cycles(work: &Work, cut: Cut, speed: Speed) -> usize {
     let (tile, side) = (cut.tile, cut.tile.side());
     let Packing { sizes: [rows, cols, depth], element, moved } = work.packing(tile);
@@ -43,15 +44,16 @@ fn cycles(work: &Work, cut: Cut, speed: Speed) -> usize {
 
 /// Divisions that make sense, with their clock cycles.
 pub(super) fn cuts(work: &Work) -> impl Iterator<Item = (Cut, usize)> {
-    let parts = |_| (0..).map(|i| if i % 2 == 0 { 1 << (i / 2) } else { 3 << (i / 2) }).take_while(|&parts: &usize| parts <= MOST_PARTS);
     let work = *work;
     let tiles = work.tiles().into_iter().filter(move |(tile, _)| work.fits(*tile));
-    let all = tiles.flat_map(move |tile| parts(tile).map(move |parts| (tile, parts)));
-    all.map(move |((tile, speed), parts): ((Tile, Speed), usize)| {
-        // As many as there are.
-        let parts = Cut { tile, parts }.splits(work.packing(tile).sizes[2], work.size);
-        let cut = Cut { tile, parts };
-        (cut, cycles(&work, cut, speed))
+    tiles.flat_map(move |(tile, speed)| {
+        let wanted = (0..).map(|i| if i % 2 == 0 { 1 << (i / 2) } else { 3 << (i / 2) }).take_while(|&parts: &usize| parts <= MOST_PARTS);
+        wanted.map(move |parts| {
+            // As many as there are.
+            let parts = Cut { tile, parts }.splits(work.packing(tile).sizes[2], work.size);
+            let cut = Cut { tile, parts };
+            (cut, cycles(&work, cut, speed))
+        })
     })
 }
 
@@ -63,7 +65,7 @@ pub(super) fn cheapest(work: &Work) -> Cut {
 #[cfg(test)]
 mod tests {
     use super::super::cores::Cores;
-    use super::super::cut::LONGEST;
+    use super::super::cut::{LONGEST, Tile};
     use super::super::work::Of;
     use super::*;
 

@@ -87,7 +87,7 @@ impl Work {
 
     /// Whether a tile takes packed operands.
     fn packs(&self, tile: Tile) -> bool {
-        self.of != Of::Matrices && self.cores != Cores::Cuda && tile == Tile::Large
+        self.of != Of::Matrices && self.cores.packs(tile)
     }
 
     /// Whether a tile can have this work.

@@ -95,7 +95,7 @@ impl Blocks {
 
     /// Whether the operands are packed before.
     pub(super) fn packs(&self) -> bool {
-        self.cores != Cores::Cuda && self.tile == Tile::Large
+        self.cores.packs(self.tile)
     }
 }
 
