@@ -41,6 +41,7 @@ impl RunFolder {
                 true if folder.join(SEEDS_FILE).exists() => "a folder of runs of several seeds",
                 true if folder.join(SWEEP_FILE).exists() => "the folder of a sweep",
                 true => "a folder without config.toml",
+                false if folder.is_file() => "a file",
                 false => "no such folder",
             };
             return Err(Error::BadFile {

@@ -38,6 +38,7 @@ fn mistakes_are_told_apart() {
     expect(&["resume", "empty"], &["empty", "without config.toml"]);
     expect(&["resume", "absent"], &["absent", "no such folder"]);
     expect(&["eval", "absent"], &["absent"]);
+    expect(&["eval", "not.npy"], &["not.npy: found a file: expected the folder of a run"]);
     expect(&["sweep", "vib", "--over", "beta.value"], &["KEY=V1,V2"]);
     expect(&["sweep", "vib", "--over", "beta.value=x"], &["'x' is not a number"]);
     expect(&["presets", "none"], &["none", "vib-digits"]);
